@@ -1,0 +1,60 @@
+# Flags that every target shares, and rill_module(): one static library per folder of src/.
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+
+find_program(RILL_CCACHE ccache)
+if(RILL_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${RILL_CCACHE})
+endif()
+
+add_library(rill_flags INTERFACE)
+target_include_directories(rill_flags INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
+# -ffp-contract=off: the numerics contract; a fused multiply-add is written where one is meant.
+target_compile_options(rill_flags INTERFACE
+  -Wall -Wextra -Wno-psabi -ffp-contract=off -fno-math-errno
+  -fstack-protector-strong -fvisibility=hidden
+  $<$<BOOL:${RILL_WERROR}>:-Werror>
+  $<$<AND:$<CONFIG:Release>,$<NOT:$<BOOL:${RILL_SANITIZE}>>>:-D_FORTIFY_SOURCE=2>)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  target_compile_options(rill_flags INTERFACE -fcf-protection)
+endif()
+target_link_options(rill_flags INTERFACE -Wl,-z,relro,-z,now,-z,noexecstack)
+if(RILL_SANITIZE)
+  target_compile_options(rill_flags INTERFACE
+    -fsanitize=${RILL_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all -g1)
+  target_link_options(rill_flags INTERFACE -fsanitize=${RILL_SANITIZE})
+endif()
+if(RILL_FUZZ)
+  target_compile_options(rill_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
+# rill_module(name DEPS ...): library rill_<name> from src/<name>/**.cc, and, from
+# src/<name>/**_test.cc, one test binary rill_<name>_test.
+function(rill_module name)
+  cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cc)
+  set(tests ${sources})
+  list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
+  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+  if(NOT sources)
+    add_library(rill_${name} INTERFACE)
+    target_link_libraries(rill_${name} INTERFACE rill_flags ${ARG_DEPS})
+    return()
+  endif()
+  add_library(rill_${name} STATIC ${sources})
+  target_link_libraries(rill_${name} PUBLIC rill_flags ${ARG_DEPS})
+  if(RILL_TESTS AND tests)
+    add_executable(rill_${name}_test ${tests})
+    target_link_libraries(rill_${name}_test PRIVATE rill_${name} GTest::gtest GTest::gmock GTest::gtest_main)
+    target_compile_definitions(rill_${name}_test PRIVATE
+      RILL_SOURCE_DIR="${CMAKE_SOURCE_DIR}" RILL_BINARY_DIR="${CMAKE_BINARY_DIR}")
+    add_test(NAME ${name} COMMAND rill_${name}_test)
+  endif()
+endfunction()

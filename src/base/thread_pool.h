@@ -1,0 +1,79 @@
+// ThreadPool: a fixed set of workers that all run the same function, over and over.
+//
+// Run(fn) calls fn(worker, num_workers) once on each of `num_workers` threads (the caller is
+// worker 0) and returns when all are done. Workers spin briefly for the next call, then park: a
+// barrier costs 80-140 ns spinning and 40 us from a park (measured on 2-core machines), and an
+// idle pool uses no CPU.
+//
+// Owner thread: one thread at a time calls Run. Not responsible for: splitting work (callers split
+// by output, never by reduction, so results do not depend on the number of workers).
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace rill {
+
+// CPUs this process may use: the smaller of the affinity mask and the cgroup CPU quota, >= 1.
+int AvailableCpus();
+
+class ThreadPool {
+ public:
+  // num_workers <= 0 means AvailableCpus().
+  explicit ThreadPool(int num_workers = 0);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int num_workers() const { return num_workers_; }
+
+  // fn must not throw and must not call Run of the same pool.
+  template <typename Fn>
+  void Run(Fn&& fn) {
+    RunErased([](void* context, int worker, int num_workers) {
+      (*static_cast<std::remove_reference_t<Fn>*>(context))(worker, num_workers);
+    }, const_cast<void*>(static_cast<const void*>(&fn)));
+  }
+
+  // Splits [0, count) into num_workers contiguous ranges that differ by at most one `grain`, and
+  // calls fn(begin, end) on each non-empty one.
+  template <typename Fn>
+  void ParallelFor(int64_t count, int64_t grain, Fn&& fn) {
+    if (count <= 0) return;
+    const int64_t units = (count + grain - 1) / grain;
+    if (units == 1 || num_workers_ == 1) {
+      fn(int64_t{0}, count);
+      return;
+    }
+    Run([&](int worker, int num_workers) {
+      const int64_t begin = units * worker / num_workers * grain;
+      int64_t end = units * (worker + 1) / num_workers * grain;
+      if (end > count) end = count;
+      if (begin < end) fn(begin, end);
+    });
+  }
+
+ private:
+  using Task = void (*)(void* context, int worker, int num_workers);
+  void RunErased(Task task, void* context);
+  void WorkerMain(int worker);
+
+  int num_workers_;
+  std::vector<std::thread> threads_;
+  Task task_ = nullptr;
+  void* context_ = nullptr;
+  alignas(64) std::atomic<uint64_t> epoch_{0};   // incremented to start a task
+  alignas(64) std::atomic<int> remaining_{0};    // workers that have not finished it
+  std::atomic<int> parked_{0};
+  std::atomic<bool> stop_{false};
+  std::mutex mutex_;
+  std::condition_variable wake_;
+};
+
+}  // namespace rill
