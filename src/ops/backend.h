@@ -1,0 +1,93 @@
+// Backend: where ops run. Memory, packed weights, and one function per op of the standard.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "ops/op_schema.h"
+#include "ops/weight.h"
+#include "rill/status.h"
+// Argument structs of all ops.
+#include "ops/activation.h"
+#include "ops/add.h"
+#include "ops/copy.h"
+#include "ops/embedding.h"
+#include "ops/gather_rows.h"
+#include "ops/glu.h"
+#include "ops/kv_append.h"
+#include "ops/layer_norm.h"
+#include "ops/linear.h"
+#include "ops/linear_glu.h"
+#include "ops/moe_ffn.h"
+#include "ops/moe_route.h"
+#include "ops/paged_attention.h"
+#include "ops/position_embedding.h"
+#include "ops/rms_norm.h"
+#include "ops/rope.h"
+#include "ops/rope_angles.h"
+#include "ops/rope_kv_append.h"
+#include "ops/scale.h"
+#include "ops/skip_layer_norm.h"
+#include "ops/skip_rms_norm.h"
+#include "ops/softcap.h"
+
+namespace rill::ops {
+
+// An order of execution on a backend. Calls on one stream happen in order; a CPU stream runs them
+// at once. Not thread-safe: one owner thread.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  // Returns when everything enqueued so far is done. Device failures surface here.
+  virtual Status Synchronize() = 0;
+};
+
+// One kernel per op; nullptr where the backend has none (loading a model that needs it fails with
+// the list of what is missing). Kernels trust their arguments: CheckArgs ran when the program was
+// recorded, and a step changes only sizes and addresses.
+struct OpTable {
+#define OP(file, Name) void (*file)(const Name##Args& args, Stream& stream) = nullptr;
+#include "ops/op_list.def"
+#undef OP
+};
+
+// Calls the op `id` of `table` with its own argument struct.
+inline void CallOp(const OpTable& table, OpId id, const void* args, Stream& stream) {
+  switch (id) {
+#define OP(file, Name)                                            \
+  case OpId::k##Name:                                             \
+    table.file(*static_cast<const Name##Args*>(args), stream);    \
+    return;
+#include "ops/op_list.def"
+#undef OP
+  }
+}
+
+// Memory of a backend; zero-filled, aligned to 64 bytes at least.
+class Buffer {
+ public:
+  virtual ~Buffer() = default;
+  virtual std::byte* data() = 0;
+  virtual int64_t size_bytes() const = 0;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string_view name() const = 0;         // "cpu", "reference"
+  virtual std::string Describe() const = 0;          // "cpu: avx2, 2 threads"
+  virtual const OpTable& ops() const = 0;
+  virtual Stream& stream() = 0;                      // the compute thread's stream
+  virtual Result<std::unique_ptr<Buffer>> Allocate(int64_t size_bytes) = 0;
+  // Errors: kUnsupported when no kernel reads this combination, naming tensor and dtype;
+  // kInvalidArgument on shapes that do not fit together.
+  virtual Result<std::unique_ptr<PackedWeight>> PackWeight(const WeightSource& source) = 0;
+};
+
+// The slow and obvious kernels of ops/reference: f64 accumulation, no threads. The truth that other
+// backends are compared with.
+std::unique_ptr<Backend> MakeReferenceBackend();
+
+}  // namespace rill::ops

@@ -1,0 +1,16 @@
+// Row selection:  y[r, :] = x[rows[r], :]
+// Only rows that sample go through the last norm and the LM head.
+#pragma once
+
+#include "ops/op_schema.h"
+
+namespace rill::ops {
+
+struct GatherRowsArgs {
+  TensorView x;         // [num_tokens, size]  f32
+  TensorView rows;      // [num_rows]  i32, each in [0, num_tokens)
+  MutableTensorView y;  // [num_rows, size]  f32
+};
+const OpSchema& GatherRowsSchema();
+
+}  // namespace rill::ops

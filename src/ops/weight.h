@@ -1,0 +1,62 @@
+// PackedWeight: weight matrices in the layout that a backend's kernels read.
+//
+// A backend packs weights at load: lossless (the same represented numbers), one copy for every
+// batch size. Ops see only its logical shape; what is inside belongs to the backend.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tensor/tensor_view.h"
+
+namespace rill::ops {
+
+// How activations enter a matrix product. Part of the arithmetic, so a load option, never chosen
+// by ISA.
+enum class ActivationMode : uint8_t {
+  kF32,  // f32 activations, f32 FMA against the exactly decoded weight
+  kQ8,   // activations to int8 per group of 32 (see linear.h), integer dot inside the group.
+         // Weights in f32/f16/bf16 still use f32 activations
+};
+
+struct WeightSource {
+  std::string name;  // for errors and logs: "blk.0.attn_qkv"
+  // Row blocks stacked in order: q, k, v make one [Nq + Nk + Nv, K] matrix. Each [N_i, K], any
+  // dtype (they may differ), same K. With experts: each [num_experts, N_i, K].
+  // The views' memory must outlive the PackedWeight (a backend may read it in place).
+  std::vector<TensorView> parts;
+  // true: two parts of equal N are stacked row by row (gate_0, up_0, gate_1, …) so that a fused
+  // kernel finds each pair side by side. Logical row order is still parts[0] then parts[1].
+  bool paired = false;
+  // true: also read row-wise by ops::embedding (a tied or a plain embedding table).
+  bool row_access = false;
+  // false: only embedding() reads it; the backend should keep the file's own bytes.
+  bool matmul = true;
+  ActivationMode activations = ActivationMode::kF32;
+};
+
+class PackedWeight {
+ public:
+  virtual ~PackedWeight() = default;
+  const std::string& name() const { return name_; }
+  int64_t num_experts() const { return num_experts_; }  // 1 when not a mixture
+  int64_t rows() const { return rows_; }                // N, of one expert
+  int64_t cols() const { return cols_; }                // K
+  bool paired() const { return paired_; }
+  // Bytes owned besides the source views (0 when read in place).
+  virtual int64_t packed_bytes() const = 0;
+  // "panel16 q4_1 x q8", for logs and `rill inspect`.
+  virtual std::string Describe() const = 0;
+
+ protected:
+  std::string name_;
+  int64_t num_experts_ = 1;
+  int64_t rows_ = 0;
+  int64_t cols_ = 0;
+  bool paired_ = false;
+};
+
+}  // namespace rill::ops
