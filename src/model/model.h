@@ -1,0 +1,77 @@
+// Model: a loaded network. Token ids and pages in, logits out; knows nothing of requests.
+//
+// Load turns config and tensors into a DecoderSpec (arch/<family>.cc), checks every tensor's shape,
+// packs the weights and records the forward once into a Program; Forward replays it.
+//
+// Owner thread: the compute thread calls Forward. Everything else is immutable after Load.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "io/model_source.h"
+#include "ops/backend.h"
+#include "rill/status.h"
+#include "tensor/paged_kv_view.h"
+
+namespace rill::model {
+
+struct ModelOptions {
+  ops::ActivationMode activations = ops::ActivationMode::kQ8;
+  int32_t max_context = 0;         // positions; 0: what the model was trained for
+  int32_t max_step_tokens = 512;   // rows of the largest step: sizes the activation buffers
+  int32_t max_step_rows = 0;       // rows of logits in one step; 0: max_step_tokens
+  bool check_tensors = false;      // refuse NaN and Inf weights
+};
+
+// What a caller needs to know about a loaded network (Hugging Face words).
+struct ModelConfig {
+  std::string family;              // "llama", "qwen2", …: the arch file that read it
+  std::string name;                // general.name or the folder's name; may be empty
+  int32_t num_layers = 0, hidden_size = 0, intermediate_size = 0;
+  int32_t num_heads = 0, num_kv_heads = 0, k_dim = 0, v_dim = 0;  // k_dim, v_dim: per head
+  int32_t vocab_size = 0;
+  int32_t max_context = 0;         // positions this load allows
+  int32_t trained_context = 0;     // what the model was trained for
+  bool is_encoder = false;         // BERT: Forward gives hidden states [num_rows, hidden_size]
+  int64_t num_parameters = 0;
+};
+
+// One step, packed and unpadded: sequences one after another, decodes first.
+struct StepInput {
+  std::span<const int32_t> token_ids;   // [num_tokens], each in [0, vocab_size)
+  std::span<const int32_t> positions;   // [num_tokens]
+  PagedKvView kv;                       // pages for all positions of the step are assigned
+  std::span<const int32_t> logit_rows;  // [num_rows] rows of the step whose logits are wanted
+};
+
+class Program;
+
+class Model {
+ public:
+  // `source` mappings are shared and kept alive; `backend` must outlive the model.
+  // Errors: kUnsupported for an unknown architecture (with the nearest supported names) or a missing
+  // kernel; kInvalidArgument for a missing or misshapen tensor or config value, naming it.
+  static Result<std::unique_ptr<Model>> Load(const io::ModelSource& source, ops::Backend& backend,
+                                             const ModelOptions& options);
+  virtual ~Model() = default;
+
+  virtual const ModelConfig& config() const = 0;
+  virtual const Program& program() const = 0;
+  // Page layout for a KV dtype (f32, f16, bf16) and page size (multiple of 16 positions).
+  virtual KvLayout MakeKvLayout(DType dtype, int32_t page_size) const = 0;
+  // Bytes: packed weights, mapped file bytes that stay in use, activation buffers.
+  struct MemoryUse {
+    int64_t packed_bytes = 0, mapped_bytes = 0, activation_bytes = 0;
+  };
+  virtual MemoryUse memory() const = 0;
+
+  // Runs one step; writes logits [num_rows, vocab_size] f32 (hidden states for an encoder).
+  // Errors: kInvalidArgument when sizes exceed the options; kInternal/kDataLoss from the device.
+  virtual Status Forward(const StepInput& input, MutableTensorView logits) = 0;
+};
+
+}  // namespace rill::model
