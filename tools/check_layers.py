@@ -52,9 +52,9 @@ def check(root: pathlib.Path) -> list[str]:
             if first == "rill":
                 continue
             if module == "apps":
-                # Apps use the public headers, llm, server and their own files.
-                if first in ALLOWED and first not in {"llm", "server", "base"}:
-                    found.append(f"{where}: apps may not include '{target}'")
+                # The public headers suffice: apps use those and their own files, nothing of src/.
+                if first in ALLOWED:
+                    found.append(f"{where}: apps use the public headers rill/*.h, not '{target}'")
             elif first in ALLOWED and first != module and first not in ALLOWED[module]:
                 found.append(f"{where}: '{module}' may not include '{target}' "
                              f"(allowed: {', '.join(ALLOWED[module]) or 'nothing'})")
