@@ -20,6 +20,8 @@ target_include_directories(rill_flags INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_
 target_compile_options(rill_flags INTERFACE
   -Wall -Wextra -Wno-psabi -ffp-contract=off -fno-math-errno
   -fstack-protector-strong -fvisibility=hidden
+  # GCC 12 warns of overlap inside std::string's operator+ (GCC bug 105651).
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>
   $<$<BOOL:${RILL_WERROR}>:-Werror>
   $<$<AND:$<CONFIG:Release>,$<NOT:$<BOOL:${RILL_SANITIZE}>>>:-D_FORTIFY_SOURCE=2>)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")

@@ -1,8 +1,8 @@
 // Json: an immutable-by-convention JSON tree read with simdjson, and a writer.
 //
 // Reading is strict RFC 8259 (UTF-8 checked, no trailing commas, no comments, no NaN) and bounded:
-// bytes, nesting depth. Duplicate object keys are an error by default, because two readers that
-// pick different ones are an attack (threat A5/A8). Object members keep their file order.
+// bytes, nesting depth, nodes. Duplicate object keys are an error by default, because two readers
+// that pick different ones are an attack (threat A5/A8). Object members keep their file order.
 //
 // Typed reads never coerce: GetInt on "7" is an error that names the path.
 #pragma once
@@ -21,6 +21,9 @@ namespace rill {
 struct JsonLimits {
   size_t max_bytes = 128u << 20;
   size_t max_depth = 64;
+  // Values and object members together. A node takes up to 72 bytes here and as few as 2 in the
+  // text, so this bounds memory where max_bytes alone would not.
+  size_t max_nodes = 8u << 20;
   bool allow_duplicate_keys = false;
 };
 

@@ -21,7 +21,12 @@ std::string Culprit(std::string_view culprit, std::string_view what) {
 
 // Depth is bounded by simdjson's own max_depth, so the recursion is, too.
 Status Convert(const simdjson::dom::element& element, const JsonLimits& limits,
-               std::string_view culprit, Json& out) {
+               std::string_view culprit, size_t& nodes_left, Json& out) {
+  if (nodes_left == 0) {
+    return ResourceExhausted(
+        Culprit(culprit, "JSON with more than " + std::to_string(limits.max_nodes) + " values"));
+  }
+  --nodes_left;
   using simdjson::dom::element_type;
   switch (element.type()) {
     case element_type::NULL_VALUE: out = nullptr; return OkStatus();
@@ -39,7 +44,7 @@ Status Convert(const simdjson::dom::element& element, const JsonLimits& limits,
       simdjson::dom::array children;
       if (element.get_array().get(children)) return Internal("json: array expected");
       for (auto child : children) {
-        RILL_RETURN_IF_ERROR(Convert(child, limits, culprit, array.emplace_back()));
+        RILL_RETURN_IF_ERROR(Convert(child, limits, culprit, nodes_left, array.emplace_back()));
       }
       out = std::move(array);
       return OkStatus();
@@ -55,7 +60,8 @@ Status Convert(const simdjson::dom::element& element, const JsonLimits& limits,
               Culprit(culprit, "duplicate JSON key \"" + PrintableUtf8(field.key, 64) + "\""));
         }
         object.emplace_back(std::string(field.key), Json());
-        RILL_RETURN_IF_ERROR(Convert(field.value, limits, culprit, object.back().second));
+        RILL_RETURN_IF_ERROR(
+            Convert(field.value, limits, culprit, nodes_left, object.back().second));
       }
       out = std::move(object);
       return OkStatus();
@@ -76,10 +82,9 @@ void DumpTo(const Json& json, int indent, int level, std::string& out) {
     out += json.bool_value() ? "true" : "false";
   } else if (json.is_int()) {
     char buffer[24];
-    auto end = json.FitsInt64()
-                   ? std::to_chars(buffer, buffer + sizeof buffer, json.int_value())
-                   : std::to_chars(buffer, buffer + sizeof buffer,
-                                   static_cast<uint64_t>(json.number_value()));
+    auto end = json.FitsInt64() ? std::to_chars(buffer, buffer + sizeof buffer, json.int_value())
+                                : std::to_chars(buffer, buffer + sizeof buffer,
+                                                static_cast<uint64_t>(json.number_value()));
     out.append(buffer, end.ptr);
   } else if (json.is_double()) {
     const double v = json.number_value();
@@ -146,11 +151,12 @@ Result<Json> Json::Parse(std::string_view text, std::string_view culprit,
   }
   simdjson::dom::element root;
   if (auto error = parser.parse(text.data(), text.size()).get(root)) {
-    return InvalidArgument(Culprit(culprit, std::string("not valid JSON: ") +
-                                                simdjson::error_message(error)));
+    return InvalidArgument(
+        Culprit(culprit, std::string("not valid JSON: ") + simdjson::error_message(error)));
   }
   Json out;
-  RILL_RETURN_IF_ERROR(Convert(root, limits, culprit, out));
+  size_t nodes_left = limits.max_nodes;
+  RILL_RETURN_IF_ERROR(Convert(root, limits, culprit, nodes_left, out));
   return out;
 }
 

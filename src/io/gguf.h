@@ -3,7 +3,8 @@
 // Layout (little-endian; source: the GGUF specification in the ggml project's docs/gguf.md):
 //   "GGUF" u32 version | u64 num_tensors | u64 num_kv | kv pairs | tensor infos | padding | data
 // v1 uses u32 for counts and lengths. Every length is checked against the bytes that are left
-// before anything is allocated; all arithmetic is checked. Big-endian files are refused.
+// before anything is allocated; all arithmetic is checked. Big-endian files are refused, and so
+// are arrays of arrays (no released model has one).
 #pragma once
 
 #include <cstdint>
@@ -12,25 +13,52 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <variant>
 #include <vector>
 
+#include "io/mapped_file.h"
 #include "io/tensor_directory.h"
 #include "rill/status.h"
 
 namespace rill::io {
 
+// What a file may hold at most; above, the error names the limit. docs/formats.md lists them.
+struct GgufLimits {
+  static constexpr uint64_t kMaxPairs = 65'536;
+  static constexpr uint64_t kMaxTensors = 65'536;
+  static constexpr uint64_t kMaxStringBytes = 64u << 20;
+  static constexpr uint64_t kMaxKeyBytes = 65'535;
+  static constexpr uint64_t kMaxArrayElements = 16u << 20;  // all arrays of a file together
+  static constexpr uint64_t kMaxTensorNameBytes = 64;
+  static constexpr uint64_t kMaxAlignment = 65'536;
+  static constexpr int64_t kMaxParts = 1'024;
+};
+
 enum class GgufType : uint32_t {
-  kU8 = 0, kI8 = 1, kU16 = 2, kI16 = 3, kU32 = 4, kI32 = 5, kF32 = 6, kBool = 7,
-  kString = 8, kArray = 9, kU64 = 10, kI64 = 11, kF64 = 12,
+  kU8 = 0,
+  kI8 = 1,
+  kU16 = 2,
+  kI16 = 3,
+  kU32 = 4,
+  kI32 = 5,
+  kF32 = 6,
+  kBool = 7,
+  kString = 8,
+  kArray = 9,
+  kU64 = 10,
+  kI64 = 11,
+  kF64 = 12,
 };
 std::string_view GgufTypeName(GgufType type);
 
-// A metadata array. Numbers are widened; strings are views into the mapping.
+// A metadata array. Numbers are widened: signed to int64, unsigned and bool to uint64, f32 to f64.
+// Strings are views into the mapping.
 struct GgufArray {
   GgufType element_type = GgufType::kU8;
   std::variant<std::vector<int64_t>, std::vector<uint64_t>, std::vector<double>,
-               std::vector<std::string_view>> values;
+               std::vector<std::string_view>>
+      values;
   size_t size() const;
 };
 
@@ -74,12 +102,8 @@ class GgufMetadata {
 struct GgufFile {
   uint32_t version = 0;
   uint64_t alignment = 32;
-  GgufMetadata metadata;      // of the first part of a split model
-  TensorDirectory tensors;    // of all parts; keeps the mappings (and the metadata's strings) alive
-};
-
-struct OpenOptions {
-  bool use_mmap = true;  // false: read the file into memory (a later truncation cannot hurt)
+  GgufMetadata metadata;    // of the first part of a split model
+  TensorDirectory tensors;  // of all parts; keeps the mappings (and the metadata's strings) alive
 };
 
 // Opens a file, or, when the metadata says split.count > 1, all its parts ("-00001-of-00003.gguf"

@@ -15,12 +15,12 @@ enum class ModelFormat : uint8_t { kGguf, kHuggingFace };
 
 struct ModelSource {
   ModelFormat format = ModelFormat::kGguf;
-  std::string path;        // what was opened: a .gguf file or a folder
-  std::string folder;      // where its side files (tokenizer.json, …) are; the file's own folder
-  TensorDirectory tensors; // empty for a vocab-only GGUF
+  std::string path;         // what was opened: a .gguf file or a folder
+  std::string folder;       // where its side files (tokenizer.json, …) are; the file's own folder
+  TensorDirectory tensors;  // empty for a vocab-only GGUF
   std::shared_ptr<const GgufMetadata> gguf;  // null for Hugging Face folders
-  Json config;             // config.json; null for GGUF
-  Json generation_config;  // generation_config.json; null when absent
+  Json config;                               // config.json; null for GGUF
+  Json generation_config;                    // generation_config.json; null when absent
 
   // Reads a side file of a Hugging Face folder (a plain name, no slashes), at most max_bytes.
   // kNotFound when absent.
