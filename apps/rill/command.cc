@@ -1,0 +1,266 @@
+#include "command.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <random>
+
+#include "progress.h"
+#include "rill/model_store.h"
+
+namespace rill::app {
+namespace {
+
+std::atomic<bool> g_interrupted{false};
+
+void OnInterrupt(int) {
+  // A second Ctrl-C that comes before the first one was acted upon means "now".
+  if (g_interrupted.exchange(true)) _exit(kExitInterrupted);
+}
+
+}  // namespace
+
+int ExitCodeOf(const Status& status) {
+  switch (status.code()) {
+    case StatusCode::kOk: return kExitOk;
+    case StatusCode::kInvalidArgument: return kExitUsage;
+    case StatusCode::kNotFound: return kExitNotFound;
+    case StatusCode::kUnsupported: return kExitUnsupported;
+    case StatusCode::kResourceExhausted: return kExitResources;
+    case StatusCode::kUnavailable: return kExitNetwork;
+    case StatusCode::kCancelled: return kExitInterrupted;
+    case StatusCode::kFailedPrecondition:
+    case StatusCode::kDataLoss:
+    case StatusCode::kInternal: return kExitFailure;
+  }
+  return kExitFailure;
+}
+
+int ReportError(const Status& status, bool json) {
+  std::fprintf(stderr, "rill: %s\n", status.message().c_str());
+  if (json) {
+    Json error;
+    error.Set("code", StatusCodeName(status.code()));
+    error.Set("message", status.message());
+    Json out;
+    out.Set("error", std::move(error));
+    PrintJson(out);
+  }
+  return ExitCodeOf(status);
+}
+
+void ModelFlags::AddJson(CLI::App& command) {
+  command.add_flag("--json", json, "Machine-readable output: one JSON object on stdout");
+}
+
+void ModelFlags::AddTo(CLI::App& command, bool model_positional, bool model_required) {
+  if (model_positional) {
+    auto* option = command.add_option(
+        "MODEL", model, "A pulled model's name, a GGUF file, or a Hugging Face folder");
+    if (model_required) option->required();
+  }
+  AddJson(command);
+  command.add_option("-t,--threads", options.num_threads, "CPU threads (0: all this process may use)")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str()
+      ->group("Loading");
+  command
+      .add_option("--activations", options.activations,
+                  "Activations of quantised matrix products: q8 (int8 per group of 32) or f32")
+      ->check(CLI::IsMember({"q8", "f32"}))
+      ->capture_default_str()
+      ->group("Loading");
+  command.add_option("--kv-dtype", options.kv_dtype, "Key/value cache: f32, f16 or bf16")
+      ->check(CLI::IsMember({"f32", "f16", "bf16"}))
+      ->capture_default_str()
+      ->group("Loading");
+  command
+      .add_option("-c,--context", options.max_context,
+                  "Positions to make room for (0: what the model was trained for, at most 32768)")
+      ->check(CLI::Range(0, 1 << 24))
+      ->capture_default_str()
+      ->group("Loading");
+  command.add_option("--chunk", options.max_step_tokens, "Prefill chunk: most tokens in one step")
+      ->check(CLI::Range(1, 8192))
+      ->capture_default_str()
+      ->group("Loading");
+  command.add_option("--page-size", options.page_size, "KV positions per page (multiple of 16)")
+      ->check(CLI::Range(16, 1024))
+      ->capture_default_str()
+      ->group("Loading");
+  command.add_option("--backend", options.backend, "cpu, or reference (slow and obvious)")
+      ->check(CLI::IsMember({"cpu", "reference"}))
+      ->capture_default_str()
+      ->group("Loading");
+  command
+      .add_flag("--mmap,!--no-mmap", options.use_mmap,
+                "Map the file (default), or read it into memory")
+      ->group("Loading");
+  command.add_flag("--check-tensors", options.check_tensors, "Refuse NaN and Inf weights")
+      ->group("Loading");
+}
+
+Result<std::unique_ptr<Llm>> ModelFlags::Open() const {
+  RILL_ASSIGN_OR_RETURN(const std::string path, ResolveModel(model));
+  return Llm::Open(path, options);
+}
+
+void SamplingFlags::AddTo(CLI::App& command) {
+  SamplingParams& s = options.sampling;
+  const char* group = "Sampling";
+  command
+      .add_option("-n,--max-tokens", s.max_tokens,
+                  "Most tokens to generate (cut to what fits the context)")
+      ->check(CLI::Range(0, 1 << 24))
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--temperature", s.temperature, "0: greedy")->capture_default_str()->group(group);
+  command.add_option("--top-k", s.top_k, "Keep the k likeliest tokens (0: all)")
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--top-p", s.top_p, "Keep the likeliest tokens of this total probability")
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--min-p", s.min_p, "Drop tokens below this share of the likeliest one")
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--typical-p", s.typical_p, "Locally typical sampling (1: off)")
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--repetition-penalty", s.repetition_penalty, "1: off")
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--presence-penalty", s.presence_penalty, "0: off")
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--frequency-penalty", s.frequency_penalty, "0: off")
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--logit-bias", logit_bias, "ID=BIAS, added to that token's logit; repeatable")
+      ->group(group);
+  seed_option = command.add_option("--seed", seed, "Same seed, same answer (default: random)")
+                    ->group(group);
+  command.add_option("--min-tokens", s.min_tokens, "No end before this many tokens")
+      ->capture_default_str()
+      ->group(group);
+  command.add_flag("--ignore-eos", s.ignore_eos, "Go on past the end-of-text token")->group(group);
+  command.add_option("--stop", options.stop, "Stop before this text; repeatable")->group(group);
+}
+
+Result<GenerateOptions> SamplingFlags::Finish() const {
+  GenerateOptions out = options;
+  if (seed_option && seed_option->count() > 0) {
+    out.sampling.seed = seed;
+  } else {
+    std::random_device device;
+    out.sampling.seed = (uint64_t{device()} << 32) | device();
+  }
+  for (const std::string& entry : logit_bias) {
+    const size_t equals = entry.find('=');
+    int32_t id = 0;
+    float bias = 0;
+    const char* begin = entry.data();
+    const char* end = begin + entry.size();
+    bool good = equals != std::string::npos;
+    if (good) {
+      auto first = std::from_chars(begin, begin + equals, id);
+      auto second = std::from_chars(begin + equals + 1, end, bias);
+      good = first.ec == std::errc() && first.ptr == begin + equals && second.ec == std::errc() &&
+             second.ptr == end;
+    }
+    if (!good) return InvalidArgument("--logit-bias: expected ID=BIAS, got '" + entry + "'");
+    out.sampling.logit_bias.emplace_back(id, bias);
+  }
+  for (const std::string& stop : out.stop) {
+    if (stop.empty()) return InvalidArgument("--stop: the text must not be empty");
+  }
+  return out;
+}
+
+bool StdinIsTerminal() { return isatty(STDIN_FILENO) == 1; }
+bool StdoutIsTerminal() { return isatty(STDOUT_FILENO) == 1; }
+bool StderrIsTerminal() { return isatty(STDERR_FILENO) == 1; }
+
+Result<std::string> ReadText(const std::string& path, size_t max_bytes) {
+  const bool is_stdin = path == "-";
+  const std::string culprit = is_stdin ? "stdin" : path;
+  const int fd = is_stdin ? STDIN_FILENO : open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return NotFound(culprit + ": " + std::strerror(errno));
+  std::string out;
+  char buffer[1 << 16];
+  Status status;
+  while (true) {
+    const ssize_t got = read(fd, buffer, sizeof buffer);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) {
+      status = InvalidArgument(culprit + ": " + std::strerror(errno));
+      break;
+    }
+    if (got == 0) break;
+    out.append(buffer, static_cast<size_t>(got));
+    if (out.size() > max_bytes) {
+      status = ResourceExhausted(fmt::format("{}: larger than {} bytes", culprit, max_bytes));
+      break;
+    }
+  }
+  if (!is_stdin) close(fd);
+  if (!status.ok()) return status;
+  return out;
+}
+
+Status WriteFileAtomically(const std::string& path, std::string_view bytes) {
+  const std::string temporary = path + ".tmp" + std::to_string(getpid());
+  std::FILE* file = std::fopen(temporary.c_str(), "wb");
+  if (!file) return InvalidArgument(path + ": " + std::strerror(errno));
+  const bool written = std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
+  const bool closed = std::fclose(file) == 0;
+  if (!written || !closed || std::rename(temporary.c_str(), path.c_str()) != 0) {
+    const std::string reason = std::strerror(errno);
+    std::remove(temporary.c_str());
+    return ResourceExhausted(path + ": " + reason);
+  }
+  return OkStatus();
+}
+
+void WriteStdout(std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t put = write(STDOUT_FILENO, text.data(), text.size());
+    if (put < 0) {
+      if (errno == EINTR) continue;
+      if (errno == EPIPE) _exit(kExitOk);
+      std::fprintf(stderr, "rill: stdout: %s\n", std::strerror(errno));
+      _exit(kExitFailure);
+    }
+    text.remove_prefix(static_cast<size_t>(put));
+  }
+}
+
+void PrintJson(const Json& json) { WriteStdout(json.Dump(StdoutIsTerminal() ? 2 : -1) + "\n"); }
+
+InterruptScope::InterruptScope() {
+  g_interrupted = false;
+  struct sigaction action = {};
+  action.sa_handler = OnInterrupt;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, nullptr);
+}
+
+InterruptScope::~InterruptScope() {
+  struct sigaction action = {};
+  action.sa_handler = SIG_DFL;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, nullptr);
+}
+
+const std::atomic<bool>* InterruptScope::flag() const { return &g_interrupted; }
+bool InterruptScope::interrupted() const { return g_interrupted; }
+
+}  // namespace rill::app

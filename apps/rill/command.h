@@ -1,0 +1,90 @@
+// What every subcommand shares: flags that name and load a model, errors, exit codes, output.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "rill/llm.h"
+
+namespace rill::app {
+
+// Exit codes, stable for scripts (listed in `rill --help` and docs/cli.md).
+enum ExitCode : int {
+  kExitOk = 0,
+  kExitFailure = 1,      // anything not below
+  kExitUsage = 2,        // wrong flags, or input that can never work
+  kExitNotFound = 3,     // model or file does not exist
+  kExitUnsupported = 4,  // well-formed, but not something Rill can do
+  kExitResources = 5,    // memory, disk, context or another limit
+  kExitNetwork = 6,      // download failed; may succeed later
+  kExitInterrupted = 130,
+};
+int ExitCodeOf(const Status& status);
+
+// Filled by main; each subcommand's callback leaves its exit code here.
+struct CommandContext {
+  int exit_code = kExitOk;
+};
+
+// Prints "rill: <message>" on stderr and gives the exit code. With json: one JSON object
+// {"error": {"code", "message"}} on stdout as well, so that machines need not read stderr.
+int ReportError(const Status& status, bool json);
+
+// Flags of every command that loads a model.
+struct ModelFlags {
+  std::string model;
+  LoadOptions options;
+  bool json = false;
+
+  // model_required: MODEL is a required positional.
+  void AddTo(CLI::App& command, bool model_positional = true, bool model_required = true);
+  void AddJson(CLI::App& command);
+  // Resolves the name and opens it. Prints a progress line on a terminal when it takes long.
+  Result<std::unique_ptr<Llm>> Open() const;
+};
+
+// Flags of every command that samples.
+struct SamplingFlags {
+  GenerateOptions options;
+  std::vector<std::string> logit_bias;  // "id=bias"
+  uint64_t seed = 0;
+  CLI::Option* seed_option = nullptr;
+
+  void AddTo(CLI::App& command);
+  // Flags to options; a random seed when none was given. Errors name the flag.
+  Result<GenerateOptions> Finish() const;
+};
+
+bool StdinIsTerminal();
+bool StdoutIsTerminal();
+bool StderrIsTerminal();
+
+// Whole file, or stdin for "-". At most max_bytes.
+Result<std::string> ReadText(const std::string& path, size_t max_bytes);
+// Writes to a temporary file beside `path`, then renames: a reader never sees half a file.
+Status WriteFileAtomically(const std::string& path, std::string_view bytes);
+
+// Writes to stdout; a closed pipe ends the process quietly, as `yes | head` does.
+void WriteStdout(std::string_view text);
+void PrintJson(const Json& json);
+
+// Ctrl-C while one of these lives sets flag() instead of ending the process; a second one, when
+// the first was not acted upon within the same generation, ends it.
+class InterruptScope {
+ public:
+  InterruptScope();
+  ~InterruptScope();
+  const std::atomic<bool>* flag() const;
+  bool interrupted() const;
+};
+
+// One entry per line of subcommand_list.def.
+#define SUBCOMMAND(Name) void Add##Name(CLI::App& app, CommandContext& context);
+#include "subcommand_list.def"
+#undef SUBCOMMAND
+
+}  // namespace rill::app

@@ -1,0 +1,63 @@
+// rill: the one binary. Subcommands are listed in subcommand_list.def, one file each.
+
+#include <csignal>
+#include <exception>
+
+#include "command.h"
+
+namespace {
+
+constexpr const char* kFooter = R"(Examples:
+  rill run "Why is the sky blue?"            answer with the default model
+  rill run model.gguf --raw "Once upon"      continue a text, without the chat template
+  rill chat                                  talk
+  rill pull hf:<owner>/<repo>                fetch a model from the Hugging Face Hub
+  rill inspect smollm2                       what is in a model, and what it will need
+
+MODEL is a name that was pulled, a GGUF file, or a Hugging Face folder.
+Exit codes: 0 done, 1 failure, 2 wrong usage or input, 3 not found, 4 not supported,
+            5 out of memory, disk or context, 6 network, 130 interrupted.
+Environment: RILL_CACHE (where models live), RILL_CPU_ISA (scalar, avx2, avx512),
+             RILL_OFFLINE, HF_TOKEN, HF_ENDPOINT.)";
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is an error of write(), not a death
+  CLI::App app("Rill: one LLM inference engine, from phone to data centre.", "rill");
+  rill::app::CommandContext context;
+  bool version = false;
+  bool json = false;
+  app.add_flag("--version", version, "Version, compiler and CPU");
+  app.add_flag("--json", json, "With --version: as JSON");
+  app.footer(kFooter);
+  app.require_subcommand(0, 1);
+#define SUBCOMMAND(Name) rill::app::Add##Name(app, context);
+#include "subcommand_list.def"
+#undef SUBCOMMAND
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error, std::cout, std::cerr);
+    return code == 0 ? rill::app::kExitOk : rill::app::kExitUsage;
+  } catch (const std::exception& error) {  // bad_alloc and the like: still a sentence, not a crash
+    return rill::app::ReportError(rill::ResourceExhausted(error.what()), false);
+  }
+  if (version) {
+    const rill::Json build = rill::DescribeBuild();
+    if (json) {
+      rill::app::PrintJson(build);
+    } else {
+      std::string line = "rill " + build.Find("version")->string_value() + " (" +
+                         build.Find("compiler")->string_value() + ", " +
+                         build.Find("cpu")->string_value() + ")\n";
+      rill::app::WriteStdout(line);
+    }
+    return rill::app::kExitOk;
+  }
+  if (app.get_subcommands().empty()) {
+    rill::app::WriteStdout(app.help());
+    return rill::app::kExitUsage;
+  }
+  return context.exit_code;
+}

@@ -1,0 +1,28 @@
+// A progress line on stderr: only on a terminal, and only once something takes over half a second
+// with more to come, so that quick work stays quiet and pipes stay clean.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace rill::app {
+
+class ProgressBar {
+ public:
+  enum class Unit { kCount, kBytes };
+  ProgressBar(std::string label, Unit unit);
+  ~ProgressBar();  // removes the line
+  // Draws at most ten times a second. total <= 0: unknown.
+  void Update(int64_t done, int64_t total);
+
+ private:
+  std::string label_;
+  Unit unit_;
+  bool enabled_;
+  bool drawn_ = false;
+  std::chrono::steady_clock::time_point start_;
+  std::chrono::steady_clock::time_point last_draw_;
+};
+
+}  // namespace rill::app

@@ -1,0 +1,159 @@
+// Llm: a model with its tokenizer, chat template and engine. The whole library behind one class.
+//
+//   auto llm = rill::Llm::Open("model.gguf", {});
+//   auto prompt = (*llm)->RenderChat({.messages = ...});
+//   auto answer = (*llm)->Generate(prompt->token_ids, {}, [](std::string_view piece) { ... });
+//
+// Threads: Generate, EvalLogits, EvalPerplexity and Fingerprint belong to one thread at a time; all
+// other calls are const and thread-safe. Nothing here throws or prints.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "rill/json.h"
+#include "rill/sampling.h"
+#include "rill/status.h"
+
+namespace rill {
+
+struct LoadOptions {
+  int num_threads = 0;               // <= 0: every CPU this process may use
+  std::string backend = "cpu";       // "cpu" or "reference" (slow and obvious, for comparison)
+  std::string cpu_isa;               // "": the best present; part of speed only, never of the result
+  std::string activations = "q8";    // "q8" or "f32": part of the arithmetic
+  std::string kv_dtype = "f16";      // "f32", "f16", "bf16": part of the arithmetic
+  int32_t max_context = 0;           // positions; 0: what the model was trained for, at most 32768
+  int32_t page_size = 64;            // KV positions per page, multiple of 16
+  int32_t max_step_tokens = 512;     // prefill chunk: rows of the largest step
+  int32_t max_sequences = 8;         // sequences at once
+  bool use_mmap = true;
+  bool check_tensors = false;        // refuse NaN and Inf weights
+  bool text_only = false;            // tokenizer and chat template, no weights
+};
+
+struct ModelInfo {
+  std::string path;
+  std::string format;                // "gguf" or "huggingface"
+  std::string family;                // "llama", "qwen2", …
+  std::string name;
+  std::string backend;               // "cpu: avx2, 2 threads"
+  int32_t num_layers = 0, hidden_size = 0, num_heads = 0, num_kv_heads = 0, vocab_size = 0;
+  int32_t max_context = 0;           // positions this load allows
+  int32_t trained_context = 0;
+  int64_t num_parameters = 0;
+  bool is_encoder = false;
+  bool has_tokenizer = false;
+  bool has_chat_template = false;
+  double load_s = 0;                 // wall time of Open
+};
+
+struct ChatInput {
+  Json messages;                     // [{"role": …, "content": …}, …]
+  Json tools;                        // array or null
+  Json documents;                    // array or null
+  Json extra;                        // object or null: further template variables
+  bool add_generation_prompt = true;
+};
+
+struct RenderedPrompt {
+  std::string text;                  // as the template wrote it
+  std::vector<int32_t> token_ids;    // control tokens only where the template itself wrote them
+};
+
+struct GenerateOptions {
+  SamplingParams sampling;           // stop ids and max_tokens included
+  std::vector<std::string> stop;     // stop strings; the text ends before the first of them
+  bool show_special = false;         // write control tokens into the text
+};
+
+struct GenerateStats {
+  int64_t prompt_tokens = 0;
+  int64_t output_tokens = 0;
+  double first_token_s = 0;          // from the call to the first output token
+  double prefill_s = 0;              // the same, less queueing: prompt tokens / prefill_s = rate
+  double decode_s = 0;               // from the first to the last output token
+  double prompt_tokens_per_s = 0;
+  double decode_tokens_per_s = 0;    // (output_tokens - 1) / decode_s
+  int64_t resident_bytes = 0;        // of the process, now
+};
+
+struct GenerateResult {
+  std::vector<int32_t> output_ids;   // with the stop token, when one ended it
+  std::string text;                  // without stop token and stop string
+  std::string finish_reason;         // "stop", "length" or "cancelled"
+  std::string stop_string;           // the one that matched, or empty
+  GenerateStats stats;
+};
+
+struct PerplexityResult {
+  double perplexity = 0;             // exp(mean negative log-likelihood)
+  double mean_nll = 0;               // nats per predicted token
+  int64_t num_tokens = 0;            // of the text
+  int64_t num_predicted = 0;
+  double seconds = 0;
+};
+
+class Llm {
+ public:
+  // `path`: a GGUF file, a Hugging Face folder, or a .safetensors/.bin file that io/ knows.
+  static Result<std::unique_ptr<Llm>> Open(const std::string& path, const LoadOptions& options);
+  ~Llm();
+
+  const ModelInfo& info() const;
+
+  // Errors: kFailedPrecondition when the model brings no tokenizer (or a broken one), and why.
+  Result<std::vector<int32_t>> Tokenize(std::string_view text, bool add_special,
+                                        bool parse_special) const;
+  Result<std::string> Detokenize(std::span<const int32_t> token_ids, bool skip_special) const;
+  // The vocabulary's own text of one id, for listings.
+  std::string TokenText(int32_t token_id) const;
+  Result<RenderedPrompt> RenderChat(const ChatInput& input) const;
+
+  // Runs the prompt and streams the answer. `on_text` gets whole UTF-8 characters; the pieces
+  // joined are result.text. `cancel` (may be null) ends the generation within one step.
+  using OnText = std::function<void(std::string_view piece)>;
+  Result<GenerateResult> Generate(std::span<const int32_t> prompt_ids,
+                                  const GenerateOptions& options, const OnText& on_text,
+                                  const std::atomic<bool>* cancel = nullptr);
+
+  // Logits of every position, in order: on_rows(first_row, num_rows, logits), logits
+  // [num_rows, vocab_size] f32 (hidden states for an encoder). An error of on_rows ends the call.
+  using OnRows = std::function<Status(int64_t first_row, int64_t num_rows, const float* logits)>;
+  Status EvalLogits(std::span<const int32_t> token_ids, const OnRows& on_rows);
+  // Floats per row that EvalLogits gives.
+  int64_t logits_width() const;
+
+  // Sliding-window perplexity as transformers' documentation defines it: windows of `window`
+  // tokens begin every `stride` tokens; each token is predicted once, in the first window that has
+  // it, with what precedes it there. on_progress(done, total) in tokens; false cancels.
+  using OnProgress = std::function<bool(int64_t done, int64_t total)>;
+  Result<PerplexityResult> EvalPerplexity(std::string_view text, int32_t window, int32_t stride,
+                                          const OnProgress& on_progress);
+
+  // Hash of the logits' bits of a fixed prompt: equal on every machine, ISA and thread count for
+  // the same file, activations and KV dtype.
+  Result<uint64_t> Fingerprint();
+
+  // Everything that `rill inspect` prints: config, tensors by type, memory plan for `context`
+  // positions (0: max_context), kernels, metadata.
+  Json Inspect(int32_t context) const;
+
+ private:
+  Llm();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// Operators of the standard with the kernels of every backend: what `rill ops` prints.
+Json DescribeOps();
+// Version, compiler, CPU and ISA found: what `rill --version --json` prints.
+Json DescribeBuild();
+
+}  // namespace rill

