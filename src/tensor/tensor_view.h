@@ -74,8 +74,10 @@ struct BasicTensorView {
     SetContiguous();
   }
   // A mutable view reads as a const one.
-  BasicTensorView(const BasicTensorView<std::byte>& other)  // NOLINT: implicit
-    requires(std::is_const_v<Byte>)
+  // A template, so that it is never the copy constructor of a mutable view.
+  template <typename Other>
+  BasicTensorView(const BasicTensorView<Other>& other)  // NOLINT: implicit
+    requires(std::is_const_v<Byte> && !std::is_const_v<Other>)
       : data(other.data), dtype(other.dtype), shape(other.shape), strides(other.strides) {}
 
   bool empty() const { return data == nullptr; }

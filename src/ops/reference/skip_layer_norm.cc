@@ -1,0 +1,17 @@
+#include "ops/reference/kernels.h"
+#include "ops/reference/math.h"
+
+namespace rill::ops::reference {
+
+void ReferenceSkipLayerNorm(const SkipLayerNormArgs& args, Stream&) {
+  for (int64_t t = 0; t < args.y.dim(0); ++t) {
+    float* h = args.h.Row<float>(t);
+    const float* x = args.x.Row<float>(t);
+    const float* skip = args.skip.Row<float>(t);
+    for (int64_t i = 0; i < args.h.dim(1); ++i) h[i] = x[i] + skip[i];
+    LayerNormRow(h, GroupRow(args.weight, 0), GroupRow(args.bias, 0), args.h.dim(1), args.eps,
+                 args.y.Row<float>(t));
+  }
+}
+
+}  // namespace rill::ops::reference

@@ -1,0 +1,17 @@
+#include <cmath>
+
+#include "ops/reference/kernels.h"
+
+namespace rill::ops::reference {
+
+void ReferenceSoftcap(const SoftcapArgs& args, Stream&) {
+  for (int64_t t = 0; t < args.y.dim(0); ++t) {
+    const float* x = args.x.Row<float>(t);
+    float* y = args.y.Row<float>(t);
+    for (int64_t i = 0; i < args.y.dim(1); ++i) {
+      y[i] = static_cast<float>(args.cap * std::tanh(double{x[i]} / args.cap));
+    }
+  }
+}
+
+}  // namespace rill::ops::reference

@@ -1,0 +1,166 @@
+#include "ops/reference/weight.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/checked_math.h"
+#if __has_include("quant/dequant.h")
+#include "quant/dequant.h"
+#else
+#include <cstring>
+
+#include "base/float_types.h"
+// TODO: remove when quant/dequant.h is in the tree.
+namespace rill::quant {
+static void DequantizeRow(DType dtype, const void* row, int64_t count, float* out) {
+  for (int64_t i = 0; i < count; ++i) {
+    uint16_t bits = 0;
+    CHECK(!IsQuantBlock(dtype)) << "no decoder for " << DTypeName(dtype) << " yet";
+    if (dtype == DType::kF32) {
+      std::memcpy(out + i, static_cast<const std::byte*>(row) + 4 * i, 4);
+      continue;
+    }
+    std::memcpy(&bits, static_cast<const std::byte*>(row) + 2 * i, 2);
+    out[i] = dtype == DType::kF16 ? F16ToF32(bits) : Bf16ToF32(bits);
+  }
+}
+}  // namespace rill::quant
+#endif
+
+namespace rill::ops::reference {
+namespace {
+
+constexpr int64_t kGroup = 32;  // activations per scale, as linear.h says
+
+}  // namespace
+
+Result<std::unique_ptr<PackedWeight>> ReferenceWeight::Make(const WeightSource& source) {
+  const auto fail = [&](const std::string& what) {
+    return InvalidArgument("weight '" + source.name + "': " + what);
+  };
+  if (source.parts.empty()) return fail("expected at least one part, got none");
+  if (source.paired &&
+      (source.parts.size() != 2 || source.parts[0].shape != source.parts[1].shape)) {
+    return fail("a paired weight needs two parts of the same shape");
+  }
+  auto weight = std::make_unique<ReferenceWeight>();
+  weight->name_ = source.name;
+  weight->paired_ = source.paired;
+  weight->activations_ = source.activations;
+  for (const TensorView& part : source.parts) {
+    const int rank = part.rank();
+    const TensorView& first = source.parts[0];
+    if ((rank != 2 && rank != 3) || rank != first.rank()) {
+      return fail("expected parts [rows, cols] or [num_experts, rows, cols], got " +
+                  part.shape.ToString());
+    }
+    if (part.dim(rank - 1) != first.dim(rank - 1) || (rank == 3 && part.dim(0) != first.dim(0))) {
+      return fail("parts " + first.shape.ToString() + " and " + part.shape.ToString() +
+                  " do not stack");
+    }
+    if (part.empty() && part.shape.NumElements() != 0) return fail("a part has no data");
+    if (!RowBytes(part.dtype, part.dim(rank - 1))) {
+      return fail("row of " + std::to_string(part.dim(rank - 1)) + " values is not a multiple of " +
+                  std::string(DTypeName(part.dtype)) + "'s block");
+    }
+    const auto rows = CheckedAdd(weight->rows_, part.dim(rank - 2));
+    if (!rows) return fail("too many rows");
+    weight->rows_ = *rows;
+    weight->cols_ = part.dim(rank - 1);
+    weight->num_experts_ = rank == 3 ? part.dim(0) : 1;
+    weight->parts_.push_back(part);
+  }
+  return std::unique_ptr<PackedWeight>(std::move(weight));
+}
+
+std::string ReferenceWeight::Describe() const {
+  std::string text = "in place";
+  for (const TensorView& part : parts_) {
+    const std::string name(DTypeName(part.dtype));
+    if (text.find(" " + name) == std::string::npos) text += " " + name;
+  }
+  return text + (activations_ == ActivationMode::kQ8 ? " x q8" : " x f32");
+}
+
+ReferenceWeight::Place ReferenceWeight::Find(int64_t row) const {
+  for (const TensorView& part : parts_) {
+    const int64_t rows = part.dim(part.rank() - 2);
+    if (row < rows) return {&part, row};
+    row -= rows;
+  }
+  CHECK(false) << "weight '" << name_ << "' has no row " << row;
+  return {};
+}
+
+void ReferenceWeight::DecodeRow(int64_t expert, int64_t row, float* out) const {
+  const Place place = Find(row);
+  const TensorView& part = *place.part;
+  const DTypeTraits& traits = Traits(part.dtype);
+  int64_t offset = place.row * part.stride(part.rank() - 2);
+  if (part.rank() == 3) offset += expert * part.stride(0);
+  const std::byte* data = part.data + offset / traits.block_weights * traits.block_bytes;
+  quant::DequantizeRow(part.dtype, data, cols_, out);
+}
+
+bool ReferenceWeight::QuantisesActivations(int64_t row) const {
+  return activations_ == ActivationMode::kQ8 && IsQuantBlock(Find(row).part->dtype);
+}
+
+void QuantiseActivations(std::span<const float> x, std::span<double> out) {
+  for (size_t begin = 0; begin < x.size(); begin += kGroup) {
+    const size_t end = std::min(x.size(), begin + kGroup);
+    float max = 0;
+    bool finite = true;
+    for (size_t k = begin; k < end; ++k) {
+      finite = finite && std::isfinite(x[k]);
+      max = std::max(max, std::fabs(x[k]));
+    }
+    const float d = max / 127.0f;
+    const float inverse = d == 0 ? 0 : 127.0f / max;
+    for (size_t k = begin; k < end; ++k) {
+      // Denormal groups can make 127 / max overflow; the clamp keeps q inside its range.
+      const double q = std::clamp(std::nearbyint(x[k] * inverse), -127.0f, 127.0f);
+      out[k] = !finite ? std::numeric_limits<double>::quiet_NaN() : double{d} * q;
+    }
+  }
+}
+
+void Products(const ReferenceWeight& w, int64_t expert, std::span<const float* const> x,
+              int64_t first_row, int64_t num_rows, std::vector<double>& products) {
+  const size_t cols = static_cast<size_t>(w.cols());
+  const size_t rows = static_cast<size_t>(num_rows);
+  products.assign(x.size() * rows, 0.0);
+  std::vector<double> exact(x.size() * cols);
+  std::vector<double> quantised;
+  for (size_t t = 0; t < x.size(); ++t) std::copy(x[t], x[t] + cols, &exact[t * cols]);
+  std::vector<float> decoded(cols);
+  std::vector<double> row(cols);
+  for (size_t n = 0; n < rows; ++n) {
+    const int64_t index = first_row + static_cast<int64_t>(n);
+    w.DecodeRow(expert, index, decoded.data());
+    std::copy(decoded.begin(), decoded.end(), row.begin());
+    const bool q8 = w.QuantisesActivations(index);
+    if (q8 && quantised.empty()) {
+      quantised.resize(x.size() * cols);
+      for (size_t t = 0; t < x.size(); ++t) {
+        QuantiseActivations({x[t], cols}, {&quantised[t * cols], cols});
+      }
+    }
+    const std::vector<double>& activations = q8 ? quantised : exact;
+    for (size_t t = 0; t < x.size(); ++t) {
+      // Eight partial sums: f64 is exact enough in any order, and this one vectorises.
+      double sums[8] = {};
+      const double* a = &activations[t * cols];
+      size_t k = 0;
+      for (; k + 8 <= cols; k += 8) {
+        for (size_t j = 0; j < 8; ++j) sums[j] += a[k + j] * row[k + j];
+      }
+      for (; k < cols; ++k) sums[0] += a[k] * row[k];
+      products[t * rows + n] =
+          ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+    }
+  }
+}
+
+}  // namespace rill::ops::reference
