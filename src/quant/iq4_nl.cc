@@ -1,0 +1,20 @@
+#include "quant/iq4_nl.h"
+
+#include "base/float_types.h"
+#include "quant/block_io.h"
+#include "quant/dequant.h"
+
+namespace rill::quant {
+
+void DecodeIQ4_NL(const uint8_t* blocks, int64_t num_blocks, float* out) {
+  for (int64_t b = 0; b < num_blocks; ++b, out += BlockIQ4_NL::kWeights) {
+    const auto block = LoadBlock<BlockIQ4_NL>(blocks, b);
+    const float scale = F16ToF32(block.scale);
+    for (int j = 0; j < 16; ++j) {
+      out[j] = scale * static_cast<float>(kIq4Values[block.q[j] & 0xF]);
+      out[j + 16] = scale * static_cast<float>(kIq4Values[block.q[j] >> 4]);
+    }
+  }
+}
+
+}  // namespace rill::quant

@@ -1,0 +1,43 @@
+// From f32 to the block formats of quantize_list.def by plain rounding, block for block the bytes
+// that the Python package `gguf` writes (gguf.quants.quantize). For synthetic models and tests:
+// formats that search for better scales get encoders of their own.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "rill/status.h"
+#include "tensor/dtype.h"
+
+namespace rill::quant {
+
+bool CanQuantize(DType dtype);
+
+// Encodes `num_elements` (a multiple of the block size) into `out`, which has
+// RowBytes(dtype, num_elements) bytes.
+// Errors: kInvalidArgument on a partial block or a value that is not finite (or above 1e30),
+// kUnsupported when
+// there is no encoder.
+Status QuantizeRow(DType dtype, const float* x, int64_t num_elements, void* out);
+
+// Encode<Name>(x, num_blocks, blocks): |x| <= 1e30.
+#define QUANTIZE(Name) void Encode##Name(const float* x, int64_t num_blocks, uint8_t* blocks);
+#include "quant/quantize_list.def"
+#undef QUANTIZE
+
+// For encoders: the first of the values with the largest magnitude, with its sign.
+inline float LargestMagnitude(const float* x, int count) {
+  float best = x[0];
+  for (int i = 1; i < count; ++i) {
+    if (std::fabs(x[i]) > std::fabs(best)) best = x[i];
+  }
+  return best;
+}
+
+// For encoders: 1 / scale, and 0 for a scale so small that its inverse overflows (its f16 is 0).
+inline float InverseScale(float scale) {
+  const float inverse = 1.0f / scale;
+  return std::isfinite(inverse) ? inverse : 0.0f;
+}
+
+}  // namespace rill::quant

@@ -1,0 +1,75 @@
+"""What the blocks and elements of every dtype mean, by the `gguf` package, NumPy and torch."""
+import gguf
+import numpy as np
+import torch
+
+# Everything that gguf.quants does not know.
+_NUMPY = {"f64": np.float64, "i8": np.int8, "i16": np.int16, "i32": np.int32, "i64": np.int64,
+          "u8": np.uint8}
+_TORCH = {"f8_e4m3": torch.float8_e4m3fn, "f8_e5m2": torch.float8_e5m2}
+ENCODABLE = ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0"]
+
+
+def qtype(name: str) -> gguf.GGMLQuantizationType:
+    """The package's name of one of ours."""
+    return gguf.GGMLQuantizationType[name.upper()]
+
+
+def decode(name: str, data: bytes) -> np.ndarray:
+    """All elements as f32."""
+    raw = np.frombuffer(data, np.uint8)
+    with np.errstate(all="ignore"):
+        if name in _NUMPY:
+            return raw.view(_NUMPY[name]).astype(np.float32)
+        if name in _TORCH:
+            return torch.from_numpy(raw.copy()).view(_TORCH[name]).float().numpy()
+        if name == "bool":
+            return (raw != 0).astype(np.float32)
+        if name == "q8_k":  # f32 scale, 256 int8, 16 int16 sums
+            blocks = raw.reshape(-1, 292)
+            scale = blocks[:, :4].copy().view(np.float32)
+            return (scale * blocks[:, 4:260].view(np.int8).astype(np.float32)).ravel()
+        block_bytes = gguf.GGML_QUANT_SIZES[qtype(name)][1]
+        return gguf.quants.dequantize(raw.reshape(-1, block_bytes), qtype(name)).ravel()
+
+
+def encode(name: str, values: np.ndarray) -> bytes:
+    """Blocks of values (a multiple of the block size)."""
+    with np.errstate(all="ignore"):
+        return gguf.quants.quantize(values.reshape(1, -1), qtype(name)).tobytes()
+
+
+def bits(values: np.ndarray) -> np.ndarray:
+    """f32 bit patterns with all NaNs made equal."""
+    out = values.astype(np.float32).view(np.uint32).copy()
+    out[np.isnan(values)] = 0x7FC00000
+    return out
+
+
+def splitmix64(seed: int, count: int) -> np.ndarray:
+    """`count` 64-bit numbers; the C++ tests make the same ones."""
+    with np.errstate(over="ignore"):
+        z = np.uint64(seed) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return z ^ (z >> np.uint64(31))
+
+
+def fnv1a(data: bytes) -> int:
+    """64-bit FNV-1a."""
+    h = 0xCBF29CE484222325
+    for byte in data:
+        h = (h ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return h
+
+
+def golden_bytes(name: str, block_bytes: int) -> bytes:
+    """The 64 pseudo-random blocks of the golden hashes."""
+    size = 64 * block_bytes
+    return splitmix64(fnv1a(name.encode()), (size + 7) // 8).astype("<u8").tobytes()[:size]
+
+
+def golden_values(name: str) -> np.ndarray:
+    """The 2,048 values that the golden encodings start from: 24-bit integers times 2^-20."""
+    raw = splitmix64(fnv1a(name.encode()), 2048)
+    return ((raw >> np.uint64(40)).astype(np.int64) - (1 << 23)).astype(np.float32) * np.float32(2**-20)
