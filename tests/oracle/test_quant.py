@@ -64,7 +64,7 @@ def test_encode(tool, types, tmp_path, name, scale):
     values = (rng.standard_normal(ELEMENTS // 4) * scale).astype(np.float32)
     values[64:96] = 0
     values[96:128] = values[96]  # a block of one value
-    values[128:160] = rng.integers(-8, 9, 32)  # halves fall between codes
+    values[128:160] = rng.integers(-8, 9, 32) * scale  # halves fall between codes
     if scale < 1e-37:
         # 1 / scale overflows, where the package converts NaN to an integer: compare what decodes.
         got = oracle.decode(name, run(tool, "encode", name, values.tobytes(), tmp_path))
