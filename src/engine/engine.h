@@ -1,0 +1,106 @@
+// Engine: token ids in, token events out. Continuous batching over a StepRunner.
+//
+//   auto engine = Engine::Create({.eos_ids = {2}}, runner);
+//   auto id = (*engine)->Submit({.prompt_ids = {1, 15, 7}}, [](const TokenEvent& event) { … });
+//   while ((*engine)->HasWork()) (*engine)->Step();
+//
+// Step: plan -> run -> sample -> commit -> emit. Sequence state changes only in commit; events are
+// handed out after it, so a callback may call Submit and Cancel.
+//
+// Owner thread: one. EngineLoop (engine_loop.h) gives the engine a thread of its own.
+// Invariants: those of Scheduler; and each accepted request gets exactly one final event.
+// Not responsible for: text, stop strings, where pages live.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "engine/scheduler.h"
+#include "engine/sequence.h"
+#include "engine/step_plan.h"
+#include "engine/step_runner.h"
+#include "rill/request.h"
+#include "rill/status.h"
+
+namespace rill::engine {
+
+struct EngineOptions {
+  std::vector<int32_t> eos_ids;  // end-of-sequence ids of the model
+  int32_t max_choices = 0;       // sequences at once; 0: as many as a step can hold, at most 256
+  int32_t max_waiting = 1024;    // requests in the queue; more are refused with kUnavailable
+  int32_t max_overtakes = 256;   // how often priority may pass the oldest waiting request
+  uint64_t seed = 0;             // of requests without a seed: theirs follow from this and their id
+};
+
+class Engine {
+ public:
+  // `runner` must outlive the engine. Errors: kInvalidArgument naming the option.
+  static Result<std::unique_ptr<Engine>> Create(const EngineOptions& options, StepRunner& runner);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // Is the request well-formed, and could it ever run here? Thread-safe.
+  Status Validate(const GenerateRequest& request) const;
+  // Errors (the request is refused, no event follows): Validate's kInvalidArgument; kUnavailable
+  // when the queue is full or the engine is dead.
+  Result<RequestId> Submit(GenerateRequest request, EventCallback callback);
+  // The same under an id from ReserveId, which is thread-safe.
+  Result<RequestId> SubmitAs(RequestId id, GenerateRequest request, EventCallback callback);
+  RequestId ReserveId() { return next_id_.fetch_add(1, std::memory_order_relaxed); }
+  // Ends a request (choice < 0) or one of its choices, with kCancelled; its pages are free when
+  // this returns. False when it is unknown or has ended.
+  bool Cancel(RequestId id, int32_t choice = -1);
+  // Ends everything: with kCancelled.
+  void CancelAll();
+
+  // Is there anything to do for Step?
+  bool HasWork() const { return !requests_.empty() || !events_.empty(); }
+  // Runs one step and hands out its events. An error is the runner's: the requests of that step
+  // have ended with it. The engine goes on unless dead().
+  Status Step();
+
+  bool dead() const { return !dead_.ok(); }
+  EngineStats stats() const;
+  const StepPlan& last_plan() const { return plan_; }
+  const Scheduler& scheduler() const { return scheduler_; }
+  // The scheduler's invariants, and that both know the same requests.
+  Status CheckIntegrity() const;
+
+ private:
+  struct PendingEvent {
+    std::shared_ptr<const EventCallback> callback;
+    TokenEvent event;
+  };
+
+  Engine(EngineOptions options, const SchedulerOptions& scheduler_options, StepRunner& runner);
+  void Commit(const MutableTensorView& logits);
+  // Samples one token of a choice and records it; ends the choice or the request where due.
+  void SampleChoice(RequestState& request, int32_t choice, std::span<const float> logits);
+  void FailStep(const Status& error);
+  void Die(const Status& error);
+  void FinishChoice(RequestState& request, int32_t choice, TokenEvent event);
+  void FinishRequest(RequestState& request, FinishReason reason, const Status& error);
+  void FillUsage(const RequestState& request, Usage& usage) const;
+  void EmitEvents();
+
+  const EngineOptions options_;
+  StepRunner& runner_;
+  Scheduler scheduler_;
+  std::atomic<RequestId> next_id_{1};
+  std::unordered_map<RequestId, std::unique_ptr<RequestState>> requests_;
+  StepPlan plan_;
+  std::vector<RequestState*> newly_admitted_;
+  std::vector<float> logits_;
+  sampling::SamplerWorkspace workspace_;
+  std::vector<PendingEvent> events_;
+  bool emitting_ = false;
+  Status dead_;
+  EngineStats counters_;
+};
+
+}  // namespace rill::engine

@@ -1,0 +1,48 @@
+// ModelRunner: carries out step plans on a model, over KV memory of a backend.
+#pragma once
+
+#include <memory>
+
+#include "engine/step_runner.h"
+#include "model/model.h"
+#include "ops/backend.h"
+#include "rill/status.h"
+
+namespace rill::engine {
+
+struct ModelRunnerOptions {
+  DType kv_dtype = DType::kF16;  // f32, f16, bf16
+  int32_t page_size = 64;        // positions, multiple of 16
+  int32_t num_pages = 0;         // see PagesForContexts
+  int32_t max_step_tokens = 512;  // as the model was loaded with
+  int32_t max_step_rows = 0;      // as the model was loaded with; 0: max_step_tokens
+};
+
+// Pages that let `num_sequences` sequences of `context` positions run side by side.
+constexpr int64_t PagesForContexts(int64_t num_sequences, int64_t context, int32_t page_size) {
+  return num_sequences * ((context + page_size - 1) / page_size);
+}
+
+class ModelRunner : public StepRunner {
+ public:
+  // `model` and `backend` must outlive the runner. Errors: kInvalidArgument naming the option;
+  // kResourceExhausted when the KV memory cannot be had.
+  static Result<std::unique_ptr<ModelRunner>> Create(model::Model& model, ops::Backend& backend,
+                                                     const ModelRunnerOptions& options);
+
+  const RunnerInfo& info() const override { return info_; }
+  Status Run(const StepPlan& plan, MutableTensorView logits) override;
+  int64_t kv_bytes() const { return memory_->size_bytes(); }
+
+ private:
+  ModelRunner(model::Model& model, const RunnerInfo& info, const KvLayout& layout,
+              std::unique_ptr<ops::Buffer> memory)
+      : model_(model), info_(info), layout_(layout), memory_(std::move(memory)) {}
+
+  model::Model& model_;
+  const RunnerInfo info_;
+  const KvLayout layout_;
+  std::unique_ptr<ops::Buffer> memory_;
+};
+
+}  // namespace rill::engine

@@ -1,0 +1,35 @@
+// StepRunner: what carries out a StepPlan. ModelRunner does it on a model; tests bring fakes.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/step_plan.h"
+#include "rill/status.h"
+#include "tensor/tensor_view.h"
+
+namespace rill::engine {
+
+// What the engine must know to plan for a runner.
+struct RunnerInfo {
+  int32_t vocab_size = 0;
+  int32_t max_context = 0;      // positions of one sequence
+  int32_t page_size = 0;        // positions of one page
+  int32_t num_pages = 0;        // pages of the KV memory
+  int32_t max_step_tokens = 0;  // rows of the largest step
+  int32_t max_step_rows = 0;    // rows of logits of the largest step
+};
+
+// Owner thread: the engine's.
+class StepRunner {
+ public:
+  virtual ~StepRunner() = default;
+  virtual const RunnerInfo& info() const = 0;
+  // Copies pages, runs the forward, writes logits [num_rows, vocab_size] f32. An error means that
+  // the KV content of the plan's sequences is unknown: the engine ends their requests.
+  virtual Status Run(const StepPlan& plan, MutableTensorView logits) = 0;
+  // After a failed Run: may further steps be tried? An error means that the device is lost, and
+  // the engine with it.
+  virtual Status Recover() { return OkStatus(); }
+};
+
+}  // namespace rill::engine
