@@ -85,13 +85,13 @@ struct EngineStats {
   int64_t failed_steps = 0;
   int64_t accepted_requests = 0;
   int64_t refused_requests = 0;
-  int64_t finished_requests = 0;   // all ends, the next two included
+  int64_t finished_requests = 0;  // all ends, the next two included
   int64_t cancelled_requests = 0;
   int64_t error_requests = 0;
-  int64_t prompt_tokens = 0;       // computed in prefill
+  int64_t prompt_tokens = 0;  // computed in prefill
   int64_t generated_tokens = 0;
-  double step_ms = 0;              // time inside the step runner
-  double sample_ms = 0;            // time choosing tokens
+  double step_ms = 0;    // time inside the step runner
+  double sample_ms = 0;  // time choosing tokens
 };
 
 }  // namespace rill

@@ -79,8 +79,8 @@ Status Engine::Validate(const GenerateRequest& request) const {
   }
   for (size_t i = 0; i < request.prompt_ids.size(); ++i) {
     if (request.prompt_ids[i] < 0 || request.prompt_ids[i] >= vocab_size) {
-      return InvalidArgument(fmt::format("prompt_ids[{}]: expected a token id in [0, {}), got {}", i,
-                                         vocab_size, request.prompt_ids[i]));
+      return InvalidArgument(fmt::format("prompt_ids[{}]: expected a token id in [0, {}), got {}",
+                                         i, vocab_size, request.prompt_ids[i]));
     }
   }
   if (request.n < 1 || request.n > GenerateRequest::kMaxChoices) {
@@ -254,8 +254,8 @@ void Engine::Commit(const MutableTensorView& logits) {
     const auto found = requests_.find(planned.request_id);
     if (found == requests_.end()) continue;
     RequestState& request = *found->second;
-    const int32_t num_tokens = plan_.q_offsets[static_cast<size_t>(s) + 1] -
-                               plan_.q_offsets[static_cast<size_t>(s)];
+    const int32_t num_tokens =
+        plan_.q_offsets[static_cast<size_t>(s) + 1] - plan_.q_offsets[static_cast<size_t>(s)];
     scheduler_.Advance(request, planned.choice, num_tokens);
     const bool is_prefill = s >= plan_.num_decodes;
     if (is_prefill) counters_.prompt_tokens += num_tokens;
@@ -347,8 +347,8 @@ Status Engine::CheckIntegrity() const {
   if (Status status = scheduler_.CheckIntegrity(); !status.ok()) return status;
   const size_t known = static_cast<size_t>(scheduler_.num_waiting() + scheduler_.num_running());
   if (known != requests_.size()) {
-    return Internal(fmt::format("engine: {} requests, the scheduler knows {}", requests_.size(),
-                                known));
+    return Internal(
+        fmt::format("engine: {} requests, the scheduler knows {}", requests_.size(), known));
   }
   return OkStatus();
 }

@@ -16,8 +16,8 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(model::Model& model, op
   }
   if (options.kv_dtype != DType::kF32 && options.kv_dtype != DType::kF16 &&
       options.kv_dtype != DType::kBF16) {
-    return Unsupported(fmt::format("kv_dtype: expected f32, f16 or bf16, got {}",
-                                   DTypeName(options.kv_dtype)));
+    return Unsupported(
+        fmt::format("kv_dtype: expected f32, f16 or bf16, got {}", DTypeName(options.kv_dtype)));
   }
   if (options.page_size < 16 || options.page_size % 16 != 0) {
     return InvalidArgument(
@@ -34,8 +34,8 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(model::Model& model, op
   }
   Result<std::unique_ptr<ops::Buffer>> memory = backend.Allocate(*bytes);
   if (!memory.ok()) {
-    return memory.status().WithPrefix(fmt::format("KV memory of {} pages of {} bytes",
-                                                  options.num_pages, layout.page_bytes()));
+    return memory.status().WithPrefix(
+        fmt::format("KV memory of {} pages of {} bytes", options.num_pages, layout.page_bytes()));
   }
   RunnerInfo info;
   info.vocab_size = config.vocab_size;

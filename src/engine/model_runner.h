@@ -11,9 +11,9 @@
 namespace rill::engine {
 
 struct ModelRunnerOptions {
-  DType kv_dtype = DType::kF16;  // f32, f16, bf16
-  int32_t page_size = 64;        // positions, multiple of 16
-  int32_t num_pages = 0;         // see PagesForContexts
+  DType kv_dtype = DType::kF16;   // f32, f16, bf16
+  int32_t page_size = 64;         // positions, multiple of 16
+  int32_t num_pages = 0;          // see PagesForContexts
   int32_t max_step_tokens = 512;  // as the model was loaded with
   int32_t max_step_rows = 0;      // as the model was loaded with; 0: max_step_tokens
 };

@@ -32,8 +32,9 @@ Status Scheduler::CheckFits(const GenerateRequest& request) const {
   const int64_t pool_positions = int64_t{runner.num_pages} * runner.page_size;
   const int64_t limit = std::min<int64_t>(runner.max_context, pool_positions);
   if (positions > limit) {
-    return InvalidArgument(fmt::format("prompt {} + max_tokens {} = {} positions, this engine holds {}",
-                                       prompt, request.sampling.max_tokens, positions, limit));
+    return InvalidArgument(
+        fmt::format("prompt {} + max_tokens {} = {} positions, this engine holds {}", prompt,
+                    request.sampling.max_tokens, positions, limit));
   }
   if (request.n > options_.max_choices) {
     return InvalidArgument(
@@ -97,8 +98,8 @@ void Scheduler::PlanSequence(RequestState& request, int32_t choice, int32_t num_
   const int32_t begin = sequence.num_computed;
   const int32_t end = begin + num_tokens;
   const int32_t prompt = request.prompt_size();
-  request.reserved_pages -= sequence.pages.PrepareWrite(pool_, options_.runner.page_size, begin,
-                                                        end, plan.copies);
+  request.reserved_pages -=
+      sequence.pages.PrepareWrite(pool_, options_.runner.page_size, begin, end, plan.copies);
   CHECK(request.reserved_pages >= 0) << "request " << request.id << " took more than promised";
   for (int32_t position = begin; position < end; ++position) {
     plan.token_ids.push_back(position < prompt

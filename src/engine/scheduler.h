@@ -33,9 +33,9 @@
 namespace rill::engine {
 
 struct SchedulerOptions {
-  RunnerInfo runner;            // page geometry and largest step
-  int32_t max_choices = 0;      // choices that run at once, <= max_step_tokens, max_step_rows
-  int32_t max_waiting = 0;      // queue length
+  RunnerInfo runner;        // page geometry and largest step
+  int32_t max_choices = 0;  // choices that run at once, <= max_step_tokens, max_step_rows
+  int32_t max_waiting = 0;  // queue length
   int32_t max_overtakes = 256;
 };
 

@@ -17,7 +17,7 @@ using Clock = std::chrono::steady_clock;
 // One choice of a request: a row of tokens that grows.
 struct Sequence {
   kv::PageTable pages;
-  int32_t num_computed = 0;           // positions whose keys and values are in the pages
+  int32_t num_computed = 0;  // positions whose keys and values are in the pages
   std::vector<int32_t> output_ids;
   std::unique_ptr<sampling::Sampler> sampler;
   FinishReason finish = FinishReason::kNone;
@@ -35,11 +35,11 @@ struct RequestState {
   RequestId id = 0;
   GenerateRequest request;
   std::shared_ptr<const EventCallback> callback;
-  std::vector<int32_t> end_ids;       // sorted: stop ids and, unless ignored, end-of-sequence ids
+  std::vector<int32_t> end_ids;  // sorted: stop ids and, unless ignored, end-of-sequence ids
   uint64_t seed = 0;
   Phase phase = Phase::kWaiting;
-  std::vector<Sequence> choices;      // [n]
-  int32_t reserved_pages = 0;         // promised by the pool to this request, not yet taken
+  std::vector<Sequence> choices;  // [n]
+  int32_t reserved_pages = 0;     // promised by the pool to this request, not yet taken
   Clock::time_point submitted, admitted, first_token;
   bool has_first_token = false;
 

@@ -20,8 +20,8 @@ HashRunner::HashRunner(const RunnerInfo& info) : info_(info) {
 }
 
 HashRunner::Slot& HashRunner::At(const StepPlan& plan, int32_t seq, int32_t position) {
-  const int32_t page = plan.page_table[static_cast<size_t>(seq * plan.max_pages +
-                                                           position / info_.page_size)];
+  const int32_t page =
+      plan.page_table[static_cast<size_t>(seq * plan.max_pages + position / info_.page_size)];
   return memory_[static_cast<size_t>(page) * static_cast<size_t>(info_.page_size) +
                  static_cast<size_t>(position % info_.page_size)];
 }
@@ -55,8 +55,8 @@ Status HashRunner::CheckPlan(const StepPlan& plan) const {
       }
     }
     for (int32_t i = 0; i * info_.page_size < kv_len; ++i) {
-      const int32_t page = plan.page_table[s * static_cast<size_t>(plan.max_pages) +
-                                           static_cast<size_t>(i)];
+      const int32_t page =
+          plan.page_table[s * static_cast<size_t>(plan.max_pages) + static_cast<size_t>(i)];
       if (page < 0 || page >= info_.num_pages) {
         return Internal(fmt::format("plan: sequence {}: page {} is {}", s, i, page));
       }

@@ -19,17 +19,17 @@ struct PlannedSequence {
 };
 
 struct StepPlan {
-  int64_t step = 0;                      // counts from 1
-  std::vector<kv::PageCopy> copies;      // whole pages, copied before the forward, in this order
-  int32_t num_decodes = 0;               // the first sequences; the others are prefill chunks
+  int64_t step = 0;                        // counts from 1
+  std::vector<kv::PageCopy> copies;        // whole pages, copied before the forward, in this order
+  int32_t num_decodes = 0;                 // the first sequences; the others are prefill chunks
   std::vector<PlannedSequence> sequences;  // [num_seqs]
-  std::vector<int32_t> token_ids;        // [num_tokens]
-  std::vector<int32_t> positions;        // [num_tokens]
-  std::vector<int32_t> q_offsets;        // [num_seqs + 1]
-  std::vector<int32_t> kv_lens;          // [num_seqs] positions after this step
-  int32_t max_pages = 0;                 // row length of page_table
-  std::vector<int32_t> page_table;       // [num_seqs, max_pages], -1 beyond a sequence's pages
-  std::vector<int32_t> logit_rows;       // [num_rows] rows of the step whose logits are wanted
+  std::vector<int32_t> token_ids;          // [num_tokens]
+  std::vector<int32_t> positions;          // [num_tokens]
+  std::vector<int32_t> q_offsets;          // [num_seqs + 1]
+  std::vector<int32_t> kv_lens;            // [num_seqs] positions after this step
+  int32_t max_pages = 0;                   // row length of page_table
+  std::vector<int32_t> page_table;         // [num_seqs, max_pages], -1 beyond a sequence's pages
+  std::vector<int32_t> logit_rows;         // [num_rows] rows of the step whose logits are wanted
 
   bool empty() const { return sequences.empty(); }
   int32_t num_seqs() const { return static_cast<int32_t>(sequences.size()); }

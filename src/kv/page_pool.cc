@@ -66,8 +66,8 @@ Status PagePool::CheckIntegrity() const {
   for (size_t page = 0; page < refcounts_.size(); ++page) {
     if (refcounts_[page] < 0 || on_list[page] != (refcounts_[page] == 0)) {
       return Internal("page pool: page " + std::to_string(page) + " has refcount " +
-                      std::to_string(refcounts_[page]) + (on_list[page] ? " and is" : " and is not") +
-                      " on the free list");
+                      std::to_string(refcounts_[page]) +
+                      (on_list[page] ? " and is" : " and is not") + " on the free list");
     }
   }
   if (reserved_ < 0 || reserved_ > num_free()) {

@@ -1,7 +1,7 @@
 // PagePool: which page of the KV memory is whose. Ids and counts only, no memory.
 //
-// A page id is in [0, num_pages). A page is free (count 0) or held by `refcount` owners. Pages may be
-// promised before they are taken (Reserve), so that what was admitted can never run out:
+// A page id is in [0, num_pages). A page is free (count 0) or held by `refcount` owners. Pages may
+// be promised before they are taken (Reserve), so that what was admitted can never run out:
 // AllocateReserved cannot fail.
 //
 // Owner thread: the engine's. Not thread-safe.

@@ -4,7 +4,9 @@
 
 namespace rill::kv {
 
-PageTable::~PageTable() { CHECK(pages_.empty()) << pages_.size() << " pages were not given back"; }
+PageTable::~PageTable() {
+  CHECK(pages_.empty()) << pages_.size() << " pages were not given back";
+}
 
 PageTable& PageTable::operator=(PageTable&& other) noexcept {
   CHECK(pages_.empty()) << pages_.size() << " pages were not given back";

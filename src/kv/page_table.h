@@ -1,7 +1,8 @@
 // PageTable: the pages of one sequence, in order of position, with copy-on-write.
 //
-// Position p lives in pages()[p / page_size]. A page that another table also holds is never written:
-// PrepareWrite replaces it by a fresh one first and notes the copy that the step has to make.
+// Position p lives in pages()[p / page_size]. A page that another table also holds is never
+// written: PrepareWrite replaces it by a fresh one first and notes the copy that the step has to
+// make.
 //
 // Owner thread: the engine's. A table does not know its pool: the owner calls Clear before the
 // table goes away (checked).

@@ -35,12 +35,12 @@ struct SampledToken {
 };
 
 struct SamplerOptions {
-  SamplingParams params;                // validated
-  uint64_t seed = 0;                    // params.seed or the engine's choice
-  int32_t choice = 0;                   // each choice has its own random stream
-  int32_t min_tokens = 0;               // end ids are not chosen before
-  std::vector<int32_t> end_ids;         // what min_tokens holds back
-  std::unique_ptr<TokenMask> mask;      // may be null
+  SamplingParams params;            // validated
+  uint64_t seed = 0;                // params.seed or the engine's choice
+  int32_t choice = 0;               // each choice has its own random stream
+  int32_t min_tokens = 0;           // end ids are not chosen before
+  std::vector<int32_t> end_ids;     // what min_tokens holds back
+  std::unique_ptr<TokenMask> mask;  // may be null
 };
 
 class Sampler {

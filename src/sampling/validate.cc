@@ -9,7 +9,9 @@ namespace rill::sampling {
 namespace {
 
 // The float range check that NaN fails.
-bool InRange(float value, float low, float high) { return value >= low && value <= high; }
+bool InRange(float value, float low, float high) {
+  return value >= low && value <= high;
+}
 
 Status BadNumber(const char* field, const char* range, double value) {
   return InvalidArgument(fmt::format("{}: expected a number in {}, got {}", field, range, value));
@@ -41,7 +43,8 @@ Status ValidateSampling(const SamplingParams& params, int32_t vocab_size) {
     return BadNumber("frequency_penalty", "[-2, 2]", params.frequency_penalty);
   }
   if (params.max_tokens < 1) {
-    return InvalidArgument(fmt::format("max_tokens: expected 1 or more, got {}", params.max_tokens));
+    return InvalidArgument(
+        fmt::format("max_tokens: expected 1 or more, got {}", params.max_tokens));
   }
   if (params.min_tokens < 0 || params.min_tokens > params.max_tokens) {
     return InvalidArgument(fmt::format("min_tokens: expected 0 to max_tokens = {}, got {}",
