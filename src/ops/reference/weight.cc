@@ -5,28 +5,7 @@
 #include <limits>
 
 #include "base/checked_math.h"
-#if __has_include("quant/dequant.h")
 #include "quant/dequant.h"
-#else
-#include <cstring>
-
-#include "base/float_types.h"
-// TODO: remove when quant/dequant.h is in the tree.
-namespace rill::quant {
-static void DequantizeRow(DType dtype, const void* row, int64_t count, float* out) {
-  for (int64_t i = 0; i < count; ++i) {
-    uint16_t bits = 0;
-    CHECK(!IsQuantBlock(dtype)) << "no decoder for " << DTypeName(dtype) << " yet";
-    if (dtype == DType::kF32) {
-      std::memcpy(out + i, static_cast<const std::byte*>(row) + 4 * i, 4);
-      continue;
-    }
-    std::memcpy(&bits, static_cast<const std::byte*>(row) + 2 * i, 2);
-    out[i] = dtype == DType::kF16 ? F16ToF32(bits) : Bf16ToF32(bits);
-  }
-}
-}  // namespace rill::quant
-#endif
 
 namespace rill::ops::reference {
 namespace {
@@ -100,7 +79,8 @@ void ReferenceWeight::DecodeRow(int64_t expert, int64_t row, float* out) const {
   int64_t offset = place.row * part.stride(part.rank() - 2);
   if (part.rank() == 3) offset += expert * part.stride(0);
   const std::byte* data = part.data + offset / traits.block_weights * traits.block_bytes;
-  quant::DequantizeRow(part.dtype, data, cols_, out);
+  const Status decoded = quant::DequantizeRow(part.dtype, data, cols_, out);
+  CHECK(decoded.ok()) << decoded.message();  // dtype and length were checked at creation
 }
 
 bool ReferenceWeight::QuantisesActivations(int64_t row) const {
