@@ -22,8 +22,9 @@ inline constexpr std::string_view kDefaultModel = "smollm2";
 // Errors: kNotFound, with what the cache has and how to pull.
 Result<std::string> ResolveModel(std::string_view model);
 
-// Whether ResolveModel would succeed, without building the error.
-bool IsKnownModel(std::string_view model);
+// Does `word` mean a model rather than a prompt? True when ResolveModel would succeed, and for words
+// that can hardly be anything else: "hf:…", a name that ends in .gguf or .safetensors.
+bool IsKnownModel(std::string_view word);
 
 struct CachedModel {
   std::string name;
@@ -37,6 +38,8 @@ struct PullOptions {
   // Bytes so far and in all (0: unknown) of the file `what`. False cancels; what was fetched stays
   // and a later pull goes on from there.
   std::function<bool(std::string_view what, int64_t done, int64_t total)> on_progress;
+  // Which of several files was chosen, another attempt, and the like: one sentence each.
+  std::function<void(std::string_view note)> on_note;
   bool offline = false;  // also $RILL_OFFLINE or $HF_HUB_OFFLINE = 1: only what is in the cache
 };
 

@@ -15,12 +15,10 @@
 #include <string_view>
 #include <vector>
 
+#include "rill/model_store.h"
 #include "rill/status.h"
 
 namespace rill::llm {
-
-// The model of `rill run "…"` without a MODEL.
-inline constexpr std::string_view kDefaultModel = "smollm2";
 
 // One model that can be opened.
 struct StoredModel {
