@@ -19,12 +19,12 @@ class TokenMask;  // sampling/token_mask.h
 using RequestId = uint64_t;  // never 0, never used twice by one engine
 
 struct GenerateRequest {
-  std::vector<int32_t> prompt_ids;  // at least one, each in [0, vocab_size)
-  int32_t n = 1;                    // independent choices over one prompt, [1, kMaxChoices]
-  int32_t priority = 0;             // higher first; equal: in order of arrival
-  SamplingParams sampling;
+  std::vector<int32_t> prompt_ids = {};  // at least one, each in [0, vocab_size)
+  int32_t n = 1;                         // independent choices over one prompt, [1, kMaxChoices]
+  int32_t priority = 0;                  // higher first; equal: in order of arrival
+  SamplingParams sampling = {};
   // Restricts each token (grammars); cloned for each choice. May be null.
-  std::shared_ptr<const sampling::TokenMask> mask;
+  std::shared_ptr<const sampling::TokenMask> mask = {};
 
   static constexpr int32_t kMaxChoices = 128;
 };

@@ -25,10 +25,10 @@ struct SamplingParams {
   float repetition_penalty = 1.0f;  // [0.01, 100]: prompt and output (arXiv:1909.05858)
   float presence_penalty = 0.0f;    // [-2, 2]: subtracted once from tokens of the output
   float frequency_penalty = 0.0f;   // [-2, 2]: subtracted per occurrence in the output
-  std::vector<LogitBias> logit_bias;  // at most kMaxLogitBias, each token once
+  std::vector<LogitBias> logit_bias = {};  // at most kMaxLogitBias, each token once
   // With a seed the same request gives the same tokens, whatever else the engine runs. Without one
   // the engine chooses, and says which (Usage::seed).
-  std::optional<uint64_t> seed;
+  std::optional<uint64_t> seed = {};
   // -1: none. n >= 0: the log-probability of the chosen token and of the n most likely ones, of the
   // model's own distribution (before every processor). At most kMaxLogprobs.
   int32_t logprobs = -1;

@@ -30,7 +30,9 @@ Status BadOption(const char* name, const char* expected, int64_t got) {
 
 Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options, StepRunner& runner) {
   const RunnerInfo& info = runner.info();
-  if (info.vocab_size < 1) return BadOption("vocab_size", "at least 1", info.vocab_size);
+  if (info.vocab_size < 1 || info.vocab_size > 1 << 20) {
+    return BadOption("vocab_size", "1 to 2^20", info.vocab_size);  // the sampler's sums fit 64 bits
+  }
   if (info.max_context < 1) return BadOption("max_context", "at least 1", info.max_context);
   if (info.page_size < 1) return BadOption("page_size", "at least 1", info.page_size);
   if (info.num_pages < 1) return BadOption("num_pages", "at least 1", info.num_pages);
@@ -118,16 +120,12 @@ Result<RequestId> Engine::SubmitAs(RequestId id, GenerateRequest request, EventC
     state->end_ids.insert(state->end_ids.end(), options_.eos_ids.begin(), options_.eos_ids.end());
   }
   std::sort(state->end_ids.begin(), state->end_ids.end());
+  const auto sampling = std::make_shared<const sampling::RequestSampling>(
+      request.sampling, state->seed, state->end_ids, request.prompt_ids);
   state->choices.resize(static_cast<size_t>(request.n));
   for (int32_t choice = 0; choice < request.n; ++choice) {
-    sampling::SamplerOptions sampler;
-    sampler.params = request.sampling;
-    sampler.seed = state->seed;
-    sampler.choice = choice;
-    sampler.end_ids = state->end_ids;
-    if (request.mask) sampler.mask = request.mask->Clone();
-    state->choices[static_cast<size_t>(choice)].sampler =
-        std::make_unique<sampling::Sampler>(std::move(sampler), request.prompt_ids);
+    state->choices[static_cast<size_t>(choice)].sampler = std::make_unique<sampling::Sampler>(
+        sampling, choice, request.mask ? request.mask->Clone() : nullptr);
   }
   state->request = std::move(request);
   state->callback = std::make_shared<const EventCallback>(std::move(callback));

@@ -29,7 +29,7 @@
 namespace rill::engine {
 
 struct EngineOptions {
-  std::vector<int32_t> eos_ids;  // end-of-sequence ids of the model
+  std::vector<int32_t> eos_ids = {};  // end-of-sequence ids of the model
   int32_t max_choices = 0;       // sequences at once; 0: as many as a step can hold, at most 256
   int32_t max_waiting = 1024;    // requests in the queue; more are refused with kUnavailable
   int32_t max_overtakes = 256;   // how often priority may pass the oldest waiting request

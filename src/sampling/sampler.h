@@ -11,43 +11,35 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 #include "rill/sampling.h"
 #include "rill/status.h"
+#include "sampling/request_sampling.h"
 #include "sampling/token_mask.h"
+#include "sampling/workspace.h"
 
 namespace rill::sampling {
 
-// Buffers that all samplers of an engine share; they grow to the vocabulary's size once.
-struct SamplerWorkspace {
-  std::vector<float> logits;
-  std::vector<uint32_t> allowed;
-  std::vector<int32_t> ids;
-  std::vector<float> keys;
-  std::vector<uint64_t> weights;
-};
-
 struct SampledToken {
   int32_t token_id = -1;
-  float logprob = 0.0f;
-  std::vector<TokenLogprob> top_logprobs;
+  float logprob = 0.0f;                    // when asked for
+  std::vector<TokenLogprob> top_logprobs;  // most likely first
 };
 
-struct SamplerOptions {
-  SamplingParams params;            // validated
-  uint64_t seed = 0;                // params.seed or the engine's choice
-  int32_t choice = 0;               // each choice has its own random stream
-  int32_t min_tokens = 0;           // end ids are not chosen before
-  std::vector<int32_t> end_ids;     // what min_tokens holds back
-  std::unique_ptr<TokenMask> mask;  // may be null
-};
+// The log-probability of `token_id` and of the `count` most likely tokens, under softmax(logits).
+void ComputeLogprobs(std::span<const float> logits, int32_t count, SamplerWorkspace& workspace,
+                     SampledToken& sampled);
 
 class Sampler {
  public:
-  Sampler(SamplerOptions options, std::span<const int32_t> prompt_ids);
+  // Each choice has its own random stream and mask (null: none).
+  Sampler(std::shared_ptr<const RequestSampling> request, int32_t choice,
+          std::unique_ptr<TokenMask> mask);
 
-  // logits: [vocab_size], unchanged. Does not change the sampler's state: Accept does.
+  // logits: [vocab_size], unchanged; vocab_size <= 2^20. Does not change the sampler's state:
+  // Accept does.
   // Errors: kDataLoss for a logit that is NaN or infinite, naming it; kFailedPrecondition when
   // every token is forbidden.
   Result<SampledToken> Sample(std::span<const float> logits, SamplerWorkspace& workspace) const;
@@ -55,8 +47,12 @@ class Sampler {
   Status Accept(int32_t token_id);
 
  private:
-  SamplerOptions options_;
+  std::shared_ptr<const RequestSampling> request_;
+  const int32_t choice_;
+  std::unique_ptr<TokenMask> mask_;
   int32_t num_output_ = 0;
+  std::unordered_map<int32_t, int32_t> output_counts_;  // filled only when a penalty needs it
+  bool counts_output_ = false;
 };
 
 }  // namespace rill::sampling
