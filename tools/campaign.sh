@@ -1,0 +1,176 @@
+#!/usr/bin/env bash
+# Long tests, by name: ./rillw campaign NAME. Each prints what it ran and its figures, and exits 1
+# when something failed.
+#
+#   asan         every unit and black-box test under the address and undefined-behaviour sanitizers
+#   tsan         engine, page pool and thread pool under the thread sanitizer
+#   clang        build with clang 19, warnings as errors, and the unit tests
+#   fuzz         every libFuzzer target, SECONDS each with its corpus (default 300)
+#   tokenizers   tokenizers against the Python libraries on a million strings
+#   templates    chat templates against jinja2
+#   sim          the engine's deterministic simulator, STEPS steps (default 10,000,000)
+#   quality      SmolLM2 against transformers: perplexity of the whole of wikitext-2
+#   all          all of them
+#
+# usage: ./rillw campaign NAME [NUMBER]
+set -euo pipefail
+
+root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
+cd -- "$root"
+export RILL_CAMPAIGN=1
+
+say() { printf 'campaign: %s\n' "$*" >&2; }
+usage() { sed -n '2,/^set -euo/p' "${BASH_SOURCE[0]}" | sed -n 's/^# \{0,1\}//p'; }
+
+jobs=$(getconf _NPROCESSORS_ONLN)
+shared_data=${RILL_SHARED_DATA:-$root/../shared/data}
+
+need_clang() {
+  command -v clang++-19 >/dev/null || {
+    say "needs clang++-19 (for Debian 12: the packages of apt.llvm.org)"
+    exit 1
+  }
+}
+
+# build PRESET: configures and builds, quiet unless it fails.
+build() {
+  say "building ($1)"
+  [[ -f build/$1/build.ninja ]] || cmake --preset "$1" >/dev/null
+  cmake --build "build/$1" --parallel "$jobs" >"build/$1/build.log" 2>&1 || {
+    grep -E -A8 'error|FAILED' "build/$1/build.log" | head -n 60 >&2
+    say "the build failed; all of it in build/$1/build.log"
+    return 1
+  }
+}
+
+# The Python of the test environment.
+python() {
+  [[ -n ${venv:-} ]] || venv=$(./rillw setup-tests)
+  "$venv/bin/python" "$@"
+}
+
+# Unit tests of a build; further arguments go to ctest. The sum of GoogleTest's own counts.
+unit_tests() {
+  local preset=$1 status=0
+  shift
+  local reports=$root/build/$preset/test-reports
+  rm -rf "$reports"
+  mkdir -p "$reports"
+  GTEST_OUTPUT=xml:$reports/ ctest --test-dir "build/$preset" -j "$jobs" --output-on-failure "$@" ||
+    status=1
+  local counts
+  counts=$(sed -n 's/^<testsuites tests="\([0-9]*\)" failures="\([0-9]*\)".*/\1 \2/p' "$reports"/*.xml |
+    awk '{ tests += $1; failures += $2 } END { printf "%d test cases, %d failed", tests, failures }')
+  say "$preset: $counts"
+  return "$status"
+}
+
+run_asan() {
+  need_clang
+  build asan || return 1
+  local status=0
+  export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:allocator_may_return_null=1
+  export UBSAN_OPTIONS=print_stacktrace=1
+  unit_tests asan || status=1
+  RILL_BUILD=build/asan python -m pytest tests/cli -q -p no:cacheprovider || status=1
+  return "$status"
+}
+
+run_tsan() {
+  need_clang
+  build tsan || return 1
+  TSAN_OPTIONS=halt_on_error=1 unit_tests tsan -R '^(base|kv|engine|sampling|backends|llm)$'
+}
+
+run_clang() {
+  need_clang
+  build clang || return 1
+  unit_tests clang
+}
+
+run_fuzz() {
+  need_clang
+  local seconds=${1:-300} status=0 target name total=0
+  build fuzz || return 1
+  mkdir -p build/fuzz/corpus build/fuzz/findings
+  for maker in tests/fuzz/make_*corpus*.py; do
+    [[ -f $maker ]] && python "$maker" build/fuzz/seeds
+  done
+  for target in build/fuzz/tests/fuzz/*_fuzz; do
+    [[ -x $target ]] || continue
+    name=$(basename "$target")
+    name=${name%_fuzz}
+    local corpora=("build/fuzz/corpus/$name") folder
+    mkdir -p "${corpora[0]}"
+    for folder in "tests/fuzz/corpus/$name" "build/fuzz/seeds/$name"; do
+      [[ -d $folder ]] && corpora+=("$folder")
+    done
+    local log=build/fuzz/$name.log
+    if "$target" -max_total_time="$seconds" -print_final_stats=1 -timeout=10 -rss_limit_mb=2048 \
+      -artifact_prefix="build/fuzz/findings/$name-" "${corpora[@]}" >"$log" 2>&1; then
+      local runs
+      runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
+      total=$((total + ${runs:-0}))
+      say "fuzz $name: ${runs:-?} executions in $seconds s, no finding"
+    else
+      status=1
+      say "fuzz $name: FOUND something; its end (all in $log, input in build/fuzz/findings/):"
+      tail -n 25 "$log" >&2
+    fi
+  done
+  say "fuzz: $total executions in all"
+  return "$status"
+}
+
+# Long Python comparisons: the tests themselves look at RILL_CAMPAIGN.
+run_pytest() {
+  build ci || return 1
+  RILL_BUILD=build/ci python -m pytest "$@" -q -s -p no:cacheprovider
+}
+
+run_tokenizers() { run_pytest tests/oracle -k 'tokeniz or detokeniz'; }
+run_templates() { run_pytest tests/oracle -k 'template or jinja'; }
+
+run_sim() {
+  build ci || return 1
+  build/ci/tests/engine_sim --steps "${1:-10000000}"
+}
+
+run_quality() {
+  local model
+  build ci || return 1
+  model=${RILL_SMOLLM2:-${XDG_CACHE_HOME:-$HOME/.cache}/rill/models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf}
+  local text
+  text=$(find -L "$shared_data/eval" -name 'wiki.test.raw' -print -quit 2>/dev/null || true)
+  [[ -f $model && -n $text ]] || {
+    say "quality: needs SmolLM2 (./rillw pull smollm2) and wiki.test.raw in the shared data"
+    return 1
+  }
+  python tests/oracle/smollm2_quality.py build/ci/apps/rill/rill "$model" "$text"
+}
+
+run_one() {
+  local start=$SECONDS status=0
+  say "$1 at $(git log -1 --format=%h 2>/dev/null || echo '?'), $(uname -m), $jobs cores"
+  "run_$1" "${@:2}" || status=$?
+  say "$1: $([[ $status -eq 0 ]] && echo passed || echo FAILED) after $((SECONDS - start)) s"
+  return "$status"
+}
+
+names=(asan tsan clang fuzz tokenizers templates sim quality)
+case " ${names[*]} " in
+  *" ${1:-} "*) run_one "$@" ;;
+  *)
+    if [[ ${1:-} == all ]]; then
+      failed=()
+      for name in "${names[@]}"; do
+        # A process each, so that `set -e` keeps its meaning inside.
+        "$0" "$name" || failed+=("$name")
+      done
+      [[ ${#failed[@]} -eq 0 ]] || say "failed: ${failed[*]}"
+      exit $((${#failed[@]} > 0))
+    fi
+    usage
+    [[ ${1:-} == --help || $# -eq 0 ]] || exit 2
+    ;;
+esac
