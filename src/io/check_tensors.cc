@@ -1,0 +1,54 @@
+#include "io/check_tensors.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/utf8.h"
+#include "quant/dequant.h"
+
+namespace rill::io {
+
+std::string TensorReport::Summary() const {
+  if (defects.empty()) return {};
+  const TensorDefect& first = defects.front();
+  std::string text = "tensor '" + PrintableUtf8(first.name, 100) +
+                     "': " + std::to_string(first.num_nan) + " NaN, " +
+                     std::to_string(first.num_inf) + " Inf, the first at element " +
+                     std::to_string(first.first_index);
+  if (defects.size() > 1) {
+    text += " (and " + std::to_string(defects.size() - 1) + " more tensors)";
+  }
+  return text;
+}
+
+TensorReport CheckTensors(const TensorDirectory& tensors) {
+  constexpr int64_t kChunk = 4096;  // a multiple of every block size
+  std::vector<float> values(kChunk);
+  TensorReport report;
+  for (const TensorEntry& entry : tensors.entries()) {
+    const DTypeTraits& traits = Traits(entry.view.dtype);
+    const int64_t num_elements = entry.view.shape.NumElements();
+    TensorDefect defect;
+    for (int64_t begin = 0; begin < num_elements; begin += kChunk) {
+      const int64_t n = std::min(kChunk, num_elements - begin);
+      const std::byte* source = entry.view.data + begin / traits.block_weights * traits.block_bytes;
+      if (!quant::DequantizeRow(entry.view.dtype, source, n, values.data()).ok()) break;
+      for (int64_t i = 0; i < n; ++i) {
+        const float value = values[static_cast<size_t>(i)];
+        const int kind = std::fpclassify(value);
+        report.num_subnormal += kind == FP_SUBNORMAL;
+        if (kind != FP_NAN && kind != FP_INFINITE) continue;
+        if (defect.num_nan + defect.num_inf == 0) defect.first_index = begin + i;
+        (kind == FP_NAN ? defect.num_nan : defect.num_inf) += 1;
+      }
+    }
+    report.num_elements += num_elements;
+    if (defect.num_nan + defect.num_inf > 0) {
+      defect.name = entry.name;
+      report.defects.push_back(std::move(defect));
+    }
+  }
+  return report;
+}
+
+}  // namespace rill::io

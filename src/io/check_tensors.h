@@ -1,0 +1,32 @@
+// Looks at every weight of a model for values that no healthy model has.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "io/tensor_directory.h"
+#include "rill/status.h"
+
+namespace rill::io {
+
+struct TensorDefect {
+  std::string name;
+  int64_t num_nan = 0;
+  int64_t num_inf = 0;
+  int64_t first_index = 0;  // of the first NaN or Inf, counted over the flattened tensor
+};
+
+struct TensorReport {
+  int64_t num_elements = 0;   // looked at
+  int64_t num_subnormal = 0;  // f32 subnormals after decoding: harmless, but slow on some CPUs
+  std::vector<TensorDefect> defects;  // in file order
+  // "tensor 'x': 3 NaN, 0 Inf, the first at element 17 (and 2 more tensors)"; empty when healthy.
+  std::string Summary() const;
+};
+
+// Decodes everything (quant/dequant.h), so it reads the whole file: about as long as a cold read.
+// Inside a quantised block one Inf or NaN scale makes all its weights count.
+TensorReport CheckTensors(const TensorDirectory& tensors);
+
+}  // namespace rill::io
