@@ -21,46 +21,60 @@ namespace rill::model {
 
 struct ModelOptions {
   ops::ActivationMode activations = ops::ActivationMode::kQ8;
-  int32_t max_context = 0;         // positions; 0: what the model was trained for
-  int32_t max_step_tokens = 512;   // rows of the largest step: sizes the activation buffers
-  int32_t max_step_rows = 0;       // rows of logits in one step; 0: max_step_tokens
-  bool check_tensors = false;      // refuse NaN and Inf weights
+  int32_t max_context = 0;        // positions; 0: what the model was trained for
+  int32_t max_step_tokens = 512;  // rows of the largest step: sizes the activation buffers
+  int32_t max_step_rows = 0;      // rows of logits in one step; 0: max_step_tokens
+  bool check_tensors = false;     // refuse NaN and Inf weights
 };
 
 // What a caller needs to know about a loaded network (Hugging Face words).
 struct ModelConfig {
-  std::string family;              // "llama", "qwen2", …: the arch file that read it
-  std::string name;                // general.name or the folder's name; may be empty
+  std::string family;  // "llama", "qwen2", …: the arch file that read it
+  std::string name;    // general.name or the folder's name; may be empty
   int32_t num_layers = 0, hidden_size = 0, intermediate_size = 0;
   int32_t num_heads = 0, num_kv_heads = 0, k_dim = 0, v_dim = 0;  // k_dim, v_dim: per head
   int32_t vocab_size = 0;
-  int32_t max_context = 0;         // positions this load allows
-  int32_t trained_context = 0;     // what the model was trained for
-  bool is_encoder = false;         // BERT: Forward gives hidden states [num_rows, hidden_size]
+  int32_t max_context = 0;      // positions this load allows
+  int32_t trained_context = 0;  // what the model was trained for
+  bool is_encoder = false;      // BERT: Forward gives hidden states [num_rows, hidden_size]
   int64_t num_parameters = 0;
 };
 
 // One step, packed and unpadded: sequences one after another, decodes first.
 struct StepInput {
-  std::span<const int32_t> token_ids;   // [num_tokens], each in [0, vocab_size)
-  std::span<const int32_t> positions;   // [num_tokens]
-  PagedKvView kv;                       // pages for all positions of the step are assigned
-  std::span<const int32_t> logit_rows;  // [num_rows] rows of the step whose logits are wanted
+  std::span<const int32_t> token_ids;    // [num_tokens], each in [0, vocab_size)
+  std::span<const int32_t> positions;    // [num_tokens]
+  PagedKvView kv;                        // pages for all positions of the step are assigned
+  std::span<const int32_t> logit_rows;   // [num_rows] rows of the step whose logits are wanted
+  std::span<const int32_t> token_types;  // [num_tokens], encoders only; empty: all 0
+};
+
+// What a load would take, from configuration and tensor directory alone.
+struct ModelPlan {
+  ModelConfig config;
+  int64_t weight_bytes = 0;           // of the tensors in use, as they lie in the file
+  int64_t copied_bytes = 0;           // of those, what must be rearranged in memory before packing
+  int64_t activation_bytes = 0;       // for options.max_step_tokens
+  int64_t kv_elements_per_token = 0;  // f16: times 2 bytes
+  std::vector<std::string> unused_tensors;
 };
 
 class Program;
+struct DecoderSpec;
 
 class Model {
  public:
   // `source` mappings are shared and kept alive; `backend` must outlive the model.
-  // Errors: kUnsupported for an unknown architecture (with the nearest supported names) or a missing
-  // kernel; kInvalidArgument for a missing or misshapen tensor or config value, naming it.
+  // Errors: kUnsupported for an unknown architecture (with the nearest supported names) or a
+  // missing kernel; kInvalidArgument for a missing or misshapen tensor or config value, naming it.
   static Result<std::unique_ptr<Model>> Load(const io::ModelSource& source, ops::Backend& backend,
                                              const ModelOptions& options);
   virtual ~Model() = default;
 
   virtual const ModelConfig& config() const = 0;
   virtual const Program& program() const = 0;
+  virtual Program& mutable_program() = 0;  // to set a hook (program.h)
+  virtual const DecoderSpec& spec() const = 0;
   // Page layout for a KV dtype (f32, f16, bf16) and page size (multiple of 16 positions).
   virtual KvLayout MakeKvLayout(DType dtype, int32_t page_size) const = 0;
   // Bytes: packed weights, mapped file bytes that stay in use, activation buffers.
@@ -73,5 +87,9 @@ class Model {
   // Errors: kInvalidArgument when sizes exceed the options; kInternal/kDataLoss from the device.
   virtual Status Forward(const StepInput& input, MutableTensorView logits) = 0;
 };
+
+// Reads and checks everything that Load would, and packs nothing. The same errors as Load, but for
+// missing kernels.
+Result<ModelPlan> PlanModel(const io::ModelSource& source, const ModelOptions& options);
 
 }  // namespace rill::model

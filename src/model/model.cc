@@ -1,0 +1,203 @@
+#include "model/model.h"
+
+#include <fmt/format.h>
+
+#include "io/check_tensors.h"
+#include "model/builder.h"
+#include "model/decoder.h"
+#include "model/family.h"
+#include "model/weights.h"
+
+namespace rill::model {
+namespace {
+
+int32_t KvHeads(const DecoderSpec& spec) {
+  return spec.mla.kv_lora_rank > 0 ? spec.num_heads : spec.num_kv_heads;
+}
+
+KvLayout LayoutOf(const DecoderSpec& spec, DType dtype, int32_t page_size) {
+  KvLayout layout;
+  layout.dtype = dtype;
+  layout.num_layers = spec.num_layers;
+  layout.num_kv_heads = KvHeads(spec);
+  layout.k_dim = spec.k_dim;
+  layout.v_dim = spec.v_dim;
+  layout.page_size = page_size;
+  return layout;
+}
+
+ModelConfig ConfigOf(const DecoderSpec& spec, int64_t num_parameters) {
+  ModelConfig c;
+  c.family = spec.family;
+  c.name = spec.name;
+  c.num_layers = spec.num_layers;
+  c.hidden_size = spec.hidden_size;
+  c.intermediate_size = spec.intermediate_size;
+  c.num_heads = spec.num_heads;
+  c.num_kv_heads = KvHeads(spec);
+  c.k_dim = spec.k_dim;
+  c.v_dim = spec.v_dim;
+  c.vocab_size = spec.vocab_size;
+  c.max_context = spec.max_context;
+  c.trained_context = spec.trained_context;
+  c.is_encoder = spec.is_encoder;
+  c.num_parameters = num_parameters;
+  return c;
+}
+
+Status CheckOptions(const ModelOptions& options) {
+  constexpr int32_t kMaxRows = 1 << 20;
+  if (options.max_step_tokens < 1 || options.max_step_tokens > kMaxRows) {
+    return InvalidArgument(fmt::format("max_step_tokens: expected [1, {}], got {}", kMaxRows,
+                                       options.max_step_tokens));
+  }
+  if (options.max_step_rows < 0 || options.max_step_rows > options.max_step_tokens) {
+    return InvalidArgument(fmt::format("max_step_rows: expected [0, {}], got {}",
+                                       options.max_step_tokens, options.max_step_rows));
+  }
+  return OkStatus();
+}
+
+int32_t StepRows(const ModelOptions& options) {
+  return options.max_step_rows > 0 ? options.max_step_rows : options.max_step_tokens;
+}
+
+class LoadedModel final : public Model {
+ public:
+  LoadedModel(io::TensorDirectory tensors, Description description, const std::string& culprit)
+      : tensors_(std::move(tensors)),
+        description_(std::move(description)),
+        weights_(tensors_, culprit, description_.spec, description_.names) {}
+
+  Status Init(ops::Backend& backend, const ModelOptions& options, const std::string& culprit) {
+    RILL_RETURN_IF_ERROR(weights_.Resolve());
+    if (options.check_tensors) {
+      const io::TensorReport report = io::CheckTensors(tensors_);
+      if (!report.defects.empty()) return InvalidArgument(culprit + ": " + report.Summary());
+    }
+    config_ = ConfigOf(spec(), weights_.sizes().num_parameters);
+    RILL_RETURN_IF_ERROR(weights_.Pack(backend, options.activations));
+    Builder builder(backend, options.max_step_tokens, StepRows(options));
+    builder.SetKvLayout(MakeKvLayout(DType::kF32, 16));
+    RecordDecoder(builder, spec(), weights_.weights());
+    RILL_ASSIGN_OR_RETURN(program_, builder.Finish());
+    return OkStatus();
+  }
+
+  const ModelConfig& config() const override { return config_; }
+  const Program& program() const override { return *program_; }
+  Program& mutable_program() override { return *program_; }
+  const DecoderSpec& spec() const override { return description_.spec; }
+  KvLayout MakeKvLayout(DType dtype, int32_t page_size) const override {
+    return LayoutOf(spec(), dtype, page_size);
+  }
+  MemoryUse memory() const override {
+    return {weights_.packed_bytes(), weights_.mapped_bytes(), program_->arena_bytes()};
+  }
+
+  Status Forward(const StepInput& input, MutableTensorView logits) override {
+    RILL_RETURN_IF_ERROR(CheckStep(input, logits));
+    ProgramInput step;
+    step.token_ids = input.token_ids;
+    step.positions = input.positions;
+    step.token_types = input.token_types;
+    step.logit_rows = input.logit_rows;
+    step.kv = input.kv;
+    step.logits = logits;
+    return program_->Run(step);
+  }
+
+ private:
+  Status CheckStep(const StepInput& input, const MutableTensorView& logits) const {
+    const size_t num_tokens = input.token_ids.size();
+    const size_t num_rows = input.logit_rows.size();
+    auto fail = [](std::string what) { return InvalidArgument("forward: " + std::move(what)); };
+    if (num_tokens > static_cast<size_t>(program_->max_tokens()) ||
+        num_rows > static_cast<size_t>(program_->max_rows())) {
+      return fail(fmt::format("a step has at most {} tokens and {} rows of logits, got {} and {}",
+                              program_->max_tokens(), program_->max_rows(), num_tokens, num_rows));
+    }
+    if (input.positions.size() != num_tokens ||
+        (!input.token_types.empty() && input.token_types.size() != num_tokens)) {
+      return fail(fmt::format("{} token ids, but {} positions and {} token types", num_tokens,
+                              input.positions.size(), input.token_types.size()));
+    }
+    const int64_t width = config_.is_encoder ? config_.hidden_size : config_.vocab_size;
+    if (logits.dtype != DType::kF32 || logits.rank() != 2 || logits.dim(1) != width ||
+        logits.dim(0) < static_cast<int64_t>(num_rows) || logits.stride(1) != 1) {
+      return fail(fmt::format("logits: expected f32 [{}, {}], got {} {}", num_rows, width,
+                              DTypeName(logits.dtype), logits.shape.ToString()));
+    }
+    for (size_t t = 0; t < num_tokens; ++t) {
+      if (input.token_ids[t] < 0 || input.token_ids[t] >= config_.vocab_size) {
+        return fail(fmt::format("token id {}: expected [0, {}), got {}", t, config_.vocab_size,
+                                input.token_ids[t]));
+      }
+      if (input.positions[t] < 0 || input.positions[t] >= config_.max_context) {
+        return fail(fmt::format("position {}: expected [0, {}), got {}", t, config_.max_context,
+                                input.positions[t]));
+      }
+    }
+    for (int32_t row : input.logit_rows) {
+      if (row < 0 || static_cast<size_t>(row) >= num_tokens) {
+        return fail(fmt::format("logit row: expected [0, {}), got {}", num_tokens, row));
+      }
+    }
+    for (int32_t type : input.token_types) {
+      if (type < 0 || type >= std::max(spec().num_token_types, 1)) {
+        return fail(
+            fmt::format("token type: expected [0, {}), got {}", spec().num_token_types, type));
+      }
+    }
+    const KvLayout want = LayoutOf(spec(), input.kv.layout.dtype, input.kv.layout.page_size);
+    const KvLayout& got = input.kv.layout;
+    if (got.num_layers != want.num_layers || got.num_kv_heads != want.num_kv_heads ||
+        got.k_dim != want.k_dim || got.v_dim != want.v_dim || got.page_size <= 0 ||
+        got.page_size % 16 != 0) {
+      return fail("the KV layout is not one of MakeKvLayout");
+    }
+    return OkStatus();
+  }
+
+  io::TensorDirectory tensors_;  // keeps the mappings
+  Description description_;
+  WeightSet weights_;
+  ModelConfig config_;
+  std::unique_ptr<Program> program_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Model>> Model::Load(const io::ModelSource& source, ops::Backend& backend,
+                                           const ModelOptions& options) {
+  RILL_RETURN_IF_ERROR(CheckOptions(options));
+  RILL_ASSIGN_OR_RETURN(Description description, Describe(source, options.max_context));
+  auto model = std::make_unique<LoadedModel>(source.tensors, std::move(description), source.path);
+  RILL_RETURN_IF_ERROR(model->Init(backend, options, source.path));
+  return std::unique_ptr<Model>(std::move(model));
+}
+
+Result<ModelPlan> PlanModel(const io::ModelSource& source, const ModelOptions& options) {
+  RILL_RETURN_IF_ERROR(CheckOptions(options));
+  RILL_ASSIGN_OR_RETURN(const Description description, Describe(source, options.max_context));
+  WeightSet weights(source.tensors, source.path, description.spec, description.names);
+  RILL_RETURN_IF_ERROR(weights.Resolve());
+  const WeightSet::Sizes sizes = weights.sizes();
+  ModelPlan plan;
+  plan.config = ConfigOf(description.spec, sizes.num_parameters);
+  plan.weight_bytes = sizes.file_bytes;
+  plan.copied_bytes = sizes.copied_bytes;
+  plan.unused_tensors = weights.UnusedTensors();
+  const DecoderSpec& spec = description.spec;
+  plan.kv_elements_per_token = int64_t{spec.num_layers} * KvHeads(spec) *
+                               (spec.k_dim + LayoutOf(spec, DType::kF16, 64).v_stride());
+  weights.PackShapes();
+  // Recording needs a backend only to call it later; planning does not call.
+  const std::unique_ptr<ops::Backend> backend = ops::MakeReferenceBackend();
+  Builder builder(*backend, options.max_step_tokens, StepRows(options));
+  RecordDecoder(builder, spec, weights.weights());
+  RILL_ASSIGN_OR_RETURN(plan.activation_bytes, builder.PlanBytes());
+  return plan;
+}
+
+}  // namespace rill::model

@@ -1,0 +1,266 @@
+#include "model/weights.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "model/weight_resolve.h"
+
+namespace rill::model {
+
+std::string WithIndex(std::string_view pattern, int64_t index) {
+  std::string out(pattern);
+  const size_t at = out.find("{}");
+  if (at != std::string::npos) out.replace(at, 2, std::to_string(index));
+  return out;
+}
+
+TensorView RowSlice(const TensorView& view, int64_t begin, int64_t count) {
+  TensorView out = view;
+  const int dim = view.rank() - 2;
+  CHECK(begin >= 0 && count > 0 && begin + count <= view.dim(dim));
+  const DTypeTraits& traits = Traits(view.dtype);
+  out.data += begin * view.stride(dim) / traits.block_weights * traits.block_bytes;
+  out.shape[dim] = count;
+  return out;
+}
+
+TensorView FlatSlice(const TensorView& view, int64_t begin, int64_t count) {
+  TensorView out(view.data + begin * Traits(view.dtype).block_bytes, view.dtype, Shape{count});
+  return out;
+}
+
+WeightSet::WeightSet(const io::TensorDirectory& tensors, std::string culprit,
+                     const DecoderSpec& spec, const WeightNames& names)
+    : tensors_(tensors), culprit_(std::move(culprit)), spec_(spec), names_(names) {}
+WeightSet::~WeightSet() = default;
+
+const io::TensorEntry* WeightSet::Find(const std::string& name) {
+  const io::TensorEntry* entry = tensors_.Find(name);
+  if (entry != nullptr) used_.push_back(entry);
+  return entry;
+}
+
+Result<TensorView> WeightSet::Get(const std::string& name, const Shape& shape) {
+  const io::TensorEntry* entry = Find(name);
+  if (entry == nullptr) {
+    return InvalidArgument(fmt::format("{}: tensor '{}': expected {}, the file has no such tensor",
+                                       culprit_, name, shape.ToString()));
+  }
+  if (!(entry->view.shape == shape)) {
+    return InvalidArgument(fmt::format("{}: tensor '{}': expected {}, the file has {}", culprit_,
+                                       name, shape.ToString(), entry->view.shape.ToString()));
+  }
+  if (entry->view.data == nullptr) {
+    return InvalidArgument(fmt::format("{}: tensor '{}' has no data", culprit_, name));
+  }
+  switch (entry->view.dtype) {
+    case DType::kI8:
+    case DType::kI16:
+    case DType::kI32:
+    case DType::kI64:
+    case DType::kU8:
+    case DType::kBool:
+      return Unsupported(
+          fmt::format("{}: tensor '{}': expected a floating-point or block type, "
+                      "the file has {}",
+                      culprit_, name, DTypeName(entry->view.dtype)));
+    default: return entry->view;
+  }
+}
+
+Result<TensorView> WeightSet::GetMatrix(const std::string& base, int64_t rows, int64_t cols) {
+  const Shape shape = names_.transposed ? Shape{cols, rows} : Shape{rows, cols};
+  return Get(base + ".weight", shape);
+}
+
+Status WeightSet::AddBias(std::vector<std::string> bases, std::vector<int64_t> sizes, bool required,
+                          TensorView& out) {
+  Vector vector;
+  bool any = false;
+  int64_t total = 0;
+  for (size_t i = 0; i < bases.size(); ++i) {
+    const std::string name = bases[i] + ".bias";
+    total += sizes[i];
+    vector.zeros.push_back(sizes[i]);
+    if (!required && (!spec_.optional_bias || tensors_.Find(name) == nullptr)) {
+      vector.parts.emplace_back();
+      continue;
+    }
+    RILL_ASSIGN_OR_RETURN(const TensorView view, Get(name, Shape{sizes[i]}));
+    vector.parts.push_back(view);
+    any = true;
+  }
+  if (!any) return OkStatus();
+  vector.shape = Shape{total};
+  vector.target = &out;
+  vectors_.push_back(std::move(vector));
+  return OkStatus();
+}
+
+Status WeightSet::AddLinear(const std::string& base, int64_t rows, int64_t cols, bool bias,
+                            LinearWeights& out) {
+  RILL_ASSIGN_OR_RETURN(const TensorView view, GetMatrix(base, rows, cols));
+  Matrix matrix;
+  matrix.name = base;
+  matrix.parts = {view};
+  matrix.transposed = names_.transposed;
+  matrix.target = &out.w;
+  matrices_.push_back(std::move(matrix));
+  return AddBias({base}, {rows}, bias, out.bias);
+}
+
+Status WeightSet::AddNorm(const std::string& base, const NormSpec& norm, const Shape& shape,
+                          NormWeights& out) {
+  if (!norm.has_weight || base.empty()) return OkStatus();
+  Vector weight;
+  RILL_ASSIGN_OR_RETURN(const TensorView view, Get(base + ".weight", shape));
+  weight.parts = {view};
+  weight.zeros = {0};
+  weight.shape = shape;
+  weight.target = &out.weight;
+  vectors_.push_back(std::move(weight));
+  if (!norm.has_bias) return OkStatus();
+  return AddBias({base}, {shape[0]}, !spec_.optional_bias, out.bias);
+}
+
+Status WeightSet::AddHeadNorms(const std::string& base, int64_t heads, NormWeights& out) {
+  Vector weight;
+  for (int64_t h = 0; h < heads; ++h) {
+    RILL_ASSIGN_OR_RETURN(const TensorView view,
+                          Get(WithIndex(base, h) + ".weight", Shape{spec_.k_dim}));
+    weight.parts.push_back(view);
+    weight.zeros.push_back(0);
+  }
+  weight.shape = Shape{heads, spec_.k_dim};
+  weight.target = &out.weight;
+  vectors_.push_back(std::move(weight));
+  return OkStatus();
+}
+
+Status WeightSet::AddTable(const std::string& base, int64_t rows, const ops::PackedWeight*& out) {
+  RILL_ASSIGN_OR_RETURN(const TensorView view,
+                        Get(base + ".weight", Shape{rows, spec_.hidden_size}));
+  Matrix matrix;
+  matrix.name = base;
+  matrix.parts = {view};
+  matrix.row_access = true;
+  matrix.matmul = false;
+  matrix.target = &out;
+  matrices_.push_back(std::move(matrix));
+  return OkStatus();
+}
+
+Status WeightSet::ResolveEnds() {
+  const Shape hidden{spec_.hidden_size};
+  RILL_RETURN_IF_ERROR(AddTable(names_.embed, spec_.vocab_size, weights_.embed));
+  if (!spec_.is_encoder && spec_.tied_embedding) {
+    matrices_.back().matmul = true;
+    RILL_RETURN_IF_ERROR(
+        AddBias({names_.lm_head}, {spec_.vocab_size}, spec_.lm_head_bias, weights_.lm_head.bias));
+    // An lm_head of its own beside a tied configuration is a copy; the table is what counts.
+    (void)Find(names_.lm_head + ".weight");
+  } else if (!spec_.is_encoder) {
+    RILL_ASSIGN_OR_RETURN(const TensorView view, Get(names_.lm_head + ".weight",
+                                                     Shape{spec_.vocab_size, spec_.hidden_size}));
+    Matrix matrix;
+    matrix.name = names_.lm_head;
+    matrix.parts = {view};
+    matrix.unit_rows = spec_.norm_head;
+    matrix.target = &weights_.lm_head.w;
+    matrices_.push_back(std::move(matrix));
+    RILL_RETURN_IF_ERROR(
+        AddBias({names_.lm_head}, {spec_.vocab_size}, spec_.lm_head_bias, weights_.lm_head.bias));
+  }
+  if (spec_.num_positions > 0) {
+    RILL_RETURN_IF_ERROR(AddTable(names_.positions, spec_.num_positions, weights_.positions));
+  }
+  if (spec_.num_token_types > 0) {
+    RILL_RETURN_IF_ERROR(AddTable(names_.token_types, spec_.num_token_types, weights_.token_types));
+  }
+  if (spec_.embed_norm) {
+    RILL_RETURN_IF_ERROR(AddNorm(names_.embed_norm, spec_.norm, hidden, weights_.embed_norm));
+  }
+  if (spec_.final_norm) {
+    RILL_RETURN_IF_ERROR(AddNorm(names_.final_norm, spec_.norm, hidden, weights_.final_norm));
+  }
+  for (const RopeSpec& rope : spec_.ropes) {
+    Vector vector;
+    vector.values = rope.inv_freq;
+    vector.shape = Shape{static_cast<int64_t>(rope.inv_freq.size())};
+    vector.target = &weights_.inv_freqs[static_cast<size_t>(&rope - spec_.ropes.data())];
+    vectors_.push_back(std::move(vector));
+  }
+  if (!spec_.alibi_slopes.empty()) {
+    Vector vector;
+    vector.values = spec_.alibi_slopes;
+    vector.shape = Shape{spec_.num_heads};
+    vector.target = &weights_.alibi_slopes;
+    vectors_.push_back(std::move(vector));
+  }
+  return OkStatus();
+}
+
+Status WeightSet::Resolve() {
+  weights_.layers.resize(static_cast<size_t>(spec_.num_layers));
+  weights_.inv_freqs.resize(spec_.ropes.size());
+  RILL_RETURN_IF_ERROR(ResolveEnds());
+  for (int32_t i = 0; i < spec_.num_layers; ++i) RILL_RETURN_IF_ERROR(ResolveLayer(i));
+  return CheckForgottenBiases();
+}
+
+// A bias that the file has and the configuration does not mention would change every answer.
+Status WeightSet::CheckForgottenBiases() const {
+  std::unordered_set<std::string_view> used;
+  for (const io::TensorEntry* entry : used_) used.insert(entry->name);
+  for (const io::TensorEntry* entry : used_) {
+    std::string_view name = entry->name;
+    if (!name.ends_with(".weight")) continue;
+    name.remove_suffix(6);
+    const std::string bias = std::string(name) + "bias";
+    if (tensors_.Find(bias) == nullptr || used.contains(bias)) continue;
+    return InvalidArgument(fmt::format(
+        "{}: tensor '{}' is in the file, but the configuration of a '{}' network has no such bias",
+        culprit_, bias, spec_.family));
+  }
+  return OkStatus();
+}
+
+std::vector<std::string> WeightSet::UnusedTensors() const {
+  std::unordered_set<const io::TensorEntry*> used(used_.begin(), used_.end());
+  std::vector<std::string> out;
+  for (const io::TensorEntry& entry : tensors_.entries()) {
+    if (!used.contains(&entry)) out.push_back(entry.name);
+  }
+  return out;
+}
+
+WeightSet::Sizes WeightSet::sizes() const {
+  Sizes out;
+  auto add = [&](const TensorView& view) {
+    out.file_bytes += view.SizeBytes();
+    out.num_parameters += view.shape.NumElements();
+  };
+  for (const Matrix& matrix : matrices_) {
+    for (const TensorView& part : matrix.parts) {
+      add(part);
+      if (matrix.transposed) out.copied_bytes += part.SizeBytes();
+      if (matrix.unit_rows) out.copied_bytes += part.shape.NumElements() * int64_t{4};
+    }
+    for (const auto& stack : matrix.stacks) {
+      for (const TensorView& view : stack) {
+        add(view);
+        out.copied_bytes += view.SizeBytes();
+      }
+    }
+  }
+  for (const Vector& vector : vectors_) {
+    for (const TensorView& part : vector.parts) {
+      if (!part.empty()) add(part);
+    }
+  }
+  return out;
+}
+
+}  // namespace rill::model

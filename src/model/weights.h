@@ -1,0 +1,140 @@
+// The weights of a network: found by name, shape-checked, merged (q, k, v in one matrix; gate and
+// up in pairs) and packed by the backend.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "io/tensor_directory.h"
+#include "model/builder.h"
+#include "model/decoder_spec.h"
+#include "model/weight_names.h"
+#include "ops/backend.h"
+#include "rill/status.h"
+
+namespace rill::model {
+
+struct LayerWeights {
+  NormWeights attn_norm, ffn_norm, post_attn_norm, post_ffn_norm, q_norm, k_norm;
+  LinearWeights qkv;  // rows: q, k, v
+  LinearWeights o;
+  // MLA
+  LinearWeights q_a, q, kv_a, kv_b;  // q: q_b, or the full projection
+  NormWeights q_a_norm, kv_a_norm;
+  LinearWeights gate_up;  // paired, or up alone for a plain MLP
+  LinearWeights down;
+  LinearWeights router;
+  TensorView router_correction;
+  LinearWeights expert_gate_up, expert_down;
+  LinearWeights shared_gate_up, shared_down;
+  // The shared expert as a mixture of one, when a gate weighs it.
+  LinearWeights shared_router;
+};
+
+struct DecoderWeights {
+  const ops::PackedWeight* embed = nullptr;
+  const ops::PackedWeight* positions = nullptr;
+  const ops::PackedWeight* token_types = nullptr;
+  NormWeights embed_norm, final_norm;
+  LinearWeights lm_head;
+  std::vector<LayerWeights> layers;
+  std::vector<TensorView> inv_freqs;  // of each RoPE
+  TensorView alibi_slopes;
+};
+
+// Finds and checks, then packs. Keeps the packed weights and everything it had to copy.
+//
+// Owner thread: whoever loads. After Pack it is a container.
+class WeightSet {
+ public:
+  WeightSet(const io::TensorDirectory& tensors, std::string culprit, const DecoderSpec& spec,
+            const WeightNames& names);
+  ~WeightSet();
+
+  // Names and shapes only; allocates nothing of the model's size. Errors name the tensor, what was
+  // expected and what the file has.
+  Status Resolve();
+
+  struct Sizes {
+    int64_t file_bytes = 0;    // of the tensors in use, as they lie in the file
+    int64_t copied_bytes = 0;  // that packing must rearrange first
+    int64_t num_parameters = 0;
+  };
+  Sizes sizes() const;  // after Resolve
+  // Tensors of the file that this network does not read.
+  std::vector<std::string> UnusedTensors() const;
+
+  // Once, after Resolve: either packs, or gives every weight its shape and no bytes, which is
+  // enough to record a forward and plan its memory.
+  void PackShapes();
+  Status Pack(ops::Backend& backend, ops::ActivationMode activations);
+
+  const DecoderWeights& weights() const { return weights_; }
+  int64_t packed_bytes() const { return packed_bytes_; }
+  int64_t mapped_bytes() const { return mapped_bytes_; }
+
+ private:
+  // One matrix to pack: row blocks in order, each [N_i, K] or [num_experts, N_i, K]. With `stacks`
+  // set, part i is a stack of separate tensors instead.
+  struct Matrix {
+    std::string name;
+    std::vector<TensorView> parts;
+    std::vector<std::vector<TensorView>> stacks;
+    bool transposed = false;  // parts are [K, N]
+    bool unit_rows = false;
+    bool paired = false, row_access = false, matmul = true;
+    const ops::PackedWeight** target = nullptr;
+  };
+  struct Vector {
+    std::vector<TensorView> parts;  // flat pieces in order; an empty one is zeros of `zeros`
+    std::vector<int64_t> zeros;
+    std::vector<float> values;  // when not from the file
+    Shape shape;
+    TensorView* target = nullptr;
+  };
+
+  const io::TensorEntry* Find(const std::string& name);
+  // The tensor `name` with exactly `shape`, or an error.
+  Result<TensorView> Get(const std::string& name, const Shape& shape);
+  Result<TensorView> GetMatrix(const std::string& base, int64_t rows, int64_t cols);
+  Status AddLinear(const std::string& base, int64_t rows, int64_t cols, bool bias,
+                   LinearWeights& out);
+  Status AddBias(std::vector<std::string> bases, std::vector<int64_t> sizes, bool required,
+                 TensorView& out);
+  Status AddNorm(const std::string& base, const NormSpec& norm, const Shape& shape,
+                 NormWeights& out);
+  Status AddHeadNorms(const std::string& base, int64_t heads, NormWeights& out);
+  Status AddTable(const std::string& base, int64_t rows, const ops::PackedWeight*& out);
+  Status ResolveEnds();
+  Status ResolveLayer(int32_t index);
+  Status ResolveQkv(const std::string& prefix, LayerWeights& w);
+  Status ResolveMla(const std::string& prefix, LayerWeights& w);
+  Status ResolveMlp(const std::string& prefix, LayerWeights& w);
+  Status ResolveMoe(const std::string& prefix, LayerWeights& w);
+  Status AddGateUp(const std::string& prefix, const std::string& gate, const std::string& up,
+                   const std::string& fused, int64_t size, bool bias, LinearWeights& out);
+  Status AddExperts(const std::string& prefix, LayerWeights& w);
+  Status CheckForgottenBiases() const;
+
+  Result<TensorView> Transposed(const TensorView& view);
+  Result<TensorView> Stacked(const std::string& name, const std::vector<TensorView>& tensors);
+  Result<TensorView> UnitRows(const TensorView& view);
+  std::byte* OwnedBytes(int64_t bytes);
+  Status PackVectors(ops::Backend& backend);
+
+  const io::TensorDirectory& tensors_;
+  std::string culprit_;
+  const DecoderSpec& spec_;
+  const WeightNames& names_;
+  DecoderWeights weights_;
+  std::vector<Matrix> matrices_;
+  std::vector<Vector> vectors_;
+  std::vector<const io::TensorEntry*> used_;
+  std::vector<std::unique_ptr<ops::PackedWeight>> packed_;
+  std::vector<std::unique_ptr<std::byte[]>> owned_;
+  std::unique_ptr<ops::Buffer> constants_;
+  int64_t owned_bytes_ = 0, packed_bytes_ = 0, mapped_bytes_ = 0;
+};
+
+}  // namespace rill::model
