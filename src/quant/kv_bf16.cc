@@ -1,0 +1,20 @@
+// bf16: the upper half of an f32, rounded to nearest even.
+#include "base/float_types.h"
+#include "quant/block_io.h"
+#include "quant/kv_format.h"
+
+namespace rill::quant {
+
+int64_t KvBytesBF16(int64_t dim) {
+  return dim * 2;
+}
+
+void KvEncodeBF16(const float* x, int64_t dim, uint8_t* out) {
+  for (int64_t i = 0; i < dim; ++i) StoreBlock(F32ToBf16(x[i]), out, i);
+}
+
+void KvDecodeBF16(const uint8_t* in, int64_t dim, float* out) {
+  for (int64_t i = 0; i < dim; ++i) out[i] = Bf16ToF32(LoadBlock<uint16_t>(in, i));
+}
+
+}  // namespace rill::quant
