@@ -52,7 +52,8 @@ class Json {
 
   bool is_null() const { return std::holds_alternative<std::nullptr_t>(value_); }
   bool is_bool() const { return std::holds_alternative<bool>(value_); }
-  // A number written without fraction or exponent that fits int64 or uint64.
+  // A number written without fraction or exponent that fits int64 or uint64. A larger one is a
+  // double.
   bool is_int() const {
     return std::holds_alternative<int64_t>(value_) || std::holds_alternative<uint64_t>(value_);
   }
@@ -68,6 +69,7 @@ class Json {
   bool bool_value() const;
   int64_t int_value() const;    // CHECKs that a uint64 fits; test with FitsInt64()
   bool FitsInt64() const;
+  uint64_t uint_value() const;  // CHECKs that it is an integer >= 0
   double number_value() const;  // any number, rounded to double
   const std::string& string_value() const;
   const Array& array() const;
@@ -88,7 +90,8 @@ class Json {
   Result<std::string> GetString(std::string_view key, std::string_view fallback) const;
 
   // Compact when indent < 0; otherwise pretty with `indent` spaces. Non-ASCII is written as UTF-8;
-  // NaN and Inf are written as null (JSON has neither). Doubles round-trip (17 digits at most).
+  // NaN and Inf are written as null (JSON has neither). Doubles round-trip: as few digits as
+  // that needs, and always with a fraction or an exponent (1.0, not 1).
   std::string Dump(int indent = -1) const;
 
  private:

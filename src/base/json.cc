@@ -1,8 +1,8 @@
 #include "base/json.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <unordered_set>
 
 #include <simdjson.h>
 
@@ -17,6 +17,56 @@ std::string Culprit(std::string_view culprit, std::string_view what) {
   text += ": ";
   text += what;
   return text;
+}
+
+// By sorting: a hash set with a known hash function can be made quadratic from outside.
+Status CheckUniqueKeys(const Json::Object& object, std::string_view culprit) {
+  std::vector<std::string_view> keys;
+  keys.reserve(object.size());
+  for (const auto& [key, value] : object) keys.push_back(key);
+  std::sort(keys.begin(), keys.end());
+  const auto twice = std::adjacent_find(keys.begin(), keys.end());
+  if (twice == keys.end()) return OkStatus();
+  return InvalidArgument(
+      Culprit(culprit, "duplicate JSON key \"" + PrintableUtf8(*twice, 64) + "\""));
+}
+
+bool IsNumberCharacter(char c) {
+  return (c >= '0' && c <= '9') || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E';
+}
+
+// simdjson has no integers beyond 64 bits, but real files do ("model_max_length":
+// 1000000000000000019884624838656). Writes ".0" after each integer of 19 digits or more that does
+// not fit, which makes it a double. Anything else stays as it is, errors included.
+std::string WidenBigIntegers(std::string_view text) {
+  constexpr size_t kSafeDigits = 18;
+  std::string out;
+  out.reserve(text.size() + 64);
+  for (size_t i = 0; i < text.size();) {
+    const size_t begin = i;
+    if (text[i] == '"') {
+      for (++i; i < text.size() && text[i] != '"'; ++i) {
+        if (text[i] == '\\') ++i;
+      }
+      i = std::min(i + 1, text.size());
+      out += text.substr(begin, i - begin);
+    } else if (IsNumberCharacter(text[i])) {
+      while (i < text.size() && IsNumberCharacter(text[i])) ++i;
+      const std::string_view token = text.substr(begin, i - begin);
+      out += token;
+      const bool integer = token.find_first_of(".eE+") == std::string_view::npos;
+      if (!integer || token.size() <= kSafeDigits) continue;
+      int64_t signed_value = 0;
+      uint64_t unsigned_value = 0;
+      const char* end = token.data() + token.size();
+      const bool fits = std::from_chars(token.data(), end, signed_value).ec == std::errc() ||
+                        std::from_chars(token.data(), end, unsigned_value).ec == std::errc();
+      if (!fits) out += ".0";
+    } else {
+      out += text[i++];
+    }
+  }
+  return out;
 }
 
 // Depth is bounded by simdjson's own max_depth, so the recursion is, too.
@@ -51,18 +101,14 @@ Status Convert(const simdjson::dom::element& element, const JsonLimits& limits,
     }
     case element_type::OBJECT: {
       Json::Object object;
-      std::unordered_set<std::string_view> seen;
       simdjson::dom::object members;
       if (element.get_object().get(members)) return Internal("json: object expected");
       for (auto field : members) {
-        if (!limits.allow_duplicate_keys && !seen.insert(field.key).second) {
-          return InvalidArgument(
-              Culprit(culprit, "duplicate JSON key \"" + PrintableUtf8(field.key, 64) + "\""));
-        }
         object.emplace_back(std::string(field.key), Json());
         RILL_RETURN_IF_ERROR(
             Convert(field.value, limits, culprit, nodes_left, object.back().second));
       }
+      if (!limits.allow_duplicate_keys) RILL_RETURN_IF_ERROR(CheckUniqueKeys(object, culprit));
       out = std::move(object);
       return OkStatus();
     }
@@ -83,8 +129,7 @@ void DumpTo(const Json& json, int indent, int level, std::string& out) {
   } else if (json.is_int()) {
     char buffer[24];
     auto end = json.FitsInt64() ? std::to_chars(buffer, buffer + sizeof buffer, json.int_value())
-                                : std::to_chars(buffer, buffer + sizeof buffer,
-                                                static_cast<uint64_t>(json.number_value()));
+                                : std::to_chars(buffer, buffer + sizeof buffer, json.uint_value());
     out.append(buffer, end.ptr);
   } else if (json.is_double()) {
     const double v = json.number_value();
@@ -93,7 +138,10 @@ void DumpTo(const Json& json, int indent, int level, std::string& out) {
     } else {
       char buffer[40];
       auto end = std::to_chars(buffer, buffer + sizeof buffer, v);
-      out.append(buffer, end.ptr);
+      const std::string_view digits(buffer, static_cast<size_t>(end.ptr - buffer));
+      out += digits;
+      // Stays a double when it is read again: 1.0, not 1; -0.0, not 0.
+      if (digits.find_first_of(".e") == std::string_view::npos) out += ".0";
     }
   } else if (json.is_string()) {
     AppendJsonString(out, json.string_value());
@@ -150,7 +198,11 @@ Result<Json> Json::Parse(std::string_view text, std::string_view culprit,
     return ResourceExhausted(Culprit(culprit, simdjson::error_message(error)));
   }
   simdjson::dom::element root;
-  if (auto error = parser.parse(text.data(), text.size()).get(root)) {
+  auto error = parser.parse(text.data(), text.size()).get(root);
+  if (error == simdjson::NUMBER_ERROR) {
+    error = parser.parse(WidenBigIntegers(text)).get(root);
+  }
+  if (error) {
     return InvalidArgument(
         Culprit(culprit, std::string("not valid JSON: ") + simdjson::error_message(error)));
   }
@@ -184,6 +236,15 @@ int64_t Json::int_value() const {
   CHECK(FitsInt64()) << TypeName();
   if (const auto* u = std::get_if<uint64_t>(&value_)) return static_cast<int64_t>(*u);
   return std::get<int64_t>(value_);
+}
+
+uint64_t Json::uint_value() const {
+  if (const auto* i = std::get_if<int64_t>(&value_)) {
+    CHECK(*i >= 0) << *i;
+    return static_cast<uint64_t>(*i);
+  }
+  CHECK(is_int()) << TypeName();
+  return std::get<uint64_t>(value_);
 }
 
 double Json::number_value() const {
