@@ -13,7 +13,13 @@
 namespace rill::ops {
 
 enum class ActivationKind : int32_t {
-  kSilu, kGelu, kGeluTanh, kQuickGelu, kRelu, kRelu2, kIdentity
+  kSilu,
+  kGelu,
+  kGeluTanh,
+  kQuickGelu,
+  kRelu,
+  kRelu2,
+  kIdentity
 };
 
 struct ActivationArgs {

@@ -56,10 +56,8 @@ struct OpTable {
 // Calls the op `id` of `table` with its own argument struct.
 inline void CallOp(const OpTable& table, OpId id, const void* args, Stream& stream) {
   switch (id) {
-#define OP(file, Name)                                            \
-  case OpId::k##Name:                                             \
-    table.file(*static_cast<const Name##Args*>(args), stream);    \
-    return;
+#define OP(file, Name) \
+  case OpId::k##Name: table.file(*static_cast<const Name##Args*>(args), stream); return;
 #include "ops/op_list.def"
 #undef OP
   }
@@ -76,10 +74,10 @@ class Buffer {
 class Backend {
  public:
   virtual ~Backend() = default;
-  virtual std::string_view name() const = 0;         // "cpu", "reference"
-  virtual std::string Describe() const = 0;          // "cpu: avx2, 2 threads"
+  virtual std::string_view name() const = 0;  // "cpu", "reference"
+  virtual std::string Describe() const = 0;   // "cpu: avx2, 2 threads"
   virtual const OpTable& ops() const = 0;
-  virtual Stream& stream() = 0;                      // the compute thread's stream
+  virtual Stream& stream() = 0;  // the compute thread's stream
   virtual Result<std::unique_ptr<Buffer>> Allocate(int64_t size_bytes) = 0;
   // Errors: kUnsupported when no kernel reads this combination, naming tensor and dtype;
   // kInvalidArgument on shapes that do not fit together.

@@ -17,15 +17,15 @@
 namespace rill::ops {
 
 struct PagedAttentionArgs {
-  TensorView q;                     // [num_tokens, num_heads, k_dim]  f32, any strides, last one 1
+  TensorView q;  // [num_tokens, num_heads, k_dim]  f32, any strides, last one 1
   const PagedKvView* kv = nullptr;
-  TensorView alibi_slopes;          // [num_heads]  f32; optional
-  TensorView sinks;                 // [num_heads]  f32; optional
-  MutableTensorView y;              // [num_tokens, num_heads, v_dim]  f32, any strides, last one 1
+  TensorView alibi_slopes;  // [num_heads]  f32; optional
+  TensorView sinks;         // [num_heads]  f32; optional
+  MutableTensorView y;      // [num_tokens, num_heads, v_dim]  f32, any strides, last one 1
   int32_t layer = 0;
-  float score_scale = 1.0f;         // usually 1 / sqrt(k_dim)
-  float softcap = 0.0f;             // 0: none
-  int32_t window = 0;               // sliding window in positions; 0: none
+  float score_scale = 1.0f;  // usually 1 / sqrt(k_dim)
+  float softcap = 0.0f;      // 0: none
+  int32_t window = 0;        // sliding window in positions; 0: none
   bool causal = true;
 };
 const OpSchema& PagedAttentionSchema();

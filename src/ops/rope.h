@@ -10,8 +10,9 @@
 namespace rill::ops {
 
 struct RopeArgs {
-  MutableTensorView x;  // [num_tokens, num_heads, head_dim]  f32, in and out, any strides, last one 1
-  TensorView cos_sin;   // [num_tokens, rotary_dim]  f32, from rope_angles; rotary_dim <= head_dim
+  MutableTensorView
+      x;  // [num_tokens, num_heads, head_dim]  f32, in and out, any strides, last one 1
+  TensorView cos_sin;  // [num_tokens, rotary_dim]  f32, from rope_angles; rotary_dim <= head_dim
   bool interleaved = false;
 };
 const OpSchema& RopeSchema();
