@@ -1,5 +1,7 @@
-// Writes this step's keys and values into their pages (tensor/paged_kv_view.h), converted to the
-// KV dtype with round to nearest even. Row t of sequence s goes to position kv_lens[s] - q_len + i.
+// Writes this step's keys and values into their pages (tensor/paged_kv_view.h):
+//   page(s, p) = page_table[s, p / page_size],  p = kv_lens[s] - q_len + i for row i of sequence s
+//   K[p, h, d] = convert(k[t, h, d]),  V[p, h, d] = convert(v[t, h, d])
+// convert rounds to the KV dtype, to nearest even.
 #pragma once
 
 #include "ops/op_schema.h"

@@ -1,6 +1,7 @@
 #include "ops/op_schema.h"
 
-#include "ops/schemas.h"
+// Declares <Name>Schema() of every op.
+#include "ops/backend.h"
 
 namespace rill::ops {
 

@@ -10,7 +10,6 @@
 #include "base/check.h"
 #include "ops/activation.h"
 #include "ops/op_schema.h"
-#include "ops/schemas.h"
 
 namespace rill::ops {
 

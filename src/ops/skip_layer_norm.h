@@ -12,7 +12,7 @@ struct SkipLayerNormArgs {
   TensorView weight;    // [hidden_size]  f32; optional
   TensorView bias;      // [hidden_size]  f32; optional
   MutableTensorView h;  // [num_tokens, hidden_size]  f32; may be x or skip itself
-  MutableTensorView y;  // [num_tokens, hidden_size]  f32; must not overlap h
+  MutableTensorView y;  // [num_tokens, hidden_size]  f32; apart from h; may be x or skip itself
   float eps = 1e-5f;
 };
 const OpSchema& SkipLayerNormSchema();

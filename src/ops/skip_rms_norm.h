@@ -11,7 +11,7 @@ struct SkipRmsNormArgs {
   TensorView skip;      // [num_tokens, hidden_size]  f32
   TensorView weight;    // [hidden_size]  f32
   MutableTensorView h;  // [num_tokens, hidden_size]  f32; may be x or skip itself
-  MutableTensorView y;  // [num_tokens, hidden_size]  f32; must not overlap h
+  MutableTensorView y;  // [num_tokens, hidden_size]  f32; apart from h; may be x or skip itself
   float eps = 1e-5f;
   float weight_bias = 0.0f;
 };
