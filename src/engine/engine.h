@@ -30,10 +30,10 @@ namespace rill::engine {
 
 struct EngineOptions {
   std::vector<int32_t> eos_ids = {};  // end-of-sequence ids of the model
-  int32_t max_choices = 0;       // sequences at once; 0: as many as a step can hold, at most 256
-  int32_t max_waiting = 1024;    // requests in the queue; more are refused with kUnavailable
-  int32_t max_overtakes = 256;   // how often priority may pass the oldest waiting request
-  uint64_t seed = 0;             // of requests without a seed: theirs follow from this and their id
+  int32_t max_choices = 0;      // sequences at once; 0: as many as a step can hold, at most 256
+  int32_t max_waiting = 1024;   // requests in the queue; more are refused with kUnavailable
+  int32_t max_overtakes = 256;  // how often priority may pass the oldest waiting request
+  uint64_t seed = 0;            // of requests without a seed: theirs follow from this and their id
 };
 
 class Engine {
@@ -65,6 +65,7 @@ class Engine {
   Status Step();
 
   bool dead() const { return !dead_.ok(); }
+  const EngineOptions& options() const { return options_; }
   EngineStats stats() const;
   const StepPlan& last_plan() const { return plan_; }
   const Scheduler& scheduler() const { return scheduler_; }

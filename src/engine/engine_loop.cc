@@ -1,0 +1,125 @@
+#include "engine/engine_loop.h"
+
+#include <fmt/format.h>
+
+#include "base/check.h"
+
+namespace rill::engine {
+
+EngineLoop::EngineLoop(std::unique_ptr<Engine> engine)
+    : engine_(std::move(engine)),
+      max_waiting_(engine_->options().max_waiting),
+      stats_(engine_->stats()),
+      thread_([this] { ThreadMain(); }) {}
+
+EngineLoop::~EngineLoop() {
+  Stop(false);
+}
+
+Result<RequestId> EngineLoop::Submit(GenerateRequest request, EventCallback callback) {
+  // Checked on the caller's thread: depends on what never changes.
+  Status refusal = engine_->Validate(request);
+  RequestId id = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    const int64_t waiting = stats_.waiting_requests + static_cast<int64_t>(arrivals_.size());
+    if (refusal.ok() && stopping_) refusal = Unavailable("the engine is stopping");
+    if (refusal.ok() && stats_.dead) refusal = Unavailable("the engine is dead");
+    if (refusal.ok() && waiting >= max_waiting_) {
+      refusal = Unavailable(
+          fmt::format("{} requests are waiting, the limit is {}", waiting, max_waiting_));
+    }
+    if (!refusal.ok()) {
+      ++refused_;
+      return refusal;
+    }
+    id = engine_->ReserveId();
+    arrivals_.push_back({id, std::move(request), std::move(callback)});
+  }
+  wake_.notify_one();
+  return id;
+}
+
+Result<RequestId> EngineLoop::Submit(GenerateRequest request, std::shared_ptr<EventQueue> queue) {
+  return Submit(std::move(request), [this, queue = std::move(queue)](const TokenEvent& event) {
+    if (!queue->Push(event)) Cancel(event.request_id);
+  });
+}
+
+void EngineLoop::Cancel(RequestId id, int32_t choice) {
+  {
+    const std::lock_guard lock(mutex_);
+    cancels_.emplace_back(id, choice);
+  }
+  wake_.notify_one();
+}
+
+void EngineLoop::Stop(bool drain) {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    if (!drain) cancel_all_ = true;
+  }
+  wake_.notify_one();
+  const std::lock_guard lock(join_mutex_);
+  if (!thread_.joinable()) return;
+  CHECK(std::this_thread::get_id() != thread_.get_id()) << "Stop called from a callback";
+  thread_.join();
+}
+
+EngineStats EngineLoop::stats() const {
+  const std::lock_guard lock(mutex_);
+  EngineStats stats = stats_;
+  stats.waiting_requests += static_cast<int32_t>(arrivals_.size());
+  stats.refused_requests += refused_;
+  return stats;
+}
+
+bool EngineLoop::TakeNotes() {
+  std::vector<NewRequest> arrivals;
+  std::vector<std::pair<RequestId, int32_t>> cancels;
+  bool cancel_all = false;
+  {
+    std::unique_lock lock(mutex_);
+    wake_.wait(lock, [this] {
+      return engine_->HasWork() || !arrivals_.empty() || !cancels_.empty() || stopping_;
+    });
+    if (stopping_ && !engine_->HasWork() && arrivals_.empty()) return false;
+    arrivals.swap(arrivals_);
+    cancels.swap(cancels_);
+    cancel_all = cancel_all_;
+    // Until the next PublishStats they are in no queue that Submit sees: count them here.
+    stats_.waiting_requests += static_cast<int32_t>(arrivals.size());
+  }
+  for (NewRequest& arrival : arrivals) {
+    const Result<RequestId> accepted =
+        engine_->SubmitAs(arrival.id, std::move(arrival.request), arrival.callback);
+    if (accepted.ok()) continue;
+    // The device was lost since the request was taken: it was accepted, so it gets its end.
+    TokenEvent event;
+    event.request_id = arrival.id;
+    event.finish_reason = FinishReason::kError;
+    event.is_final = true;
+    event.error = accepted.status();
+    if (arrival.callback) arrival.callback(event);
+  }
+  for (const auto& [id, choice] : cancels) engine_->Cancel(id, choice);
+  if (cancel_all) engine_->CancelAll();
+  return true;
+}
+
+void EngineLoop::PublishStats() {
+  const EngineStats stats = engine_->stats();
+  const std::lock_guard lock(mutex_);
+  stats_ = stats;
+}
+
+void EngineLoop::ThreadMain() {
+  while (TakeNotes()) {
+    // A failed step has already ended its requests with the reason, and stats() counts it.
+    (void)engine_->Step();
+    PublishStats();
+  }
+}
+
+}  // namespace rill::engine

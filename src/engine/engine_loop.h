@@ -1,0 +1,76 @@
+// EngineLoop: an engine on a thread of its own.
+//
+//   EngineLoop loop(std::move(engine));
+//   auto queue = std::make_shared<EventQueue>(256);
+//   auto id = loop.Submit(request, queue);      // any thread
+//   while (auto event = queue->Pop(1s)) { … if (event->is_final) break; }
+//
+// The thread sleeps when there is nothing to do. Submit and Cancel only leave a note for it and
+// never wait for a step. Every accepted request gets its final event, also when the loop ends.
+//
+// Threads: all methods from any thread, not from a callback of the same loop except Submit, Cancel
+// and stats. Callbacks run on the loop's thread and must not block.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "engine/engine.h"
+#include "engine/event_queue.h"
+
+namespace rill::engine {
+
+class EngineLoop {
+ public:
+  // The engine's runner must outlive the loop.
+  explicit EngineLoop(std::unique_ptr<Engine> engine);
+  // Stop(false).
+  ~EngineLoop();
+  EngineLoop(const EngineLoop&) = delete;
+  EngineLoop& operator=(const EngineLoop&) = delete;
+
+  // Errors: as Engine::Submit, at once; kUnavailable when the loop is stopping.
+  Result<RequestId> Submit(GenerateRequest request, EventCallback callback);
+  // Events into a bounded queue. A reader that lets it fill up has its request cancelled.
+  Result<RequestId> Submit(GenerateRequest request, std::shared_ptr<EventQueue> queue);
+  // Takes effect before the next step. A request that has ended is left alone.
+  void Cancel(RequestId id, int32_t choice = -1);
+  // Refuses new requests; lets running and waiting ones end (drain) or cancels them; returns when
+  // the thread has ended. Further calls do nothing.
+  void Stop(bool drain);
+  // As of the last step.
+  EngineStats stats() const;
+
+ private:
+  struct NewRequest {
+    RequestId id = 0;
+    GenerateRequest request;
+    EventCallback callback;
+  };
+
+  void ThreadMain();
+  // Moves the notes into the engine. False when the thread should end.
+  bool TakeNotes();
+  void PublishStats();
+
+  std::unique_ptr<Engine> engine_;  // used by the thread alone, but Validate and ReserveId
+  const int32_t max_waiting_;
+  mutable std::mutex mutex_;
+  std::condition_variable wake_;
+  // Guarded by mutex_:
+  std::vector<NewRequest> arrivals_;
+  std::vector<std::pair<RequestId, int32_t>> cancels_;
+  EngineStats stats_;
+  int64_t refused_ = 0;
+  bool stopping_ = false;
+  bool cancel_all_ = false;
+  std::mutex join_mutex_;  // Stop from several threads
+  std::thread thread_;
+};
+
+}  // namespace rill::engine

@@ -1,0 +1,164 @@
+#include "engine/engine_loop.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <ctime>
+
+#include "engine/engine_test_util.h"
+
+namespace rill::engine {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::Greedy;
+using testing::GreedyChain;
+using testing::SmallRunner;
+
+std::unique_ptr<Engine> MakeEngine(StepRunner& runner, EngineOptions options = {}) {
+  auto engine = Engine::Create(options, runner);
+  EXPECT_TRUE(engine.ok());
+  return std::move(engine).value();
+}
+
+// Reads until the final event.
+std::vector<int32_t> ReadAll(EventQueue& queue, FinishReason* finish = nullptr) {
+  std::vector<int32_t> tokens;
+  while (auto event = queue.Pop(20s)) {
+    if (event->token_id >= 0) tokens.push_back(event->token_id);
+    if (finish) *finish = event->finish_reason;
+    if (event->is_final) return tokens;
+  }
+  ADD_FAILURE() << "no final event";
+  return tokens;
+}
+
+TEST(EngineLoop, ManyThreads_EachGetsItsOwnChain) {
+  HashRunner runner(SmallRunner());
+  EngineLoop loop(MakeEngine(runner));
+  std::vector<std::thread> threads;
+  std::atomic<int> right{0}, cancelled{0};
+  for (int32_t t = 0; t < 6; ++t) {
+    threads.emplace_back([&, t] {
+      for (int32_t i = 0; i < 40; ++i) {
+        const std::vector<int32_t> prompt = {t, i, 3};
+        auto queue = std::make_shared<EventQueue>(64);
+        const auto id = loop.Submit(Greedy(prompt, 12), queue);
+        ASSERT_TRUE(id.ok()) << id.status().ToString();
+        if (i % 5 == 4) loop.Cancel(*id);
+        FinishReason finish{};
+        const auto tokens = ReadAll(*queue, &finish);
+        const auto expected = GreedyChain(prompt, static_cast<int32_t>(tokens.size()), 61);
+        if (tokens == expected && finish == FinishReason::kLength) ++right;
+        if (tokens == expected && finish == FinishReason::kCancelled) ++cancelled;
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(right + cancelled, 6 * 40);
+  EXPECT_GE(right, 6 * 32);
+  loop.Stop(true);
+  EXPECT_EQ(loop.stats().free_pages, runner.info().num_pages);
+  EXPECT_EQ(loop.stats().finished_requests, 6 * 40);
+}
+
+TEST(EngineLoop, SlowReader_IsCutAndOthersGoOn) {
+  HashRunner runner(SmallRunner());
+  EngineLoop loop(MakeEngine(runner));
+  auto slow = std::make_shared<EventQueue>(5);
+  auto fast = std::make_shared<EventQueue>(1000);
+  ASSERT_TRUE(loop.Submit(Greedy({1}, 60), slow).ok());
+  ASSERT_TRUE(loop.Submit(Greedy({2}, 60), fast).ok());
+  EXPECT_EQ(ReadAll(*fast), GreedyChain({2}, 60, 61));
+  loop.Stop(true);
+  FinishReason finish{};
+  EXPECT_EQ(ReadAll(*slow, &finish), GreedyChain({1}, 5, 61));
+  EXPECT_EQ(finish, FinishReason::kCancelled);
+}
+
+TEST(EngineLoop, StopWithoutDrain_EndsEachRequestOnce) {
+  HashRunner runner(SmallRunner());
+  std::atomic<int> finals{0};
+  {
+    EngineLoop loop(MakeEngine(runner));
+    for (int32_t i = 0; i < 100; ++i) {
+      ASSERT_TRUE(loop.Submit(Greedy({1, i % 60}, 100),
+                              [&](const TokenEvent& event) { finals += event.is_final ? 1 : 0; })
+                      .ok());
+    }
+  }
+  EXPECT_EQ(finals, 100);
+}
+
+TEST(EngineLoop, StopWithDrain_FinishesWhatWasAccepted) {
+  HashRunner runner(SmallRunner());
+  EngineLoop loop(MakeEngine(runner));
+  std::vector<std::shared_ptr<EventQueue>> queues;
+  for (int32_t i = 0; i < 50; ++i) {
+    queues.push_back(std::make_shared<EventQueue>(100));
+    ASSERT_TRUE(loop.Submit(Greedy({i}, 20), queues.back()).ok());
+  }
+  loop.Stop(true);
+  for (int32_t i = 0; i < 50; ++i) {
+    EXPECT_EQ(ReadAll(*queues[static_cast<size_t>(i)]), GreedyChain({i}, 20, 61));
+  }
+  EXPECT_EQ(loop.Submit(Greedy({1}, 1), EventCallback()).status().code(), StatusCode::kUnavailable);
+}
+
+TEST(EngineLoop, FullQueue_RefusesAtOnce) {
+  HashRunner runner(SmallRunner());
+  std::atomic<bool> hold{true};
+  runner.before_run = [&](const StepPlan&) {
+    while (hold) std::this_thread::sleep_for(1ms);
+    return OkStatus();
+  };
+  EngineLoop loop(MakeEngine(runner, {.max_choices = 1, .max_waiting = 3}));
+  int accepted = 0;
+  Status refusal;
+  for (int32_t i = 0; i < 20; ++i) {
+    const auto id = loop.Submit(Greedy({i}, 3), EventCallback());
+    if (id.ok()) {
+      ++accepted;
+    } else {
+      refusal = id.status();
+    }
+    std::this_thread::sleep_for(1ms);
+  }
+  EXPECT_EQ(refusal.code(), StatusCode::kUnavailable);
+  EXPECT_EQ(refusal.message(), "3 requests are waiting, the limit is 3");
+  EXPECT_LE(accepted, 4);
+  hold = false;
+  loop.Stop(true);
+  EXPECT_EQ(loop.stats().finished_requests, accepted);
+  EXPECT_EQ(loop.stats().refused_requests, 20 - accepted);
+}
+
+TEST(EngineLoop, LostDevice_EndsEveryRequestAndRefusesNewOnes) {
+  HashRunner runner(SmallRunner());
+  runner.recovery = Internal("the device is lost");
+  runner.before_run = [](const StepPlan& plan) {
+    return plan.step < 3 ? OkStatus() : Internal("illegal address");
+  };
+  EngineLoop loop(MakeEngine(runner));
+  auto queue = std::make_shared<EventQueue>(100);
+  ASSERT_TRUE(loop.Submit(Greedy({1}, 50), queue).ok());
+  FinishReason finish{};
+  ReadAll(*queue, &finish);
+  EXPECT_EQ(finish, FinishReason::kError);
+  while (!loop.stats().dead) std::this_thread::sleep_for(1ms);
+  EXPECT_EQ(loop.Submit(Greedy({1}, 1), EventCallback()).status().code(), StatusCode::kUnavailable);
+}
+
+TEST(EngineLoop, Idle_UsesNoCpu) {
+  HashRunner runner(SmallRunner());
+  EngineLoop loop(MakeEngine(runner));
+  auto queue = std::make_shared<EventQueue>(100);
+  ASSERT_TRUE(loop.Submit(Greedy({1}, 5), queue).ok());
+  ReadAll(*queue);
+  const std::clock_t begin = std::clock();
+  std::this_thread::sleep_for(200ms);
+  EXPECT_LT(static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC, 0.05);
+}
+
+}  // namespace
+}  // namespace rill::engine
