@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <map>
+#include <limits>
 
 #include "engine/engine_test_util.h"
 
@@ -101,6 +101,94 @@ TEST(Engine, ThreeChoices_ShareThePromptsPagesAndCopyOnlyThePartialOne) {
   const auto expected = GreedyChain({1, 2, 3, 4, 5, 6}, 8, runner.info().vocab_size);
   for (int choice = 0; choice < 3; ++choice) EXPECT_EQ(recorder.tokens[choice], expected);
   EXPECT_EQ(recorder.finals, 1);
+}
+
+TEST(Engine, MalformedRequests_AreRefusedWithTheCulprit) {
+  HashRunner runner(SmallRunner());
+  auto engine = Engine::Create({.max_waiting = 2}, runner);
+  const auto refusal = [&](GenerateRequest request) {
+    return (*engine)->Submit(std::move(request), nullptr).status().message();
+  };
+  EXPECT_EQ(refusal(Greedy({}, 5)), "prompt_ids: expected at least one token id, got none");
+  EXPECT_EQ(refusal(Greedy({1, 61}, 5)), "prompt_ids[1]: expected a token id in [0, 61), got 61");
+  EXPECT_EQ(refusal(Greedy({-1}, 5)), "prompt_ids[0]: expected a token id in [0, 61), got -1");
+  EXPECT_EQ(refusal(Greedy({1}, std::numeric_limits<int32_t>::max())),
+            "prompt 1 + max_tokens 2147483647 = 2147483648 positions, this engine holds 256");
+  GenerateRequest request = Greedy({1}, 5);
+  request.n = 0;
+  EXPECT_EQ(refusal(request), "n: expected 1 to 128, got 0");
+  request.n = 17;
+  EXPECT_EQ(refusal(request), "n: 17 choices, this engine runs 16 at once");
+  request = Greedy({1, 2, 3, 4, 5}, 200);
+  request.n = 2;
+  EXPECT_EQ(
+      refusal(request),
+      "prompt 5 + 2 choices of max_tokens 200 need 103 pages of 4 positions, this engine has 64");
+  EXPECT_EQ(refusal(Greedy({1}, 5)), "");
+  EXPECT_EQ(refusal(Greedy({1}, 5)), "");
+  EXPECT_EQ(refusal(Greedy({1}, 5)), "2 requests are waiting, the limit is 2");
+  EXPECT_EQ((*engine)->stats().refused_requests, 8);
+}
+
+TEST(Engine, BadOptions_AreRefused) {
+  RunnerInfo info = SmallRunner();
+  const auto refusal = [&](const EngineOptions& options) {
+    HashRunner runner(info);
+    return Engine::Create(options, runner).status().message();
+  };
+  EXPECT_EQ(refusal({.eos_ids = {61}}), "engine: eos_ids: expected token ids in [0, 61), got 61");
+  EXPECT_EQ(refusal({.max_choices = 17}),
+            "engine: max_choices: expected 1 to 16 (the largest step), got 17");
+  EXPECT_EQ(refusal({.max_waiting = 0}), "engine: max_waiting: expected at least 1, got 0");
+  info.num_pages = 0;
+  EXPECT_EQ(refusal({}), "engine: num_pages: expected at least 1, got 0");
+}
+
+TEST(Engine, Cancel_InEachState_FreesAllPagesAtOnce) {
+  RunnerInfo info = SmallRunner();
+  info.max_step_tokens = info.max_step_rows = 8;
+  for (int steps = 0; steps < 8; ++steps) {  // waiting, in prefill chunks, decoding
+    for (int choice = -1; choice < 3; ++choice) {
+      HashRunner runner(info);
+      auto engine = Engine::Create({}, runner);
+      GenerateRequest request = Greedy(std::vector<int32_t>(30, 2), 20);
+      request.n = 3;
+      Recorder recorder;
+      const auto id = (*engine)->Submit(request, recorder.Callback());
+      for (int i = 0; i < steps; ++i) ASSERT_TRUE((*engine)->Step().ok());
+      EXPECT_TRUE((*engine)->Cancel(*id, choice));
+      EXPECT_FALSE((*engine)->Cancel(*id, choice));
+      EXPECT_TRUE((*engine)->CheckIntegrity().ok()) << (*engine)->CheckIntegrity().ToString();
+      if (choice < 0) {
+        EXPECT_EQ((*engine)->stats().free_pages, info.num_pages);
+        EXPECT_EQ((*engine)->stats().reserved_pages, 0);
+      }
+      while ((*engine)->HasWork()) ASSERT_TRUE((*engine)->Step().ok());
+      EXPECT_EQ(recorder.finals, 1);
+      EXPECT_EQ((*engine)->stats().free_pages, info.num_pages);
+      for (int other = 0; other < 3 && choice >= 0; ++other) {
+        if (other == choice) continue;
+        EXPECT_EQ(recorder.tokens[other], GreedyChain(request.prompt_ids, 20, 61));
+      }
+    }
+  }
+}
+
+TEST(Engine, PriorityGoesFirstButTheOldestIsOvertakenOnlySoOften) {
+  RunnerInfo info = SmallRunner();
+  HashRunner runner(info);
+  auto engine = Engine::Create({.max_choices = 1, .max_overtakes = 3}, runner);
+  std::vector<RequestId> order;
+  const auto note = [&](const TokenEvent& event) {
+    if (event.is_final) order.push_back(event.request_id);
+  };
+  for (int32_t i = 0; i < 8; ++i) {
+    GenerateRequest request = Greedy({1}, 1);
+    request.priority = i == 0 ? 0 : 5;
+    ASSERT_TRUE((*engine)->Submit(request, note).ok());
+  }
+  while ((*engine)->HasWork()) ASSERT_TRUE((*engine)->Step().ok());
+  EXPECT_EQ(order, (std::vector<RequestId>{2, 3, 4, 1, 5, 6, 7, 8}));
 }
 
 }  // namespace

@@ -77,9 +77,10 @@ void ComputeLogprobs(std::span<const float> logits, int32_t count, SamplerWorksp
   for (int32_t i = 0; i < candidates.size(); ++i) {
     sampled.top_logprobs.push_back({candidates.id(i), candidates.logit(i)});
   }
-  std::stable_sort(
-      sampled.top_logprobs.begin(), sampled.top_logprobs.end(),
-      [](const TokenLogprob& a, const TokenLogprob& b) { return a.logprob > b.logprob; });
+  std::sort(sampled.top_logprobs.begin(), sampled.top_logprobs.end(),
+            [](const TokenLogprob& a, const TokenLogprob& b) {
+              return a.logprob != b.logprob ? a.logprob > b.logprob : a.token_id < b.token_id;
+            });
   for (TokenLogprob& entry : sampled.top_logprobs) entry.logprob = logprob(entry.token_id);
 }
 

@@ -53,7 +53,8 @@ template <typename Less>
 std::vector<size_t> Order(size_t count, Less less) {
   std::vector<size_t> order(count);
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), less);
+  std::sort(order.begin(), order.end(),
+            [&](size_t a, size_t b) { return less(a, b) || (!less(b, a) && a < b); });
   return order;
 }
 
