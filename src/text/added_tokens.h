@@ -1,0 +1,89 @@
+// AddedTokens: tokens that are found in the text itself, before the model sees it: control tokens
+// ("<|im_end|>") and whatever else a tokenizer declares as added.
+//
+// A control token is taken only where a trusted author wrote it; see marked_text.h.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "rill/status.h"
+#include "text/token_table.h"
+
+namespace rill::text {
+
+struct AddedToken {
+  int32_t id = -1;
+  std::string text;
+  bool single_word = false;  // only where no word character touches it
+  bool lstrip = false;       // takes the white space before it
+  bool rstrip = false;       // takes the white space after it
+  bool normalized = false;   // sought in the normalized text instead of the raw one
+  bool special = false;      // a control token
+};
+
+// True for what looks like a control token whatever its flags say ("<|user|>", "<｜User｜>"): some
+// files declare those as ordinary, and a user's text must not forge them.
+bool LooksLikeControl(std::string_view text);
+
+struct TokenMatch {
+  size_t begin;  // bytes taken, with stripped white space
+  size_t end;
+  int32_t id;
+};
+
+class AddedTokenMatcher {
+ public:
+  // Limit of one token's text: bounds the work at every position of the text.
+  static constexpr size_t kMaxTokenBytes = 1024;
+
+  // Errors: kResourceExhausted for a text longer than the limit. Empty texts are left out.
+  Status Add(const AddedToken& token, std::string_view pattern);
+  bool empty() const { return trie_.empty(); }
+
+  // Leftmost-longest matches, in order, not overlapping. `allowed(token, begin, end)` may refuse
+  // one (then a shorter one is tried).
+  template <typename Allowed>
+  void Find(std::string_view text, const Allowed& allowed, std::vector<TokenMatch>& out) const {
+    size_t done = 0;
+    for (size_t pos = 0; pos < text.size();) {
+      int32_t node = 0;
+      size_t end = 0;
+      const AddedToken* found = nullptr;
+      for (size_t i = pos; i < text.size(); ++i) {
+        node = trie_.Step(node, static_cast<unsigned char>(text[i]));
+        if (node < 0) break;
+        const int32_t index = trie_.id(node);
+        if (index < 0) continue;
+        const AddedToken& token = tokens_[static_cast<size_t>(index)];
+        if (allowed(token, pos, i + 1)) {
+          found = &token;
+          end = i + 1;
+        }
+      }
+      if (!found) {
+        ++pos;
+        continue;
+      }
+      if (!found->single_word || StandsAlone(text, pos, end)) {
+        out.push_back(Strip(*found, text, done, pos, end));
+        done = out.back().end;
+        pos = done;
+      } else {
+        pos = end;
+      }
+    }
+  }
+
+ private:
+  static bool StandsAlone(std::string_view text, size_t begin, size_t end);
+  static TokenMatch Strip(const AddedToken& token, std::string_view text, size_t done,
+                          size_t begin, size_t end);
+
+  std::vector<AddedToken> tokens_;
+  ByteTrie trie_;  // ids are indices into tokens_
+};
+
+}  // namespace rill::text
