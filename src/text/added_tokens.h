@@ -79,8 +79,8 @@ class AddedTokenMatcher {
 
  private:
   static bool StandsAlone(std::string_view text, size_t begin, size_t end);
-  static TokenMatch Strip(const AddedToken& token, std::string_view text, size_t done,
-                          size_t begin, size_t end);
+  static TokenMatch Strip(const AddedToken& token, std::string_view text, size_t done, size_t begin,
+                          size_t end);
 
   std::vector<AddedToken> tokens_;
   ByteTrie trie_;  // ids are indices into tokens_

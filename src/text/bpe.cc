@@ -40,8 +40,10 @@ class Bpe final : public TokenModel {
     } else {
       StartFromRunes(piece, symbols);
     }
-    MergeSymbols(symbols, [this](const BpeSymbol& l, const BpeSymbol& r, uint32_t& rank,
-                                 int32_t& merged) { return merges_.Find(l.id, r.id, rank, merged); });
+    MergeSymbols(symbols,
+                 [this](const BpeSymbol& l, const BpeSymbol& r, uint32_t& rank, int32_t& merged) {
+                   return merges_.Find(l.id, r.id, rank, merged);
+                 });
     for (const BpeSymbol& s : symbols) {
       if (s.end > s.begin) out.push_back(s.id);
     }
@@ -156,13 +158,13 @@ class ByteRankBpe final : public TokenModel {
       symbol.end = static_cast<uint32_t>(i + 1);
       symbols.push_back(symbol);
     }
-    MergeSymbols(symbols, [&](const BpeSymbol& l, const BpeSymbol& r, uint32_t& rank,
-                              int32_t& merged) {
-      merged = keys_.Find(piece.substr(l.begin, r.end - l.begin));
-      if (merged < 0) return false;
-      rank = rank_[static_cast<size_t>(merged)];
-      return true;
-    });
+    MergeSymbols(symbols,
+                 [&](const BpeSymbol& l, const BpeSymbol& r, uint32_t& rank, int32_t& merged) {
+                   merged = keys_.Find(piece.substr(l.begin, r.end - l.begin));
+                   if (merged < 0) return false;
+                   rank = rank_[static_cast<size_t>(merged)];
+                   return true;
+                 });
     for (const BpeSymbol& s : symbols) {
       if (s.end > s.begin && s.id >= 0) out.push_back(s.id);
     }
@@ -186,18 +188,18 @@ class SpmBpe final : public TokenModel {
     Start(piece, symbols);
     // Where an unused piece was put together, so that it can be taken apart again.
     std::unordered_map<int32_t, uint32_t> left_bytes;
-    MergeSymbols(symbols, [&](const BpeSymbol& l, const BpeSymbol& r, uint32_t& rank,
-                              int32_t& merged) {
-      if (l.frozen || r.frozen) return false;
-      merged = vocab_.Find(piece.substr(l.begin, r.end - l.begin));
-      if (merged < 0) return false;
-      rank = options_.rank[static_cast<size_t>(merged)];
-      if (rank == kNotMergeable) return false;
-      if (has_unused_ && options_.unused[static_cast<size_t>(merged)]) {
-        left_bytes[merged] = l.end - l.begin;
-      }
-      return true;
-    });
+    MergeSymbols(symbols,
+                 [&](const BpeSymbol& l, const BpeSymbol& r, uint32_t& rank, int32_t& merged) {
+                   if (l.frozen || r.frozen) return false;
+                   merged = vocab_.Find(piece.substr(l.begin, r.end - l.begin));
+                   if (merged < 0) return false;
+                   rank = options_.rank[static_cast<size_t>(merged)];
+                   if (rank == kNotMergeable) return false;
+                   if (has_unused_ && options_.unused[static_cast<size_t>(merged)]) {
+                     left_bytes[merged] = l.end - l.begin;
+                   }
+                   return true;
+                 });
     bool after_unk = false;
     for (const BpeSymbol& s : symbols) {
       if (s.end > s.begin) Emit(piece.substr(s.begin, s.end - s.begin), left_bytes, after_unk, out);

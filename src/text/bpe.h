@@ -14,10 +14,10 @@
 namespace rill::text {
 
 struct BpeOptions {
-  int32_t unk_id = -1;          // < 0: characters without a token are left out
-  bool fuse_unk = false;        // neighbouring unknown characters give one unk
-  bool byte_fallback = false;   // unknown characters become their <0xXX> tokens when all exist
-  bool ignore_merges = false;   // a piece that is a token is that token
+  int32_t unk_id = -1;            // < 0: characters without a token are left out
+  bool fuse_unk = false;          // neighbouring unknown characters give one unk
+  bool byte_fallback = false;     // unknown characters become their <0xXX> tokens when all exist
+  bool ignore_merges = false;     // a piece that is a token is that token
   std::string continuing_prefix;  // put before every character but a word's first ("##")
   std::string end_suffix;         // put after a word's last character ("</w>")
   // The pieces are raw bytes, and the vocabulary is in the GPT-2 byte alphabet.
@@ -29,8 +29,8 @@ class BpeMerges {
  public:
   void Reserve(size_t count) { table_.Reserve(count); }
   void Set(int32_t left, int32_t right, uint32_t rank, int32_t merged) {
-    table_.Set(Key(left, right), (static_cast<uint64_t>(rank) << 32) |
-                                     static_cast<uint32_t>(merged));
+    table_.Set(Key(left, right),
+               (static_cast<uint64_t>(rank) << 32) | static_cast<uint32_t>(merged));
   }
   bool Find(int32_t left, int32_t right, uint32_t& rank, int32_t& merged) const {
     if (left < 0 || right < 0) return false;
@@ -60,12 +60,12 @@ std::unique_ptr<TokenModel> MakeByteRankBpe(const StringTable& keys, std::vector
 
 // SentencePiece BPE: the rule of a pair is the score of the joined piece, the highest first.
 struct SpmBpeOptions {
-  std::vector<uint32_t> rank;        // by id, from scores: 0 = highest; kNotMergeable otherwise
-  std::vector<bool> unused;          // pieces of type UNUSED: merged through, but split again
-  ByteTrie user_defined;             // symbols that are matched first and never merged
+  std::vector<uint32_t> rank;  // by id, from scores: 0 = highest; kNotMergeable otherwise
+  std::vector<bool> unused;    // pieces of type UNUSED: merged through, but split again
+  ByteTrie user_defined;       // symbols that are matched first and never merged
   int32_t unk_id = 0;
   bool byte_fallback = false;
-  bool raw_unk = false;              // one unk a character instead of one a run
+  bool raw_unk = false;  // one unk a character instead of one a run
 };
 inline constexpr uint32_t kNotMergeable = ~uint32_t{0};
 std::unique_ptr<TokenModel> MakeSpmBpe(const Vocab& vocab, SpmBpeOptions options);

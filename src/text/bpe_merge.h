@@ -9,12 +9,12 @@
 namespace rill::text {
 
 struct BpeSymbol {
-  int32_t id = -1;       // token id, or negative for what has none
-  uint32_t begin = 0;    // byte range in the piece
+  int32_t id = -1;     // token id, or negative for what has none
+  uint32_t begin = 0;  // byte range in the piece
   uint32_t end = 0;
   int32_t prev = -1;
-  int32_t next = -1;     // index, or -1; a merged-away symbol has end == begin
-  bool frozen = false;   // never merges
+  int32_t next = -1;    // index, or -1; a merged-away symbol has end == begin
+  bool frozen = false;  // never merges
 };
 
 // Merges `symbols` in place until no rule applies. `find(left, right, rank, merged_id)` looks a
@@ -56,8 +56,8 @@ void MergeSymbols(std::vector<BpeSymbol>& symbols, const Find& find) {
   }
 
   struct Entry {
-    uint64_t key;     // rank, then position: the leftmost of equal rules first
-    uint32_t span;    // bytes of both symbols; another span means that the entry is stale
+    uint64_t key;   // rank, then position: the leftmost of equal rules first
+    uint32_t span;  // bytes of both symbols; another span means that the entry is stale
     int32_t merged;
     bool operator>(const Entry& other) const { return key > other.key; }
   };

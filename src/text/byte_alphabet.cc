@@ -34,9 +34,13 @@ constexpr Alphabet kAlphabet = MakeAlphabet();
 
 }  // namespace
 
-char32_t ByteToRune(unsigned char byte) { return kAlphabet.rune[byte]; }
+char32_t ByteToRune(unsigned char byte) {
+  return kAlphabet.rune[byte];
+}
 
-int RuneToByte(char32_t rune) { return rune < kNumRunes ? kAlphabet.byte[rune] : -1; }
+int RuneToByte(char32_t rune) {
+  return rune < kNumRunes ? kAlphabet.byte[rune] : -1;
+}
 
 void AppendByteLevel(std::string& out, std::string_view bytes) {
   for (const char c : bytes) AppendUtf8(out, ByteToRune(static_cast<unsigned char>(c)));

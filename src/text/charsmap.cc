@@ -35,8 +35,8 @@ std::string_view Charsmap::Value(uint32_t offset) const {
   const size_t start = 4 + 4 * num_units_ + offset;
   if (start >= blob_.size()) return {};
   const size_t end = blob_.find('\0', start);
-  return std::string_view(blob_).substr(start, (end == std::string::npos ? blob_.size() : end) -
-                                                   start);
+  return std::string_view(blob_).substr(start,
+                                        (end == std::string::npos ? blob_.size() : end) - start);
 }
 
 template <typename Visit>

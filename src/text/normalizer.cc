@@ -87,8 +87,8 @@ std::string NormalizeForm(std::string_view text, bool compat, bool compose) {
       count = 1;
     }
     for (utf8proc_ssize_t i = 0; i < count; ++i) {
-      runes.push_back({static_cast<char32_t>(parts[i]),
-                       utf8proc_get_property(parts[i])->combining_class});
+      runes.push_back(
+          {static_cast<char32_t>(parts[i]), utf8proc_get_property(parts[i])->combining_class});
     }
   });
   for (size_t i = 0; i < runes.size();) {
@@ -111,8 +111,7 @@ std::string NormalizeForm(std::string_view text, bool compat, bool compose) {
   auto size = static_cast<utf8proc_ssize_t>(buffer.size());
   if (compose) {
     size = utf8proc_normalize_utf32(
-        buffer.data(), size,
-        static_cast<utf8proc_option_t>(UTF8PROC_COMPOSE | UTF8PROC_STABLE));
+        buffer.data(), size, static_cast<utf8proc_option_t>(UTF8PROC_COMPOSE | UTF8PROC_STABLE));
   }
   std::string out;
   out.reserve(text.size());
@@ -134,8 +133,8 @@ void PutForm(std::string_view text, bool compat, bool compose, bool track, Write
     size_t end = pos + 1;
     while (end < text.size() && static_cast<unsigned char>(text[end]) >= 0x80) ++end;
     const std::string_view chunk = text.substr(pos, end - pos);
-    const std::string form = chunk.size() == 1 ? std::string(chunk)
-                                               : NormalizeForm(chunk, compat, compose);
+    const std::string form =
+        chunk.size() == 1 ? std::string(chunk) : NormalizeForm(chunk, compat, compose);
     if (form == chunk) {
       for (size_t i = 0; i < chunk.size(); ++i) out.Put(chunk.substr(i, 1), pos + i);
     } else {
@@ -316,8 +315,8 @@ void Nmt(std::string_view text, Writer& out) {
       return;
     }
     const bool space = c == 0x09 || c == 0x0A || c == 0x0C || c == 0x0D || c == 0x1680 ||
-                       (c >= 0x200B && c <= 0x200F) || c == 0x2028 || c == 0x2029 ||
-                       c == 0x2581 || c == 0xFEFF || c == 0xFFFD;
+                       (c >= 0x200B && c <= 0x200F) || c == 0x2028 || c == 0x2029 || c == 0x2581 ||
+                       c == 0xFEFF || c == 0xFFFD;
     out.Put(space ? std::string_view(" ") : text.substr(pos, size), pos);
   });
 }

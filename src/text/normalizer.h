@@ -45,13 +45,20 @@ class Charsmap {
 
 struct NormalizerStep {
   enum class Kind : uint8_t {
-    kNfc, kNfd, kNfkc, kNfkd, kLowercase, kStripAccents, kNmt, kByteLevel,
-    kPrepend,       // content
-    kReplace,       // matcher, content
-    kStrip,         // left, right
-    kBert,          // clean_text, chinese_chars, strip_accents, lowercase
-    kPrecompiled,   // charsmap, by grapheme as the HF library applies it
-    kSentencePiece, // charsmap (may be null) and the fields below, as SentencePiece applies them
+    kNfc,
+    kNfd,
+    kNfkc,
+    kNfkd,
+    kLowercase,
+    kStripAccents,
+    kNmt,
+    kByteLevel,
+    kPrepend,        // content
+    kReplace,        // matcher, content
+    kStrip,          // left, right
+    kBert,           // clean_text, chinese_chars, strip_accents, lowercase
+    kPrecompiled,    // charsmap, by grapheme as the HF library applies it
+    kSentencePiece,  // charsmap (may be null) and the fields below, as SentencePiece applies them
   };
   Kind kind = Kind::kNfc;
   std::string content;

@@ -51,10 +51,21 @@ struct CategoryName {
   uint32_t mask;
 };
 constexpr CategoryName kCategoryNames[] = {
-    {"L", kMaskL}, {"M", kMaskM}, {"N", kMaskN}, {"P", kMaskP}, {"S", kMaskS}, {"Z", kMaskZ},
-    {"Lu", CategoryBit(kLu)}, {"Ll", CategoryBit(kLl)}, {"Lt", CategoryBit(kLt)},
-    {"Lm", CategoryBit(kLm)}, {"Lo", CategoryBit(kLo)}, {"Mn", CategoryBit(kMn)},
-    {"Nd", CategoryBit(kNd)}, {"Nl", CategoryBit(kNl)}, {"No", CategoryBit(kNo)},
+    {"L", kMaskL},
+    {"M", kMaskM},
+    {"N", kMaskN},
+    {"P", kMaskP},
+    {"S", kMaskS},
+    {"Z", kMaskZ},
+    {"Lu", CategoryBit(kLu)},
+    {"Ll", CategoryBit(kLl)},
+    {"Lt", CategoryBit(kLt)},
+    {"Lm", CategoryBit(kLm)},
+    {"Lo", CategoryBit(kLo)},
+    {"Mn", CategoryBit(kMn)},
+    {"Nd", CategoryBit(kNd)},
+    {"Nl", CategoryBit(kNl)},
+    {"No", CategoryBit(kNo)},
     {"Zs", CategoryBit(kZs)},
 };
 

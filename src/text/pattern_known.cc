@@ -128,12 +128,13 @@ size_t MatchSpaceOrNewlines(std::string_view text, size_t pos, bool whole_tail) 
 
 struct Cl100kOptions {
   Contractions contractions = Contractions::kAnyCaseFolded;
-  uint32_t letters = kMaskL;   // kMaskL | kMaskM in newer patterns
+  uint32_t letters = kMaskL;  // kMaskL | kMaskM in newer patterns
   int max_digits = 3;
   bool whole_tail = false;
 };
 
-// contractions|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+// contractions|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|
+// ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
 class Cl100kMatcher final : public FullCoverMatcher {
  public:
   explicit Cl100kMatcher(const Cl100kOptions& options) : options_(options) {}

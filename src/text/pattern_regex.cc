@@ -52,7 +52,9 @@ std::string TranslatePattern(std::string_view regex) {
     switch (e) {
       case 's': out += "\\p{White_Space}"; break;
       case 'S': out += "\\P{White_Space}"; break;
-      case 'w': out += in_class ? "\\p{L}\\p{M}\\p{Nd}\\p{Pc}" : "[\\p{L}\\p{M}\\p{Nd}\\p{Pc}]"; break;
+      case 'w':
+        out += in_class ? "\\p{L}\\p{M}\\p{Nd}\\p{Pc}" : "[\\p{L}\\p{M}\\p{Nd}\\p{Pc}]";
+        break;
       case 'W': out += in_class ? "\\W" : "[^\\p{L}\\p{M}\\p{Nd}\\p{Pc}]"; break;
       case 'h': out += in_class ? "0-9a-fA-F" : "[0-9a-fA-F]"; break;
       default: out += '\\'; out += e;
@@ -80,8 +82,7 @@ class Pcre2Matcher final : public PatternMatcher {
   int Run(std::string_view text, size_t from, size_t& begin, size_t& end) const {
     Scratch& scratch = ThreadScratch();
     if (!scratch.data || !scratch.context) return PCRE2_ERROR_NOMEMORY;
-    const uint64_t steps =
-        std::min(kMaxSteps, kStepsBase + kStepsPerByte * (text.size() - from));
+    const uint64_t steps = std::min(kMaxSteps, kStepsBase + kStepsPerByte * (text.size() - from));
     pcre2_set_match_limit(scratch.context, static_cast<uint32_t>(steps));
     pcre2_set_depth_limit(scratch.context, kDepthLimit);
     pcre2_set_heap_limit(scratch.context, kHeapLimitKib);
@@ -179,16 +180,15 @@ Result<std::shared_ptr<const PatternMatcher>> Pcre2Pattern(std::string_view rege
   int error = 0;
   PCRE2_SIZE offset = 0;
   // MULTILINE: in Ruby syntax ^ and $ are line anchors.
-  pcre2_code* code =
-      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
-                    PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error,
-                    &offset, context);
+  pcre2_code* code = pcre2_compile(
+      reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
+      PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &offset, context);
   pcre2_compile_context_free(context);
   if (!code) {
     PCRE2_UCHAR message[160] = {};
     pcre2_get_error_message(error, message, sizeof message);
-    return InvalidArgument("pre-tokenizer pattern \"" + PrintableUtf8(regex, 80) + "\": " +
-                           reinterpret_cast<const char*>(message));
+    return InvalidArgument("pre-tokenizer pattern \"" + PrintableUtf8(regex, 80) +
+                           "\": " + reinterpret_cast<const char*>(message));
   }
   // Without JIT (not supported by a platform) the interpreter runs under the same limits.
   (void)pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);

@@ -186,9 +186,8 @@ class Runner {
       out_.ranges.swap(next_);
     }
     if (map) {
-      Rewrite([](std::string_view piece, size_t, std::string& text) {
-        AppendByteLevel(text, piece);
-      });
+      Rewrite(
+          [](std::string_view piece, size_t, std::string& text) { AppendByteLevel(text, piece); });
     }
   }
 
@@ -244,7 +243,9 @@ bool PreTokenizer::EndsInByteLevel() const {
   return !steps_.empty() && steps_.back().kind == PreTokenizerStep::Kind::kByteLevel;
 }
 
-void PreTokenizer::SkipByteMapping() { map_last_bytes_ = false; }
+void PreTokenizer::SkipByteMapping() {
+  map_last_bytes_ = false;
+}
 
 void PreTokenizer::Run(std::string_view text, bool at_text_start, PieceList& out) const {
   Runner runner(text, out);

@@ -27,13 +27,21 @@ bool In(const RuneRange (&ranges)[kSize], char32_t rune) {
 
 }  // namespace
 
-bool IsReferencePunctuation(char32_t rune) { return In(kPunctuation, rune); }
+bool IsReferencePunctuation(char32_t rune) {
+  return In(kPunctuation, rune);
+}
 bool IsReferenceControl(char32_t rune) {
   return In(kControl, rune) && rune != '\t' && rune != '\n' && rune != '\r';
 }
-bool IsReferenceNonspacing(char32_t rune) { return rune >= 0x300 && In(kNonspacing, rune); }
-bool IsReferenceMark(char32_t rune) { return rune >= 0x300 && In(kMark, rune); }
-bool IsNewCompatibilityRune(char32_t rune) { return In(kNoCompatibility, rune); }
+bool IsReferenceNonspacing(char32_t rune) {
+  return rune >= 0x300 && In(kNonspacing, rune);
+}
+bool IsReferenceMark(char32_t rune) {
+  return rune >= 0x300 && In(kMark, rune);
+}
+bool IsNewCompatibilityRune(char32_t rune) {
+  return In(kNoCompatibility, rune);
+}
 
 char32_t ToLowerRune(char32_t rune) {
   if (rune < 0x80) return rune >= 'A' && rune <= 'Z' ? rune + 32 : rune;

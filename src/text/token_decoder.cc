@@ -25,17 +25,25 @@ class Stage {
 };
 
 void ReplaceAll(std::string& text, std::string_view from, std::string_view to) {
-  for (size_t pos = 0; (pos = text.find(from, pos)) != std::string::npos; pos += to.size()) {
-    text.replace(pos, from.size(), to);
+  size_t pos = text.find(from);
+  if (pos == std::string::npos) return;
+  std::string out;
+  size_t done = 0;
+  for (; pos != std::string::npos; pos = text.find(from, done)) {
+    out.append(text, done, pos - done);
+    out += to;
+    done = pos + from.size();
   }
+  out.append(text, done);
+  text = std::move(out);
 }
 
 // The clean-up of English spacing that old word-piece models ask for, in the reference's order.
 void CleanUp(std::string& text) {
   static constexpr std::pair<std::string_view, std::string_view> kRules[] = {
-      {" .", "."},    {" ?", "?"},    {" !", "!"},         {" ,", ","},
-      {" ' ", "'"},   {" n't", "n't"}, {" 'm", "'m"},      {" do not", " don't"},
-      {" 's", "'s"},  {" 've", "'ve"}, {" 're", "'re"},
+      {" .", "."},   {" ?", "?"},     {" !", "!"},     {" ,", ","},
+      {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},   {" do not", " don't"},
+      {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
   };
   for (const auto& [from, to] : kRules) ReplaceAll(text, from, to);
 }
@@ -240,10 +248,9 @@ class SentencePieceStage final : public Stage {
  public:
   explicit SentencePieceStage(const DecoderStep& step) : step_(step) {}
   void Push(int32_t id, std::string_view token) override {
-    const SpmPieceType type =
-        id >= 0 && static_cast<size_t>(id) < step_.piece_types.size()
-            ? step_.piece_types[static_cast<size_t>(id)]
-            : SpmPieceType::kNormal;
+    const SpmPieceType type = id >= 0 && static_cast<size_t>(id) < step_.piece_types.size()
+                                  ? step_.piece_types[static_cast<size_t>(id)]
+                                  : SpmPieceType::kNormal;
     switch (type) {
       case SpmPieceType::kControl: next->Push(id, token); return;  // text starts after it
       case SpmPieceType::kUnknown: Emit(id, step_.content); return;
@@ -323,8 +330,8 @@ class ChainStream final : public DecodeStream {
         fused = true;
         continue;
       }
-      const bool streams_fused = step.kind == Kind::kByteLevel ||
-                                 (step.kind == Kind::kStrip && step.stop == 0);
+      const bool streams_fused =
+          step.kind == Kind::kByteLevel || (step.kind == Kind::kStrip && step.stop == 0);
       if (fused && !streams_fused) {
         Add(std::make_unique<BufferStage>());
         fused = false;  // from here on there is exactly one token

@@ -17,7 +17,12 @@
 namespace rill::text {
 
 enum class SpmPieceType : uint8_t {
-  kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6,
+  kNormal = 1,
+  kUnknown = 2,
+  kControl = 3,
+  kUserDefined = 4,
+  kUnused = 5,
+  kByte = 6,
 };
 
 struct DecoderStep {
@@ -31,7 +36,7 @@ struct DecoderStep {
     kStrip,         // content (one character), start, stop
     kReplace,       // matcher, content
     kCtc,           // pad, delimiter, cleanup
-    kSentencePiece, // piece_types, content = surface of unknown, strip_leading_space
+    kSentencePiece,  // piece_types, content = surface of unknown, strip_leading_space
   };
   Kind kind = Kind::kFuse;
   std::string content;

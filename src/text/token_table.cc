@@ -19,7 +19,9 @@ uint64_t ProcessSeed() {
 }
 
 // Slots for `count` entries at a load of at most 1/2.
-size_t SlotsFor(size_t count) { return std::bit_ceil(std::max<size_t>(16, count * 2)); }
+size_t SlotsFor(size_t count) {
+  return std::bit_ceil(std::max<size_t>(16, count * 2));
+}
 
 }  // namespace
 
@@ -34,9 +36,9 @@ void StringTable::Grow(size_t slots) {
   const size_t mask = slots - 1;
   for (const Slot& slot : old) {
     if (slot.id < 0) continue;
-    const uint64_t hash = XXH3_64bits_withSeed(keys_[static_cast<size_t>(slot.id)].data(),
-                                               keys_[static_cast<size_t>(slot.id)].size(),
-                                               ProcessSeed());
+    const uint64_t hash =
+        XXH3_64bits_withSeed(keys_[static_cast<size_t>(slot.id)].data(),
+                             keys_[static_cast<size_t>(slot.id)].size(), ProcessSeed());
     size_t i = static_cast<size_t>(hash) & mask;
     while (slots_[i].id >= 0) i = (i + 1) & mask;
     slots_[i] = slot;

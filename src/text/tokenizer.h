@@ -19,22 +19,24 @@
 namespace rill::text {
 
 struct EncodeOptions {
-  bool add_special = true;     // BOS/EOS/CLS/SEP as the model's own rules say
+  bool add_special = true;  // BOS/EOS/CLS/SEP as the model's own rules say
   // Special (control) tokens written in the text become their ids. Applies to plain strings; for
   // MarkedText exactly the trusted runs may hold special tokens.
   bool parse_special = false;
 };
 
 struct DecodeOptions {
-  bool skip_special = false;   // leave control tokens out
+  bool skip_special = false;  // leave control tokens out
 };
+
+class DecodeStream;
 
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  // Never fails for valid UTF-8; ill-formed bytes are encoded as the model's own library would
-  // after replacing them with U+FFFD, unless the tokenizer works on raw bytes.
+  // Never fails; ill-formed UTF-8 is replaced by U+FFFD first, one for each maximal ill-formed
+  // part, which is what the models' own libraries are given.
   std::vector<int32_t> Encode(std::string_view text, const EncodeOptions& options = {}) const;
   std::vector<int32_t> Encode(const MarkedText& text, bool add_special) const;
 
@@ -42,7 +44,7 @@ class Tokenizer {
   // ill-formed UTF-8 as U+FFFD, exactly as the model's own library prints it.
   std::string Decode(std::span<const int32_t> ids, const DecodeOptions& options = {}) const;
 
-  virtual int32_t vocab_size() const = 0;   // number of ids, added tokens included
+  virtual int32_t vocab_size() const = 0;     // number of ids, added tokens included
   virtual std::string_view kind() const = 0;  // "byte-level BPE (smollm)", "SentencePiece BPE", …
   // The token as it stands in the vocabulary file; empty when the id has none.
   virtual std::string TokenText(int32_t id) const = 0;
@@ -61,7 +63,11 @@ class Tokenizer {
   // the .cc files.
   virtual void EncodeTo(const MarkedText& text, bool add_special,
                         std::vector<int32_t>& out) const = 0;
-  virtual std::string DecodeAll(std::span<const int32_t> ids, bool skip_special) const = 0;
+  // Decoding is always a stream: what Decode and IncrementalDetokenizer do is the same code.
+  virtual std::unique_ptr<DecodeStream> StartDecoding() const = 0;
+  // The text that the decoder gets for this id; nullopt when the id has no token.
+  virtual std::optional<std::string_view> DecoderText(int32_t id) const = 0;
+  friend class IncrementalDetokenizer;
 
   std::optional<int32_t> bos_id_;
   std::optional<int32_t> eos_id_;

@@ -22,8 +22,8 @@ constexpr uint8_t kSpaceFlag = 0x80;
 
 constexpr bool IsSpaceRune(char32_t c) {
   return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||
-         c == 0x205F || c == 0x3000;
+         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
+         c == 0x3000;
 }
 
 const std::array<uint8_t, kDirect>& DirectTable() {
@@ -50,17 +50,16 @@ uint32_t CategoryMask(char32_t rune) {
     const uint8_t value = table[rune];
     return (1u << (value & 0x1F)) | (static_cast<uint32_t>(value & kSpaceFlag) << 24);
   }
-  const auto* range = std::upper_bound(
-      std::begin(kRanges), std::end(kRanges), rune,
-      [](char32_t value, const CategoryRange& r) { return value < r.first; });
+  const auto* range =
+      std::upper_bound(std::begin(kRanges), std::end(kRanges), rune,
+                       [](char32_t value, const CategoryRange& r) { return value < r.first; });
   if (range == std::begin(kRanges)) return CategoryBit(kCn);
   --range;
   return CategoryBit(rune <= range->last ? range->category : kCn);
 }
 
 bool IsWordRune(char32_t rune) {
-  return (CategoryMask(rune) &
-          (kMaskL | kMaskM | CategoryBit(kNd) | CategoryBit(kPc))) != 0;
+  return (CategoryMask(rune) & (kMaskL | kMaskM | CategoryBit(kNd) | CategoryBit(kPc))) != 0;
 }
 
 }  // namespace rill::text

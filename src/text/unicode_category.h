@@ -9,13 +9,42 @@
 namespace rill::text {
 
 enum Category : uint8_t {
-  kCn, kLu, kLl, kLt, kLm, kLo, kMn, kMc, kMe, kNd, kNl, kNo, kPc, kPd, kPs,
-  kPe, kPi, kPf, kPo, kSm, kSc, kSk, kSo, kZs, kZl, kZp, kCc, kCf, kCo,
+  kCn,
+  kLu,
+  kLl,
+  kLt,
+  kLm,
+  kLo,
+  kMn,
+  kMc,
+  kMe,
+  kNd,
+  kNl,
+  kNo,
+  kPc,
+  kPd,
+  kPs,
+  kPe,
+  kPi,
+  kPf,
+  kPo,
+  kSm,
+  kSc,
+  kSk,
+  kSo,
+  kZs,
+  kZl,
+  kZp,
+  kCc,
+  kCf,
+  kCo,
 };
 
-constexpr uint32_t CategoryBit(Category c) { return 1u << c; }
-inline constexpr uint32_t kMaskL = CategoryBit(kLu) | CategoryBit(kLl) | CategoryBit(kLt) |
-                                   CategoryBit(kLm) | CategoryBit(kLo);
+constexpr uint32_t CategoryBit(Category c) {
+  return 1u << c;
+}
+inline constexpr uint32_t kMaskL =
+    CategoryBit(kLu) | CategoryBit(kLl) | CategoryBit(kLt) | CategoryBit(kLm) | CategoryBit(kLo);
 inline constexpr uint32_t kMaskM = CategoryBit(kMn) | CategoryBit(kMc) | CategoryBit(kMe);
 inline constexpr uint32_t kMaskN = CategoryBit(kNd) | CategoryBit(kNl) | CategoryBit(kNo);
 inline constexpr uint32_t kMaskP = CategoryBit(kPc) | CategoryBit(kPd) | CategoryBit(kPs) |
@@ -32,7 +61,9 @@ inline constexpr uint32_t kMaskSpace = 1u << 31;
 // The bit of the code point's general category, and kMaskSpace when it is white space.
 uint32_t CategoryMask(char32_t rune);
 
-inline bool IsWhiteSpace(char32_t rune) { return (CategoryMask(rune) & kMaskSpace) != 0; }
+inline bool IsWhiteSpace(char32_t rune) {
+  return (CategoryMask(rune) & kMaskSpace) != 0;
+}
 // \w of the reference regular expression engines: letters, marks, decimal digits, connectors.
 bool IsWordRune(char32_t rune);
 

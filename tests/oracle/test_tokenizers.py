@@ -1,0 +1,234 @@
+"""Our tokenizers against the packages that define them: tokenizers, sentencepiece, tiktoken.
+
+A normal run compares about 20,000 strings. The long campaign:
+
+    RILL_TOKENIZER_STRINGS=1000000 python -m pytest tests/oracle/test_tokenizers.py -s -k campaign
+
+The strings are seeded (RILL_TOKENIZER_SEED): random Unicode, code, runs of white space, lines of
+wikitext. Each tokenizer gets its share of the number.
+"""
+import base64
+import json
+import os
+import pathlib
+import random
+import subprocess
+import unicodedata
+
+import pytest
+
+tokenizers = pytest.importorskip("tokenizers")
+sentencepiece = pytest.importorskip("sentencepiece")
+
+TOTAL = int(os.environ.get("RILL_TOKENIZER_STRINGS", "20000"))
+SEED = int(os.environ.get("RILL_TOKENIZER_SEED", "1"))
+BATCH = 500
+
+
+class Tool:
+    """tokenizer_tool on one tokenizer."""
+
+    def __init__(self, binary: pathlib.Path, path: pathlib.Path):
+        self.process = subprocess.Popen([str(binary), str(path)], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True, encoding="utf-8")
+
+    def ask(self, **request):
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        assert "error" not in answer, answer["error"]
+        return answer
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+@pytest.fixture(scope="session")
+def tool(build_dir):
+    binary = build_dir / "tests" / "tokenizer_tool"
+    if not binary.exists():
+        pytest.fail(f"{binary} was not built")
+    opened = []
+
+    def open_tool(path):
+        opened.append(Tool(binary, path))
+        return opened[-1]
+
+    yield open_tool
+    for item in opened:
+        item.close()
+
+
+# --- strings -------------------------------------------------------------------------------------
+
+BLOCKS = [(0x20, 0x7E), (0x20, 0x7E), (0xA0, 0x24F), (0x300, 0x36F), (0x370, 0x52F),
+          (0x590, 0x6FF), (0x900, 0xDFF), (0xE00, 0xEFF), (0x1100, 0x11FF), (0x1E00, 0x1FFF),
+          (0x2000, 0x206F), (0x2070, 0x2BFF), (0x3000, 0x30FF), (0x4E00, 0x9FFF),
+          (0xAC00, 0xD7A3), (0xF900, 0xFFEF), (0x1F300, 0x1FAFF), (0x20000, 0x2A6DF),
+          (0x0, 0x1F), (0x10000, 0x1FFFF)]
+CODE = ["def ", "return", "  ", "    ", "\t", "\n", "\n\n", "(", ")", "{", "}", "[", "]", "==",
+        "!=", "->", "::", "//", "#include", "0x1F", "3.14", "self.", "i", "x", "_name", "'s",
+        "'T", "'LL", "don't", "We're", "\"text\"", "\\n", ";", ",", " ", "\r\n", "1234567",
+        "CamelCase", "snake_case", "HTTPServer", "ſ", "'ſ", "e\u0301", "\u2581", "</s>", "<s>",
+        "<unk>", "[CLS]", "<|im_end|>", "<0x0A>", "\u00a0", "\u3000", "\u200b", "\u0085"]
+
+
+def random_unicode(rng):
+    out = []
+    for _ in range(rng.randint(1, 6)):
+        low, high = rng.choice(BLOCKS)
+        out.extend(chr(rng.randint(low, high)) for _ in range(rng.randint(1, 6)))
+        if rng.random() < 0.3:
+            out.append(" ")
+    return "".join(c for c in out if not 0xD800 <= ord(c) < 0xE000)
+
+
+def code(rng):
+    return "".join(rng.choice(CODE) for _ in range(rng.randint(1, 14)))
+
+
+def spaces(rng):
+    chars = " \n\t\r\u00a0\u3000\u2003\x0b\x0c"
+    parts = []
+    for _ in range(rng.randint(1, 5)):
+        parts.append(rng.choice(chars) * rng.randint(1, 9))
+        parts.append(rng.choice(["", "a", "Word", "12", ".", "\u4e2d"]))
+    return "".join(parts)
+
+
+def strings(count, seed, lines):
+    rng = random.Random(seed)
+    makers = [random_unicode, code, spaces]
+    for _ in range(count):
+        pick = rng.randrange(4)
+        if pick < 3:
+            yield makers[pick](rng)
+        elif lines:
+            line = rng.choice(lines)
+            start = rng.randrange(len(line) + 1)
+            yield line[start:start + rng.randint(1, 300)]
+        else:
+            yield code(rng)
+
+
+@pytest.fixture(scope="session")
+def wikitext(shared_data):
+    lines = []
+    for path in sorted((shared_data / "eval").rglob("*wiki*")):
+        if path.is_file() and path.suffix not in (".json", ".parquet", ".md"):
+            lines += path.read_text(encoding="utf-8", errors="replace").split("\n")
+    return [line for line in lines if line][:20000]
+
+
+# --- oracles: (name, path in the shared data, encode, decode or None) ------------------------------
+
+def hf(path, **options):
+    oracle = tokenizers.Tokenizer.from_file(str(path))
+    encode = lambda texts: [e.ids for e in
+                            oracle.encode_batch(texts, add_special_tokens=False)]
+    return encode, lambda ids: oracle.decode(ids, skip_special_tokens=False)
+
+
+def spm(path):
+    oracle = sentencepiece.SentencePieceProcessor(model_file=str(path))
+    return (lambda texts: oracle.encode(texts)), (lambda ids: oracle.decode(ids))
+
+
+def tiktoken_oracle(path):
+    tiktoken = pytest.importorskip("tiktoken")
+    import tiktoken_ext.openai_public as public
+    ranks = {}
+    for line in path.read_bytes().splitlines():
+        token, rank = line.split()
+        ranks[base64.b64decode(token)] = int(rank)
+    original = public.load_tiktoken_bpe
+    public.load_tiktoken_bpe = lambda *args, **kwargs: ranks
+    try:
+        args = getattr(public, path.stem)()
+    finally:
+        public.load_tiktoken_bpe = original
+    args.pop("explicit_n_vocab", None)
+    oracle = tiktoken.Encoding(**args)
+    return (lambda texts: [oracle.encode(t, allowed_special="all") for t in texts],
+            lambda ids: oracle.decode(ids, errors="replace"))
+
+
+def qwen2(path):
+    """The tokenizer.json pipeline that transformers builds from Qwen2's vocab.json + merges.txt."""
+    from tokenizers import (AddedToken, Regex, Tokenizer, decoders, models, normalizers,
+                            pre_tokenizers)
+    oracle = Tokenizer(models.BPE.from_file(str(path / "vocab.json"), str(path / "merges.txt")))
+    oracle.normalizer = normalizers.NFC()
+    pattern = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+"
+               r"[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+    oracle.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(pattern), "isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    oracle.decoder = decoders.ByteLevel()
+    config = json.loads((path / "tokenizer_config.json").read_text())
+    for _, token in sorted(config["added_tokens_decoder"].items(), key=lambda kv: int(kv[0])):
+        token = dict(token)
+        content = token.pop("content")
+        special = token["special"]
+        added = AddedToken(content, **token)
+        (oracle.add_special_tokens if special else oracle.add_tokens)([added])
+    return (lambda texts: [e.ids for e in oracle.encode_batch(texts, add_special_tokens=False)],
+            lambda ids: oracle.decode(ids, skip_special_tokens=False))
+
+
+ORACLES = [
+    ("llama2 json", "llama2/tokenizer.json", hf),
+    ("mistral json", "mistral/hf/tokenizer.json", hf),
+    ("qwen2 vocab+merges", "qwen2", qwen2),
+    ("llama2 spm", "llama2/tokenizer.model", spm),
+    ("mistral v3 spm", "mistral/mistral_instruct_tokenizer_240323.model.v3", spm),
+    ("baichuan spm", "baichuan/tokenizer.model", spm),
+    ("internlm2 spm", "internlm2/tokenizer_internlm2.model", spm),
+    ("internlm spm", "internlm/tokenizer_internlm.model", spm),
+    ("chatglm3 spm", "chatglm3/testdata/chatglm3_tokenizer/tokenizer.model", spm),
+    ("unigram spm", "sentencepiece/test_model.model", spm),
+    ("japanese unigram spm", "sentencepiece/test_ja_model.model", spm),
+    ("cl100k", "tiktoken/cl100k_base.tiktoken", tiktoken_oracle),
+    ("o200k", "tiktoken/o200k_base.tiktoken", tiktoken_oracle),
+    ("r50k", "tiktoken/r50k_base.tiktoken", tiktoken_oracle),
+    ("p50k", "tiktoken/p50k_base.tiktoken", tiktoken_oracle),
+] + [(f"hf-small {name}", f"hf-small/tiny_{name}_tokenizer.json", hf) for name in (
+    "bpe_bytelevel", "bpe_bytelevel_noregex", "bpe_digits_bytelevel", "bpe_falcon_seq",
+    "bpe_metaspace", "bpe_metaspace_pretok", "bpe_split_cl100k", "bpe_split_deepseek",
+    "bpe_split_o200k", "bpe_split_o200k_harmony", "bpe_split_qwen2", "bpe_split_qwen35",
+    "unigram", "wordpiece")]
+
+
+@pytest.mark.parametrize("name,relative,make", ORACLES, ids=[o[0] for o in ORACLES])
+def test_campaign(name, relative, make, tool, shared_data, wikitext):
+    path = shared_data / "tokenizers" / relative
+    if not path.exists():
+        pytest.skip(f"skipped: no {relative} in the shared data")
+    encode, decode = make(path)
+    ours = tool(path)
+    # SentencePiece never takes control pieces from text; the others take all added tokens.
+    parse_special = make is not spm
+    count = max(1, TOTAL // len(ORACLES))
+    done = 0
+    differences = []
+    source = strings(count, f"{SEED}/{name}", wikitext)
+    while done < count:
+        batch = [text for _, text in zip(range(BATCH), source)]
+        if not batch:
+            break
+        expected = encode(batch)
+        got = ours.ask(op="encode_many", texts=batch, parse_special=parse_special)["ids"]
+        for text, want, have in zip(batch, expected, got):
+            if list(want) != have:
+                differences.append((text, list(want), have))
+        sample = [list(e) for e in expected[::5] if e]
+        if sample:
+            texts = ours.ask(op="decode_many", ids=sample, skip_special=make is spm)["texts"]
+            for ids, have in zip(sample, texts):
+                want = decode(ids)
+                if want != have:
+                    differences.append((ids, want, have))
+        done += len(batch)
+    print(f"{name}: {done} strings, {len(differences)} differences")
+    assert not differences, f"{len(differences)} of {done}; first: {differences[:3]!r}"
