@@ -5,10 +5,11 @@
 //   activations kF32: one f32 fma chain over k in ascending order per output, starting from 0, with
 //     w decoded to f32 exactly as quant/ decodes it.
 //   activations kQ8 (block-quantised weights): x is quantised per group of 32 consecutive k:
-//     d = max|x| / 127,  q = round_to_nearest_even(x * (127 / max|x|)) in [-127, 127]  (d = 0: q =
-//     0) dot products are exact integers inside the weight's own group (16 or 32 wide); each
-//     group's integer is converted once and added with one f32 fma in ascending group order;
-//     formats with a minimum or offset add its term through the group's integer activation sum.
+//     m = max|x|,  d = m / 127,  q = round_to_nearest_even(x * (127 / m)) in [-127, 127];
+//     m < 2^-100 counts as 0 (d = 0, q = 0).
+//     Dot products are exact integers inside the weight's own group (16 or 32 wide); each group's
+//     integer is converted once and added with one f32 fma in ascending group order; formats with
+//     a minimum or offset add its term through the group's integer activation sum.
 //   then bias, scale and residual:  fma(scale, acc + bias, residual), each step rounded to f32;
 //     without residual scale * (acc + bias); scale == 1 and no bias: acc itself.
 // NaN or Inf in a row of x affects that row of y only.

@@ -96,10 +96,10 @@ void QuantiseActivations(std::span<const float> x, std::span<double> out) {
       finite = finite && std::isfinite(x[k]);
       max = std::max(max, std::fabs(x[k]));
     }
+    if (max < 0x1p-100f) max = 0;  // 127 / max stays far from overflow
     const float d = max / 127.0f;
     const float inverse = d == 0 ? 0 : 127.0f / max;
     for (size_t k = begin; k < end; ++k) {
-      // Denormal groups can make 127 / max overflow; the clamp keeps q inside its range.
       const double q = std::clamp(std::nearbyint(x[k] * inverse), -127.0f, 127.0f);
       out[k] = !finite ? std::numeric_limits<double>::quiet_NaN() : double{d} * q;
     }

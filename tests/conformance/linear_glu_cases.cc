@@ -1,0 +1,35 @@
+#include "conformance/case.h"
+
+namespace rill::conformance {
+
+using ops::OpId;
+
+std::vector<Case> LinearGluCases() {
+  std::vector<Case> cases;
+  const DType kDTypes[] = {DType::kF32,   DType::kF16,   DType::kBF16,   DType::kQ4_0,
+                           DType::kQ4_1,  DType::kQ5_0,  DType::kQ5_1,   DType::kQ8_0,
+                           DType::kQ2_K,  DType::kQ3_K,  DType::kQ4_K,   DType::kQ5_K,
+                           DType::kQ6_K,  DType::kQ8_K,  DType::kIQ4_NL, DType::kIQ4_XS,
+                           DType::kTQ1_0, DType::kTQ2_0, DType::kMXFP4};
+  for (DType dtype : kDTypes) {
+    const int64_t cols = std::max<int64_t>(Traits(dtype).block_weights, 37) / 32 * 32 +
+                         (IsQuantBlock(dtype) ? 0 : 5);
+    for (int64_t size : {1, 16, 21}) {
+      for (int64_t tokens : {1, 6}) {
+        WeightSpec spec{{{dtype, size}, {dtype, size}}, cols};
+        spec.paired = true;
+        Case c(OpId::kLinearGlu, std::string(DTypeName(dtype)) + " " + std::to_string(tokens) +
+                                     "x" + std::to_string(size));
+        c.T("x", {tokens, cols}, Fill::kUniform, 2)
+            .W("w", spec)
+            .T("y", {tokens, size}, Fill::kZero, 1);
+        if (size == 21) c.T("bias", {2 * size});
+        c.A("kind", static_cast<double>((size + tokens) % 7));
+        cases.push_back(c);
+      }
+    }
+  }
+  return cases;
+}
+
+}  // namespace rill::conformance
