@@ -12,7 +12,7 @@
 #include <string>
 #include <string_view>
 
-#include "base/json.h"
+#include "rill/json.h"
 #include "rill/status.h"
 #include "text/marked_text.h"
 
