@@ -19,8 +19,9 @@ constexpr int kMaxInputDepth = 150;  // of a request's JSON
 // JSON of a request as template values. `trusted`: the caller, not a user, wrote it.
 Value FromJson(Runtime& rt, const Json& json, bool trusted, int depth) {
   if (depth > kMaxInputDepth) {
-    return rt.Fail("the request's JSON nests deeper than " + std::to_string(kMaxInputDepth) + " levels",
-                   StatusCode::kResourceExhausted);
+    return rt.Fail(
+        "the request's JSON nests deeper than " + std::to_string(kMaxInputDepth) + " levels",
+        StatusCode::kResourceExhausted);
   }
   if (rt.failed()) return {};
   Value out;
@@ -85,7 +86,8 @@ class CompiledTemplate : public ChatTemplate {
     if (!input.bos_token.empty()) set("bos_token", FromJson(rt, input.bos_token, true, 0));
     if (!input.eos_token.empty()) set("eos_token", FromJson(rt, input.eos_token, true, 0));
     if (input.extra.is_object()) {
-      for (const auto& [name, value] : input.extra.object()) set(name, FromJson(rt, value, true, 0));
+      for (const auto& [name, value] : input.extra.object())
+        set(name, FromJson(rt, value, true, 0));
     } else if (!input.extra.is_null()) {
       return InvalidArgument(culprit_ + ": expected extra template variables as an object, got " +
                              std::string(input.extra.TypeName()));

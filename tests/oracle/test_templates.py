@@ -6,7 +6,6 @@ Campaign:   RILL_TEMPLATE_CAMPAIGN=1 pytest tests/oracle/test_templates.py -k ca
 import datetime
 import json
 import os
-import pathlib
 import random
 import subprocess
 import time
@@ -26,7 +25,6 @@ jinja2 = pytest.importorskip("jinja2")
 utils = pytest.importorskip("transformers.utils.chat_template_utils")
 
 NOW = 1_733_000_000  # a fixed clock: 2024-11-30 20:53:20 UTC
-BUDGET_S = 120
 
 
 class FixedClock(datetime.datetime):
@@ -154,14 +152,21 @@ def test_real_templates_match_jinja2(tool, shared_data):
 def test_recorded_cases(tool, shared_data):
     recorded = json.loads((shared_data / "templates" / "chat_template_cases.json").read_text())
     count = 0
+    specials = {"phi3": ("<s>", "<|endoftext|>"), "llama3": ("<|begin_of_text|>", "<|eot_id|>"), "gemma": ("<bos>", "<eos>"),
+                "deepseek": ("<\uff5cbegin\u2581of\u2581sentence\uff5c>",
+                             "<\uff5cend\u2581of\u2581sentence\uff5c>")}
     for name, entry in recorded.items():
+        bos, eos = specials.get(name, ("<s>", "</s>"))
         assert tool.compile(entry["template"]) == {"ok": True}, name
         for case in entry["cases"]:
-            variables = {key: value for key, value in case.items() if key not in ("expected", "error")}
-            got = tool.render({"bos_token": "<s>", "eos_token": "</s>", **variables})
-            if "expected" in case:
+            variables = {key: value for key, value in case.items()
+                         if key not in ("expected", "error", "raises")}
+            got = tool.render({"bos_token": bos, "eos_token": eos, **variables})
+            if case.get("raises"):
+                assert "error" in got, (name, got)
+            else:
                 assert got.get("text") == case["expected"], (name, got)
-                count += 1
+            count += 1
     print(f"\n{count} recorded renderings")
     assert count > 0
 
@@ -203,7 +208,8 @@ def test_user_text_is_never_trusted(tool, shared_data):
                 assert previous < begin < end <= len(data), name
                 previous = end
                 run = data[begin:end].decode()  # never inside a character
-                assert not any(text in run and text not in source for text in CONTROL_STRINGS), name
+                assert not any(text in run and text not in source and text != "</s>"
+                               for text in CONTROL_STRINGS), name
     print(f"\n{rendered} renderings with hostile user text")
     assert rendered >= 200
 
@@ -241,7 +247,7 @@ def test_template_literals_are_trusted(tool):
     ("{% set ns = namespace(l=[]) %}{% for i in range(1000) %}{% set ns.l = [ns.l, ns.l] %}"
      "{% endfor %}", "nests deeper"),
     ("{% set ns = namespace(l=[1]) %}{% for i in range(150) %}{% set ns.l = [ns.l, ns.l] %}"
-     "{% endfor %}{{ ns.l | tojson }}", "than"),
+     "{% endfor %}{{ ns.l | tojson }}", "steps"),
     ("{% set ns = namespace(l=[1],m=[1]) %}{% for i in range(150) %}{% set ns.l = [ns.l, ns.l] %}"
      "{% set ns.m = [ns.m, ns.m] %}{% endfor %}{{ ns.l == ns.m }}", "steps"),
     ("{% set ns = namespace() %}{% set ns.me = ns %}{{ ns }}", "larger than"),

@@ -15,15 +15,18 @@ struct Expr;
 using ExprPtr = std::unique_ptr<Expr>;
 
 enum class ExprKind : uint8_t {
-  kLiteral,      // literal
-  kName,         // name
-  kList,         // args
-  kTuple,        // args
-  kDict,         // args: key, value, key, value, …
-  kChain,        // args joined by ops, left to right, one precedence level: + - | * / // % | **
-  kConcat,       // args joined by ~
-  kAnd, kOr,     // args
-  kNot, kNegate, kPositive,  // args[0]
+  kLiteral,  // literal
+  kName,     // name
+  kList,     // args
+  kTuple,    // args
+  kDict,     // args: key, value, key, value, …
+  kChain,    // args joined by ops, left to right, one precedence level: + - | * / // % | **
+  kConcat,   // args joined by ~
+  kAnd,
+  kOr,  // args
+  kNot,
+  kNegate,
+  kPositive,     // args[0]
   kCompare,      // args[0] ops[0] args[1] ops[1] args[2] …
   kConditional,  // args: condition, then, else (may be absent)
   kAttribute,    // args[0].name
@@ -66,17 +69,17 @@ struct Stmt;
 using Body = std::vector<std::unique_ptr<Stmt>>;
 
 enum class StmtKind : uint8_t {
-  kText,      // expr: a literal
-  kPrint,     // expr
-  kSet,       // target = expr
-  kSetBlock,  // target = body, through filter `expr` if any
-  kIf,        // branches
-  kFor,       // for target in expr if filter; body; otherwise
-  kMacro,     // macro
-  kCallBlock, // call expr with `macro` as caller
+  kText,         // expr: a literal
+  kPrint,        // expr
+  kSet,          // target = expr
+  kSetBlock,     // target = body, through filter `expr` if any
+  kIf,           // branches
+  kFor,          // for target in expr if filter; body; otherwise
+  kMacro,        // macro
+  kCallBlock,    // call expr with `macro` as caller
   kFilterBlock,  // expr: filter chain over body
-  kWith,      // assignments, body
-  kScope,     // body in a scope of its own: {% generation %}, {% block %}, {% autoescape %}
+  kWith,         // assignments, body
+  kScope,        // body in a scope of its own: {% generation %}, {% block %}, {% autoescape %}
   kBreak,
   kContinue,
 };

@@ -126,8 +126,8 @@ bool FindAttribute(Runtime& rt, const Value& object, std::string_view name, Valu
         *out = sequence->items[name == "list" ? 1 : 0];
         return true;
       }
-      method = name == "index"   ? &SequenceIndex
-               : name == "count" ? &SequenceCount
+      method = name == "index"                                         ? &SequenceIndex
+               : name == "count"                                       ? &SequenceCount
                : name == "copy" && object.o->type == ObjectType::kList ? &CopyOf
                                                                        : nullptr;
       break;
@@ -135,7 +135,9 @@ bool FindAttribute(Runtime& rt, const Value& object, std::string_view name, Valu
     case ObjectType::kRange: {
       const auto* range = static_cast<RangeObject*>(object.o);
       if (name != "start" && name != "stop" && name != "step") return false;
-      *out = Value::Int(name == "start" ? range->start : name == "stop" ? range->stop : range->step);
+      *out = Value::Int(name == "start"  ? range->start
+                        : name == "stop" ? range->stop
+                                         : range->step);
       return true;
     }
     case ObjectType::kNamespace:
@@ -183,15 +185,16 @@ bool FindAttribute(Runtime& rt, const Value& object, std::string_view name, Valu
 bool IsRefused(const Value& object, std::string_view name) {
   if (name.starts_with("__") && name.ends_with("__") && name.size() > 4) {
     static constexpr std::string_view kAlways[] = {
-        "__class__", "__doc__",  "__init__", "__dict__",    "__module__", "__repr__",
-        "__str__",   "__hash__", "__eq__",   "__getattribute__"};
+        "__class__", "__doc__", "__init__", "__dict__", "__module__",
+        "__repr__",  "__str__", "__hash__", "__eq__",   "__getattribute__"};
     return std::find(std::begin(kAlways), std::end(kAlways), name) != std::end(kAlways);
   }
   static constexpr std::string_view kDict[] = {"clear", "pop", "popitem", "setdefault", "update"};
-  static constexpr std::string_view kList[] = {"append", "clear",  "pop",  "reverse",
-                                               "insert", "sort",   "extend", "remove"};
+  static constexpr std::string_view kList[] = {"append", "clear", "pop",    "reverse",
+                                               "insert", "sort",  "extend", "remove"};
   if (AsDict(object) != nullptr) {
-    return name == "fromkeys" || std::find(std::begin(kDict), std::end(kDict), name) != std::end(kDict);
+    return name == "fromkeys" ||
+           std::find(std::begin(kDict), std::end(kDict), name) != std::end(kDict);
   }
   if (AsList(object) != nullptr) {
     return std::find(std::begin(kList), std::end(kList), name) != std::end(kList);
@@ -225,7 +228,8 @@ bool FindItem(Runtime& rt, const Value& object, const Value& key, Value* out) {
     if (!str.ascii()) rt.Charge(str.text.size());
     const size_t begin = str.ByteOffset(at);
     size_t end = begin + 1;
-    while (end < str.text.size() && (static_cast<unsigned char>(str.text[end]) & 0xC0) == 0x80) ++end;
+    while (end < str.text.size() && (static_cast<unsigned char>(str.text[end]) & 0xC0) == 0x80)
+      ++end;
     *out = rt.Slice(str, begin, end);
   }
   return true;

@@ -287,16 +287,19 @@ Value Format(Runtime& rt, const Value& self, Args& args) {
 
 Value Truncate(Runtime& rt, const Value& self, Args& args) {
   const Value* slots[4];
-  if (!BindArgs(rt, "truncate", args, {"length", "killwords", "end", "leeway"}, 0, slots)) return {};
+  if (!BindArgs(rt, "truncate", args, {"length", "killwords", "end", "leeway"}, 0, slots))
+    return {};
   int64_t length = 255, leeway = 5;
   if (slots[0] != nullptr && !ReadInt(rt, *slots[0], "truncate()", &length)) return {};
-  if (slots[3] != nullptr && !slots[3]->is_none() && !ReadInt(rt, *slots[3], "truncate()", &leeway)) {
+  if (slots[3] != nullptr && !slots[3]->is_none() &&
+      !ReadInt(rt, *slots[3], "truncate()", &leeway)) {
     return {};
   }
   const Value end = slots[2] != nullptr ? *slots[2] : rt.Text("...", true);
   if (self.is_undefined()) return self;
   if (!self.is_string() || !end.is_string()) return rt.Fail("truncate: expected strings");
-  if (length < end.s->num_runes || leeway < 0) return rt.Fail("truncate: length or leeway is too small");
+  if (length < end.s->num_runes || leeway < 0)
+    return rt.Fail("truncate: length or leeway is too small");
   const int64_t most = length > INT64_MAX - leeway ? INT64_MAX : length + leeway;
   if (self.s->num_runes <= most) return self;
   size_t cut = self.s->ByteOffset(length - end.s->num_runes);
@@ -341,7 +344,8 @@ Value UrlEncode(Runtime& rt, const Value& self, Args& args) {
   for (size_t i = 0; i < bytes.size(); ++i) {
     const char c = bytes[i];
     const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x80 && (IsAlnum(byte) || std::string_view("_.-~/").find(c) != std::string_view::npos)) {
+    if (byte < 0x80 &&
+        (IsAlnum(byte) || std::string_view("_.-~/").find(c) != std::string_view::npos)) {
       out.AppendSlice(*text.s, i, i + 1);
     } else {
       const char hex[] = {'%', "0123456789ABCDEF"[byte >> 4], "0123456789ABCDEF"[byte & 15]};
@@ -381,7 +385,8 @@ Value FileSize(Runtime& rt, const Value& self, Args& args) {
 
 Value ToJsonFilter(Runtime& rt, const Value& self, Args& args) {
   const Value* slots[4];
-  if (!BindArgs(rt, "tojson", args, {"ensure_ascii", "indent", "separators", "sort_keys"}, 0, slots)) {
+  if (!BindArgs(rt, "tojson", args, {"ensure_ascii", "indent", "separators", "sort_keys"}, 0,
+                slots)) {
     return {};
   }
   JsonStyle style;
@@ -395,7 +400,8 @@ Value ToJsonFilter(Runtime& rt, const Value& self, Args& args) {
     } else {
       int64_t width = 0;
       if (!ReadInt(rt, *slots[1], "tojson indent", &width)) return {};
-      if (width > 1000) return rt.Fail("tojson: expected an indent of at most 1000", StatusCode::kUnsupported);
+      if (width > 1000)
+        return rt.Fail("tojson: expected an indent of at most 1000", StatusCode::kUnsupported);
       style.indent = std::string(static_cast<size_t>(std::max<int64_t>(width, 0)), ' ');
     }
   }
@@ -491,8 +497,8 @@ Builtin FindFilter(std::string_view name) {
 }
 
 bool IsKnownButUnsupportedFilter(std::string_view name) {
-  static constexpr std::string_view kNames[] = {"pprint",  "random",   "striptags",
-                                                "urlize",  "wordwrap", "xmlattr"};
+  static constexpr std::string_view kNames[] = {"pprint", "random",   "striptags",
+                                                "urlize", "wordwrap", "xmlattr"};
   return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
 }
 

@@ -139,7 +139,8 @@ std::string Magnitude(double value, const Spec& spec) {
   std::snprintf(pattern, sizeof pattern, spec.alternate ? "%%#.*%c" : "%%.*%c", type);
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-  std::snprintf(buffer, sizeof buffer, pattern, precision, magnitude * (spec.type == '%' ? 100 : 1));
+  std::snprintf(buffer, sizeof buffer, pattern, precision,
+                magnitude * (spec.type == '%' ? 100 : 1));
 #pragma GCC diagnostic pop
   return std::string(buffer) + (spec.type == '%' ? "%" : "");
 }
@@ -169,13 +170,16 @@ void AppendNumber(TextBuilder& out, Spec spec, bool negative, const std::string&
   if (spec.grouping != 0) {
     const size_t end = std::min(digits.find_first_not_of("0123456789abcdefABCDEF"), digits.size());
     const bool is_float = digits.find_first_of(".en%") != digits.npos && group == 3;
-    const size_t whole = is_float ? std::min(digits.find_first_not_of("0123456789"), digits.size()) : end;
+    const size_t whole =
+        is_float ? std::min(digits.find_first_not_of("0123456789"), digits.size()) : end;
     std::string head = digits.substr(0, whole);
     // Zero padding is grouped too.
     if (spec.fill == '0' && spec.align == '=') {
-      const auto sign = static_cast<int64_t>(prefix.size()) + (negative || spec.sign != '-' ? 1 : 0);
+      const auto sign =
+          static_cast<int64_t>(prefix.size()) + (negative || spec.sign != '-' ? 1 : 0);
       const auto tail = static_cast<int64_t>(digits.size() - whole);
-      while (static_cast<int64_t>(Grouped(head, spec.grouping, group).size()) + sign + tail < spec.width &&
+      while (static_cast<int64_t>(Grouped(head, spec.grouping, group).size()) + sign + tail <
+                 spec.width &&
              head.size() < 4096) {
         head.insert(head.begin(), '0');
       }
@@ -192,7 +196,8 @@ void AppendNumber(TextBuilder& out, Spec spec, bool negative, const std::string&
 
 bool AppendFormatted(Runtime& rt, TextBuilder& out, const Value& value, const Spec& spec) {
   const auto bad = [&] {
-    rt.Fail(std::string("format: code '") + spec.type + "' is not defined for '" + TypeName(value) + "'");
+    rt.Fail(std::string("format: code '") + spec.type + "' is not defined for '" + TypeName(value) +
+            "'");
     return false;
   };
   if (spec.precision > kMaxPrecision && !value.is_string()) {
@@ -243,18 +248,20 @@ bool AppendFormatted(Runtime& rt, TextBuilder& out, const Value& value, const Sp
       AppendPadded(out, spec, "", body, '<', trusted);
       return true;
     }
-    if (spec.type != 0 && std::string_view("bdnoxX").find(spec.type) == std::string_view::npos) return bad();
+    if (spec.type != 0 && std::string_view("bdnoxX").find(spec.type) == std::string_view::npos)
+      return bad();
     const bool is_decimal = spec.type == 0 || spec.type == 'd' || spec.type == 'n';
     const std::string prefix = spec.alternate && !is_decimal ? std::string("0") + spec.type : "";
-    AppendNumber(out, spec, number < 0, prefix, Magnitude(number, spec.type), is_decimal ? 3 : 4, trusted);
+    AppendNumber(out, spec, number < 0, prefix, Magnitude(number, spec.type), is_decimal ? 3 : 4,
+                 trusted);
     return true;
   }
   if (value.kind == Kind::kFloat) {
     if (spec.type != 0 && std::string_view("eEfFgGn%").find(spec.type) == std::string_view::npos) {
       return bad();
     }
-    AppendNumber(out, spec, std::signbit(value.d) && !std::isnan(value.d), "", Magnitude(value.d, spec),
-                 3, trusted);
+    AppendNumber(out, spec, std::signbit(value.d) && !std::isnan(value.d), "",
+                 Magnitude(value.d, spec), 3, trusted);
     return true;
   }
   return bad();
@@ -359,7 +366,8 @@ bool AppendPercent(Runtime& rt, TextBuilder& out, char type, Spec spec, const Va
     return false;
   }
   Value number = value;
-  const bool integer_type = type == 'd' || type == 'i' || type == 'u' || type == 'x' || type == 'X' || type == 'o';
+  const bool integer_type =
+      type == 'd' || type == 'i' || type == 'u' || type == 'x' || type == 'X' || type == 'o';
   if (integer_type && value.kind == Kind::kFloat) {
     if (type == 'x' || type == 'X' || type == 'o' || !(std::fabs(value.d) < 9.2e18)) {
       rt.Fail(std::string("%") + type + " format: an integer is required, not float");
@@ -450,7 +458,8 @@ Value PercentFormat(Runtime& rt, const Str& format, const Value& args) {
       if (!read_size(&spec.precision)) return {};
       spec.precision = std::max<int64_t>(spec.precision, 0);
     }
-    while (!rest.empty() && (rest[0] == 'l' || rest[0] == 'h' || rest[0] == 'L')) rest.remove_prefix(1);
+    while (!rest.empty() && (rest[0] == 'l' || rest[0] == 'h' || rest[0] == 'L'))
+      rest.remove_prefix(1);
     if (rest.empty()) return rt.Fail("incomplete format");
     const char type = rest[0];
     at = text.size() - rest.size() + 1;
@@ -473,7 +482,8 @@ namespace {
 
 class BraceFormatter {
  public:
-  BraceFormatter(Runtime& rt, const Args& args, bool markup) : rt_(rt), args_(args), markup_(markup) {}
+  BraceFormatter(Runtime& rt, const Args& args, bool markup)
+      : rt_(rt), args_(args), markup_(markup) {}
 
   bool Format(const Str& format, size_t begin, size_t end, int levels, TextBuilder& out) {
     if (levels < 0) {

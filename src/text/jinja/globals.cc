@@ -27,7 +27,8 @@ Value Range(Runtime& rt, const Value&, Args& args) {
   const auto [start, stop, step] = std::tuple(numbers[0], numbers[1], numbers[2]);
   if (step == 0) return rt.Fail("range() step must not be zero");
   // In 128 bits, nothing overflows.
-  const __int128 span = step > 0 ? static_cast<__int128>(stop) - start : static_cast<__int128>(start) - stop;
+  const __int128 span =
+      step > 0 ? static_cast<__int128>(stop) - start : static_cast<__int128>(start) - stop;
   const __int128 size = step > 0 ? static_cast<__int128>(step) : -static_cast<__int128>(step);
   const __int128 count = span <= 0 ? 0 : (span + size - 1) / size;
   if (count > kMaxRange) {
@@ -133,7 +134,8 @@ Value StrftimeNow(Runtime& rt, const Value&, Args& args) {
   if (!slots[0]->is_string()) return rt.Fail("strftime_now: expected a string");
   const auto now = static_cast<std::time_t>(rt.now_unix_s());
   std::tm local{};
-  if (localtime_r(&now, &local) == nullptr) return rt.Fail("strftime_now: the clock is out of range");
+  if (localtime_r(&now, &local) == nullptr)
+    return rt.Fail("strftime_now: the clock is out of range");
   const std::string& format = slots[0]->s->text;
   std::string out;
   for (size_t at = 0; at < format.size(); ++at) {
@@ -143,7 +145,8 @@ Value StrftimeNow(Runtime& rt, const Value&, Args& args) {
     }
     // One directive at a time, so that a width cannot ask for a gigabyte.
     size_t end = at + 1;
-    while (end < format.size() && std::string_view("-_0^#EO").find(format[end]) != std::string_view::npos) {
+    while (end < format.size() &&
+           std::string_view("-_0^#EO").find(format[end]) != std::string_view::npos) {
       ++end;
     }
     const std::string directive = format.substr(at, end - at + 1);
@@ -169,8 +172,12 @@ struct Global {
 };
 
 constexpr Global kGlobals[] = {
-    {"cycler", &Cycler},       {"dict", &Dict},   {"joiner", &Joiner},
-    {"namespace", &Namespace}, {"range", &Range}, {"raise_exception", &RaiseException},
+    {"cycler", &Cycler},
+    {"dict", &Dict},
+    {"joiner", &Joiner},
+    {"namespace", &Namespace},
+    {"range", &Range},
+    {"raise_exception", &RaiseException},
     {"strftime_now", &StrftimeNow},
 };
 

@@ -43,8 +43,7 @@ Interpreter::ScopeGuard::ScopeGuard(Interpreter& interpreter, ScopePtr parent)
   interpreter_.scope_->parent = std::move(parent);
 }
 
-Value Interpreter::Render(const Body& body,
-                          std::vector<std::pair<std::string, Value>> variables) {
+Value Interpreter::Render(const Body& body, std::vector<std::pair<std::string, Value>> variables) {
   scope_ = std::make_shared<Scope>();
   scope_->variables = std::move(variables);
   Flow flow = Flow::kNext;
@@ -78,7 +77,9 @@ Interpreter::Flow Interpreter::RunStmt(const Stmt& stmt) {
     case StmtKind::kMacro:
       scope_->Set(stmt.macro->name, Value::Obj(MakeMacro(*stmt.macro)));
       return Flow::kNext;
-    case StmtKind::kCallBlock: Print(EvalCall(*stmt.expr, MakeMacro(*stmt.macro))); return Flow::kNext;
+    case StmtKind::kCallBlock:
+      Print(EvalCall(*stmt.expr, MakeMacro(*stmt.macro)));
+      return Flow::kNext;
     case StmtKind::kWith: RunWith(stmt); return Flow::kNext;
     case StmtKind::kSetBlock:
     case StmtKind::kFilterBlock:
@@ -154,7 +155,8 @@ void Interpreter::Assign(const Target& target, const Value& value) {
          scope = scope->parent.get()) {
       owner = scope->Find(target.name);
     }
-    auto* ns = owner == nullptr ? nullptr : AsObject<NamespaceObject>(*owner, ObjectType::kNamespace);
+    auto* ns =
+        owner == nullptr ? nullptr : AsObject<NamespaceObject>(*owner, ObjectType::kNamespace);
     if (ns == nullptr) {
       rt_.Fail("cannot assign attribute '" + target.attribute + "' of '" + target.name +
                "': expected a namespace");

@@ -93,7 +93,8 @@ class Writer {
       std::snprintf(buffer, sizeof buffer, "\\u%04x", c);
     } else {
       c -= 0x10000;
-      std::snprintf(buffer, sizeof buffer, "\\u%04x\\u%04x", 0xD800 + (c >> 10), 0xDC00 + (c & 0x3FF));
+      std::snprintf(buffer, sizeof buffer, "\\u%04x\\u%04x", 0xD800 + (c >> 10),
+                    0xDC00 + (c & 0x3FF));
     }
     out_ += buffer;
   }

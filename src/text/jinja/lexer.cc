@@ -9,7 +9,9 @@
 namespace rill::text::jinja {
 namespace {
 
-bool IsDigitByte(char c) { return c >= '0' && c <= '9'; }
+bool IsDigitByte(char c) {
+  return c >= '0' && c <= '9';
+}
 
 // A whole number in `base` that fits 64 bits.
 bool ParseDigits(std::string_view digits, int base, int64_t* out) {
@@ -214,17 +216,16 @@ class Lexer {
         RILL_RETURN_IF_ERROR(ReadOperator(open));
       }
     }
-    return Error(std::string("expected '") +
-                 (end_type == TokenType::kBlockEnd ? "%}" : "}}") + "', got end of template");
+    return Error(std::string("expected '") + (end_type == TokenType::kBlockEnd ? "%}" : "}}") +
+                 "', got end of template");
   }
 
   // digits with single underscores between them, from `position`; its end, or position itself.
   size_t DigitsEnd(size_t position) const {
     size_t end = position;
-    while (end < source_.size() &&
-           (IsDigitByte(source_[end]) ||
-            (source_[end] == '_' && end > position && end + 1 < source_.size() &&
-             IsDigitByte(source_[end + 1])))) {
+    while (end < source_.size() && (IsDigitByte(source_[end]) ||
+                                    (source_[end] == '_' && end > position &&
+                                     end + 1 < source_.size() && IsDigitByte(source_[end + 1])))) {
       ++end;
     }
     return end;
@@ -279,8 +280,8 @@ class Lexer {
       };
       size_t scan = at_ + 2;
       while (marked != 0 && scan < source_.size() &&
-             (is_digit(source_[scan]) || (source_[scan] == '_' && scan + 1 < source_.size() &&
-                                          is_digit(source_[scan + 1])))) {
+             (is_digit(source_[scan]) ||
+              (source_[scan] == '_' && scan + 1 < source_.size() && is_digit(source_[scan + 1])))) {
         ++scan;
       }
       if (marked != 0 && scan > at_ + 2) {
@@ -291,8 +292,8 @@ class Lexer {
     }
     if (base == 10 && source_[at_] == '0') {  // "012" is the two tokens 0 and 12
       end = at_ + 1;
-      while (end < whole_end && (source_[end] == '0' ||
-                                 (source_[end] == '_' && source_[end + 1] == '0'))) {
+      while (end < whole_end &&
+             (source_[end] == '0' || (source_[end] == '_' && source_[end + 1] == '0'))) {
         ++end;
       }
     }
@@ -363,7 +364,8 @@ class Lexer {
           const char low = static_cast<char>(digit | 0x20);
           const bool is_hex = IsDigitByte(digit) || (low >= 'a' && low <= 'f');
           if (!is_hex) return Error(std::string("truncated \\") + c + " escape in a string");
-          rune = rune * 16 + static_cast<char32_t>(IsDigitByte(digit) ? digit - '0' : low - 'a' + 10);
+          rune =
+              rune * 16 + static_cast<char32_t>(IsDigitByte(digit) ? digit - '0' : low - 'a' + 10);
         }
         if (rune > 0x10FFFF || (rune >= 0xD800 && rune <= 0xDFFF)) {
           return Error("escape in a string is not a Unicode character");
@@ -378,7 +380,10 @@ class Lexer {
         char buffer[16];
         const auto value = static_cast<unsigned>(rune.rune);
         std::snprintf(buffer, sizeof buffer,
-                      value < 0x100 ? "\\x%02x" : value < 0x10000 ? "\\u%04x" : "\\U%08x", value);
+                      value < 0x100     ? "\\x%02x"
+                      : value < 0x10000 ? "\\u%04x"
+                                        : "\\U%08x",
+                      value);
         out += buffer;
         i += rune.size - 1u;
       } else {
@@ -399,7 +404,8 @@ class Lexer {
     if (size == 1 && std::string_view("+-/*%~[](){}><=.:|,;").find(c) == std::string_view::npos) {
       return Error("unexpected character '" +
                    PrintableUtf8(std::string_view(source_).substr(
-                       at_, DecodeUtf8(std::string_view(source_).substr(at_)).size)) + "'");
+                       at_, DecodeUtf8(std::string_view(source_).substr(at_)).size)) +
+                   "'");
     }
     if (c == '(') open += ')';
     if (c == '[') open += ']';

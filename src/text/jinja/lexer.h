@@ -31,9 +31,9 @@ enum class TokenType : uint8_t {
 struct Token {
   TokenType type = TokenType::kEnd;
   int line = 1;
-  std::string text;      // kData, kName, kString (unescaped), kOperator
-  int64_t integer = 0;   // kInteger
-  double number = 0;     // kFloat
+  std::string text;     // kData, kName, kString (unescaped), kOperator
+  int64_t integer = 0;  // kInteger
+  double number = 0;    // kFloat
 };
 
 // `source` must be UTF-8. Errors start with "<culprit>:<line>: ".

@@ -27,8 +27,8 @@ struct LoopObject : Object {
   Value current, before;
   bool has_changed_value = false;
   Value changed_value;
-  const Stmt* statement = nullptr;   // the recursive {% for %}, or null
-  std::shared_ptr<Scope> scope;      // around the loop
+  const Stmt* statement = nullptr;  // the recursive {% for %}, or null
+  std::shared_ptr<Scope> scope;     // around the loop
 
   // Visits the next item.
   bool Advance();

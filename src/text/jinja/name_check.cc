@@ -18,8 +18,8 @@ class NameChecker {
 
  private:
   void Check(const Stmt& stmt, bool guarded) {
-    const bool new_frame = stmt.kind != StmtKind::kIf && stmt.kind != StmtKind::kPrint &&
-                           stmt.kind != StmtKind::kSet;
+    const bool new_frame =
+        stmt.kind != StmtKind::kIf && stmt.kind != StmtKind::kPrint && stmt.kind != StmtKind::kSet;
     // The iterable of a for-loop and the call of a call block belong to the frame around.
     const bool expr_outside = stmt.kind == StmtKind::kFor || stmt.kind == StmtKind::kCallBlock;
     const bool inner = guarded && !new_frame;

@@ -200,7 +200,8 @@ bool Runtime::Contains(const Value& container, const Value& item) {
   if (!Step()) return false;
   if (container.is_string()) {
     if (!item.is_string()) {
-      Fail(std::string("'in <string>' requires a string on its left, got '") + TypeName(item) + "'");
+      Fail(std::string("'in <string>' requires a string on its left, got '") + TypeName(item) +
+           "'");
       return false;
     }
     Charge(container.s->text.size());
@@ -437,7 +438,8 @@ Value Runtime::GetSlice(const Value& object, const Value& start, const Value& st
   for (int64_t i = 0; i < count; ++i) {
     items.push_back(sequence->items[static_cast<size_t>(begin + i * stride)]);
   }
-  Value out = sequence->type == ObjectType::kList ? List(std::move(items)) : Tuple(std::move(items));
+  Value out =
+      sequence->type == ObjectType::kList ? List(std::move(items)) : Tuple(std::move(items));
   out.o->tainted = object.o->tainted;
   return out;
 }

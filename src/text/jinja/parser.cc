@@ -168,6 +168,7 @@ class Parser : public ExpressionParser {
     stmt->recursive = SkipName("recursive");
     const int outer_loops = loops_;
     ++loops_;
+    ++fors_;
     stmt->body = ParseStatements({"endfor", "else"});
     loops_ = outer_loops;
     if (SkipName("else")) {
@@ -175,11 +176,12 @@ class Parser : public ExpressionParser {
     } else {
       SkipName("endfor");
     }
+    --fors_;
     return stmt;
   }
 
   static bool AssignsLoop(const Target& target) {
-    if (!target.is_tuple) return target.name == "loop";
+    if (!target.is_tuple) return target.name == "loop" && target.attribute.empty();
     return std::any_of(target.items.begin(), target.items.end(), AssignsLoop);
   }
 
@@ -224,6 +226,9 @@ class Parser : public ExpressionParser {
     auto stmt = NewStmt(StmtKind::kSet);
     Advance();
     stmt->target = ParseTarget({}, /*with_namespace=*/true);
+    if (fors_ > 0 && AssignsLoop(stmt->target)) {
+      Fail(stmt->line, "expected another name than 'loop' to set inside a for-loop");
+    }
     if (SkipOp("=")) {
       stmt->expr = ParseTuple();
       return stmt;
@@ -348,6 +353,7 @@ class Parser : public ExpressionParser {
   }
 
   int loops_ = 0;  // for-loops around, inside the innermost macro
+  int fors_ = 0;   // for-loops around, whatever is between
   Body extra_;     // further statements that one {% print a, b %} makes
 };
 

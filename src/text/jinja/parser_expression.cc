@@ -68,7 +68,9 @@ bool ExpressionParser::AtTupleEnd(std::string_view end_name) const {
          type == TokenType::kEnd || IsOp(")") || (!end_name.empty() && IsName(end_name));
 }
 
-ExprPtr ExpressionParser::New(ExprKind kind, int line) { return std::make_unique<Expr>(kind, line); }
+ExprPtr ExpressionParser::New(ExprKind kind, int line) {
+  return std::make_unique<Expr>(kind, line);
+}
 
 void ExpressionParser::NoteDepth(Expr& parent, const Expr* child) {
   if (child == nullptr) return;

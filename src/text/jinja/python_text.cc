@@ -71,7 +71,9 @@ bool IsNumeric(char32_t rune) {
   const utf8proc_category_t c = Category(rune);
   return c == UTF8PROC_CATEGORY_ND || c == UTF8PROC_CATEGORY_NL || c == UTF8PROC_CATEGORY_NO;
 }
-bool IsAlnum(char32_t rune) { return IsAlpha(rune) || IsNumeric(rune); }
+bool IsAlnum(char32_t rune) {
+  return IsAlpha(rune) || IsNumeric(rune);
+}
 bool IsPrintable(char32_t rune) {
   if (rune < 0x7F) return rune >= 0x20;
   switch (Category(rune)) {
@@ -94,8 +96,12 @@ bool IsLower(char32_t rune) {
   if (rune < 0x80) return rune >= 'a' && rune <= 'z';
   return utf8proc_islower(static_cast<utf8proc_int32_t>(rune)) != 0;
 }
-bool IsTitle(char32_t rune) { return rune >= 0x80 && Category(rune) == UTF8PROC_CATEGORY_LT; }
-bool IsCased(char32_t rune) { return IsUpper(rune) || IsLower(rune) || IsTitle(rune); }
+bool IsTitle(char32_t rune) {
+  return rune >= 0x80 && Category(rune) == UTF8PROC_CATEGORY_LT;
+}
+bool IsCased(char32_t rune) {
+  return IsUpper(rune) || IsLower(rune) || IsTitle(rune);
+}
 bool IsCaseIgnorable(char32_t rune) {
   if (rune == '\'' || rune == '.' || rune == ':' || rune == '^' || rune == '`' || rune == 0xA8 ||
       rune == 0xAD || rune == 0xAF || rune == 0xB4 || rune == 0xB7 || rune == 0xB8 ||
@@ -147,18 +153,17 @@ void AppendLower(std::string& out, char32_t rune) {
 void AppendTitle(std::string& out, char32_t rune) {
   // Title case of "ß" and the ligatures: the first of the upper-case characters stays, the rest
   // are lowered. Greek with iota subscript has a title character of its own.
-  const auto title =
-      static_cast<char32_t>(utf8proc_totitle(static_cast<utf8proc_int32_t>(rune)));
+  const auto title = static_cast<char32_t>(utf8proc_totitle(static_cast<utf8proc_int32_t>(rune)));
   const char32_t* special = FindSpecialUpper(rune);
-  if (title != rune || special == nullptr) {
+  if (special == nullptr || IsTitle(title)) {
     AppendUtf8(out, title);
     return;
   }
-  if (rune >= 0x1F80 && rune <= 0x1FFF && (rune & 8) != 0 && IsTitle(rune)) {
-    AppendUtf8(out, rune);
+  AppendUtf8(out, *special++);
+  if (rune == 0x149) {  // the apostrophe has no case: the letter after it is the capital
+    AppendUtf8(out, *special);
     return;
   }
-  AppendUtf8(out, *special++);
   for (; *special != 0; ++special) {
     // U+0399 GREEK CAPITAL IOTA came from the subscript U+0345.
     if (*special == 0x399 && rune >= 0x1FB0) {
@@ -205,7 +210,10 @@ void AppendStringRepr(std::string& out, std::string_view text) {
       char buffer[16];
       const auto value = static_cast<unsigned>(c);
       std::snprintf(buffer, sizeof buffer,
-                    value < 0x100 ? "\\x%02x" : value < 0x10000 ? "\\u%04x" : "\\U%08x", value);
+                    value < 0x100     ? "\\x%02x"
+                    : value < 0x10000 ? "\\u%04x"
+                                      : "\\U%08x",
+                    value);
       out += buffer;
     }
     text.remove_prefix(rune.size);
@@ -217,7 +225,8 @@ std::string FloatRepr(double value) {
   if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
   char buffer[40];
-  const auto end = std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::scientific).ptr;
+  const auto end =
+      std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::scientific).ptr;
   std::string_view text(buffer, static_cast<size_t>(end - buffer));
   const bool negative = text.front() == '-';
   if (negative) text.remove_prefix(1);
@@ -237,7 +246,8 @@ std::string FloatRepr(double value) {
     std::snprintf(tail, sizeof tail, "e%c%02d", exponent < 0 ? '-' : '+', std::abs(exponent));
     return out + tail;
   }
-  if (exponent < 0) return out + "0." + std::string(static_cast<size_t>(-exponent - 1), '0') + digits;
+  if (exponent < 0)
+    return out + "0." + std::string(static_cast<size_t>(-exponent - 1), '0') + digits;
   if (count <= exponent + 1) {
     return out + digits + std::string(static_cast<size_t>(exponent + 1 - count), '0') + ".0";
   }
@@ -270,7 +280,8 @@ bool NormaliseNumber(std::string_view text, std::string* out) {
     }
     if (rune >= 0x80) return false;
     if (rune == '_') {
-      const bool between = i > begin && i + 1 < end && IsAlnum(runes[i - 1]) && IsAlnum(runes[i + 1]);
+      const bool between =
+          i > begin && i + 1 < end && IsAlnum(runes[i - 1]) && IsAlnum(runes[i + 1]);
       if (!between) return false;
       continue;
     }
@@ -307,7 +318,9 @@ bool ParsePythonInt(std::string_view text, int base, int64_t* value, bool* overf
   int64_t result = 0;
   for (const char c : rest) {
     const char low = static_cast<char>(c | 0x20);
-    const int digit = c >= '0' && c <= '9' ? c - '0' : low >= 'a' && low <= 'z' ? low - 'a' + 10 : 99;
+    const int digit = c >= '0' && c <= '9'       ? c - '0'
+                      : low >= 'a' && low <= 'z' ? low - 'a' + 10
+                                                 : 99;
     if (digit >= base) return false;
     if (__builtin_mul_overflow(result, static_cast<int64_t>(base), &result) ||
         __builtin_sub_overflow(result, static_cast<int64_t>(digit), &result)) {

@@ -6,19 +6,19 @@
 
 namespace rill::text::jinja {
 
-bool IsPythonSpace(char32_t rune);      // str.isspace, also what strip() and \s mean
-bool IsLineBreak(char32_t rune);        // str.splitlines; "\r\n" counts once
-bool IsAlpha(char32_t rune);            // categories L*
-bool IsDecimal(char32_t rune);          // Nd
-bool IsDigit(char32_t rune);            // Nd and superscript or circled digits
-bool IsNumeric(char32_t rune);          // Nd, Nl, No
+bool IsPythonSpace(char32_t rune);  // str.isspace, also what strip() and \s mean
+bool IsLineBreak(char32_t rune);    // str.splitlines; "\r\n" counts once
+bool IsAlpha(char32_t rune);        // categories L*
+bool IsDecimal(char32_t rune);      // Nd
+bool IsDigit(char32_t rune);        // Nd and superscript or circled digits
+bool IsNumeric(char32_t rune);      // Nd, Nl, No
 bool IsAlnum(char32_t rune);
 bool IsPrintable(char32_t rune);
 bool IsUpper(char32_t rune);
 bool IsLower(char32_t rune);
-bool IsTitle(char32_t rune);            // Lt
+bool IsTitle(char32_t rune);  // Lt
 bool IsCased(char32_t rune);
-bool IsCaseIgnorable(char32_t rune);    // for the final sigma rule
+bool IsCaseIgnorable(char32_t rune);  // for the final sigma rule
 bool IsIdentifierStart(char32_t rune);
 bool IsIdentifierPart(char32_t rune);
 

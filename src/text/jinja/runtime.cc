@@ -75,9 +75,9 @@ void Runtime::NoteChild(Object* parent, const Value& child) {
 
 Value Runtime::Take(TextBuilder&& builder, bool markup) {
   if (builder.overflowed()) {
-    return Fail("a string would be longer than " + std::to_string(limits_.max_output_bytes) +
-                    " bytes",
-                StatusCode::kResourceExhausted);
+    return Fail(
+        "a string would be longer than " + std::to_string(limits_.max_output_bytes) + " bytes",
+        StatusCode::kResourceExhausted);
   }
   auto str = std::make_shared<jinja::Str>();
   str->text = std::move(builder.text());
@@ -229,8 +229,7 @@ bool Runtime::Collect(const Value& value, std::vector<Value>* out) {
 
 bool Runtime::HasLength(const Value& value) const {
   if (value.is_undefined() || value.is_string()) return true;
-  return value.kind == Kind::kObject && IsIterable(value) &&
-         value.o->type != ObjectType::kIterator;
+  return value.kind == Kind::kObject && IsIterable(value) && value.o->type != ObjectType::kIterator;
 }
 
 int64_t Runtime::Length(const Value& value) {
@@ -302,7 +301,8 @@ void SortByKeys(Runtime& rt, std::vector<Value>& items, std::vector<Value>& keys
   for (size_t i = 0; i < count; ++i) order[i] = i;
   for (size_t width = 1; width < count && !rt.failed(); width *= 2) {
     for (size_t begin = 0; begin < count; begin += 2 * width) {
-      const size_t middle = std::min(begin + width, count), end = std::min(begin + 2 * width, count);
+      const size_t middle = std::min(begin + width, count),
+                   end = std::min(begin + 2 * width, count);
       size_t left = begin, right = middle;
       for (size_t at = begin; at < end; ++at) {
         bool take_right = left >= middle;

@@ -65,8 +65,8 @@ class Runtime {
   void NoteChild(Object* parent, const Value& child);
 
   // -- Python's operations
-  Value Str(const Value& value);                  // str(value), provenance kept
-  Value StrKeepMarkup(const Value& value);        // soft_str
+  Value Str(const Value& value);            // str(value), provenance kept
+  Value StrKeepMarkup(const Value& value);  // soft_str
   void AppendStr(TextBuilder& out, const Value& value);
   void AppendRepr(std::string& out, const Value& value, bool* tainted, int depth = 0);
   Value GetAttribute(const Value& object, std::string_view name);  // object.name
@@ -124,8 +124,8 @@ bool BindArgs(Runtime& rt, std::string_view function, Args& args,
 // int argument; false and an error when it is not an integer.
 bool ReadInt(Runtime& rt, const Value& value, std::string_view what, int64_t* out);
 
-Value PercentFormat(Runtime& rt, const Str& format, const Value& args);    // format % args
-Value FormatMethod(Runtime& rt, const Value& self, Args& args);            // format.format(…)
+Value PercentFormat(Runtime& rt, const Str& format, const Value& args);  // format % args
+Value FormatMethod(Runtime& rt, const Value& self, Args& args);          // format.format(…)
 // format(value, spec).
 Value FormatValue(Runtime& rt, const Value& value, std::string_view spec);
 

@@ -58,7 +58,9 @@ Value IgnoreCase(Runtime& rt, const Value& value, bool case_sensitive) {
   return MapCase(rt, *value.s, CaseMap::kLower);
 }
 
-bool Flag(const Value* value) { return value != nullptr && Truthy(*value); }
+bool Flag(const Value* value) {
+  return value != nullptr && Truthy(*value);
+}
 
 }  // namespace
 
@@ -105,7 +107,8 @@ Value Last(Runtime& rt, const Value& self, Args& args) {
   }
   const int64_t length = rt.Length(self);
   if (length == 0) return rt.Undefined("No last item, sequence was empty.");
-  if (AsDict(self) == nullptr && (self.kind != Kind::kObject || self.o->type != ObjectType::kDictView)) {
+  if (AsDict(self) == nullptr &&
+      (self.kind != Kind::kObject || self.o->type != ObjectType::kDictView)) {
     Value item = rt.GetItem(self, Value::Int(length - 1));
     if (item.is_string() && item.s->markup && self.is_string()) item = rt.Str(item);
     return item;
@@ -261,8 +264,12 @@ Value Extreme(Runtime& rt, const Value& self, Args& args, std::string_view bette
 
 }  // namespace
 
-Value Min(Runtime& rt, const Value& self, Args& args) { return Extreme(rt, self, args, "<"); }
-Value Max(Runtime& rt, const Value& self, Args& args) { return Extreme(rt, self, args, ">"); }
+Value Min(Runtime& rt, const Value& self, Args& args) {
+  return Extreme(rt, self, args, "<");
+}
+Value Max(Runtime& rt, const Value& self, Args& args) {
+  return Extreme(rt, self, args, ">");
+}
 
 Value Sum(Runtime& rt, const Value& self, Args& args) {
   const Value* slots[2];
@@ -278,12 +285,14 @@ Value Sum(Runtime& rt, const Value& self, Args& args) {
 
 Value GroupBy(Runtime& rt, const Value& self, Args& args) {
   const Value* slots[3];
-  if (!BindArgs(rt, "groupby", args, {"attribute", "default", "case_sensitive"}, 1, slots)) return {};
+  if (!BindArgs(rt, "groupby", args, {"attribute", "default", "case_sensitive"}, 1, slots))
+    return {};
   const AttributeGetter getter(rt, slots[0], slots[1]);
   const bool case_sensitive = Flag(slots[2]);
   std::vector<Value> items, keys;
   if (!rt.Collect(self, &items)) return {};
-  for (const Value& item : items) keys.push_back(IgnoreCase(rt, getter.Get(rt, item), case_sensitive));
+  for (const Value& item : items)
+    keys.push_back(IgnoreCase(rt, getter.Get(rt, item), case_sensitive));
   SortByKeys(rt, items, keys, false);
   std::vector<Value> groups, members;
   Value key;
@@ -318,7 +327,8 @@ Value Batch(Runtime& rt, const Value& self, Args& args) {
   if (!rt.Collect(self, items.get())) return {};
   std::vector<Value> batch;
   for (const Value& item : *items) {
-    if (static_cast<int64_t>(batch.size()) == count) batches->push_back(rt.List(std::exchange(batch, {})));
+    if (static_cast<int64_t>(batch.size()) == count)
+      batches->push_back(rt.List(std::exchange(batch, {})));
     batch.push_back(item);
   }
   if (!batch.empty()) {
@@ -465,8 +475,12 @@ Value Choose(Runtime& rt, const Value& self, Args& args, bool keep, bool by_attr
 
 }  // namespace
 
-Value Select(Runtime& rt, const Value& self, Args& args) { return Choose(rt, self, args, true, false); }
-Value Reject(Runtime& rt, const Value& self, Args& args) { return Choose(rt, self, args, false, false); }
+Value Select(Runtime& rt, const Value& self, Args& args) {
+  return Choose(rt, self, args, true, false);
+}
+Value Reject(Runtime& rt, const Value& self, Args& args) {
+  return Choose(rt, self, args, false, false);
+}
 Value SelectAttr(Runtime& rt, const Value& self, Args& args) {
   return Choose(rt, self, args, true, true);
 }

@@ -120,8 +120,8 @@ Value Replace(Runtime& rt, const Value& self, Args& args) {
 
 // Byte range of self[start:end], as find, count and startswith take it. False when start is past
 // the end, where even "" is not found.
-bool ReadRange(Runtime& rt, const Str& str, const Value* start, const Value* end, size_t* begin_byte,
-               size_t* end_byte) {
+bool ReadRange(Runtime& rt, const Str& str, const Value* start, const Value* end,
+               size_t* begin_byte, size_t* end_byte) {
   const int64_t length = str.num_runes;
   int64_t from = 0, to = length;
   if (start != nullptr && !start->is_none() && !ReadInt(rt, *start, "start", &from)) return false;
@@ -186,7 +186,8 @@ Value Find(Runtime& rt, const Value& self, Args& args) {
                     : from_right ? FindTextBack(rt, text, needle)
                                  : FindText(text, needle);
   if (at == text.npos) {
-    if (kKind == FindKind::kIndex || kKind == FindKind::kRindex) return rt.Fail("substring not found");
+    if (kKind == FindKind::kIndex || kKind == FindKind::kRindex)
+      return rt.Fail("substring not found");
     return Value::Int(-1);
   }
   return Value::Int(CountRunes(std::string_view(self.s->text).substr(0, begin + at)));
@@ -235,7 +236,9 @@ Value IsAll(Runtime& rt, const Value& self, Args& args) {
   return Value::Bool(true);
 }
 
-bool IsAscii(char32_t rune) { return rune < 0x80; }
+bool IsAscii(char32_t rune) {
+  return rune < 0x80;
+}
 
 template <bool kUpper>
 Value IsCase(Runtime& rt, const Value& self, Args& args) {
@@ -288,7 +291,8 @@ Value Pad(Runtime& rt, const Value& self, Args& args) {
   if (!ReadInt(rt, *slots[0], "width", &width)) return {};
   Value fill = slots[1] != nullptr ? *slots[1] : rt.Text(" ", true);
   if (rt.failed() || !ReadText(rt, "justify", fill)) return {};
-  if (fill.s->num_runes != 1) return rt.Fail("the fill character must be exactly one character long");
+  if (fill.s->num_runes != 1)
+    return rt.Fail("the fill character must be exactly one character long");
   const int64_t missing = std::max<int64_t>(0, width - self.s->num_runes);
   int64_t left = kHow == Justify::kRight ? missing : 0;
   if (kHow == Justify::kCenter) left = missing / 2 + (missing & width & 1);
@@ -368,7 +372,8 @@ struct Method {
   Builtin call;
 };
 
-constexpr Method kMethods[] = {  // sorted by name
+constexpr Method kMethods[] = {
+    // sorted by name
     {"capitalize", &Case<CaseMap::kCapitalize>},
     {"casefold", &Case<CaseMap::kFold>},
     {"center", &Pad<Justify::kCenter>},

@@ -44,7 +44,8 @@ Value StripText(Runtime& rt, const Value& value, const Value* chars, StripSide s
   std::u32string set;
   if (chars != nullptr && !chars->is_none()) {
     if (!chars->is_string()) {
-      return rt.Fail(std::string("strip(): expected None or a string, got '") + TypeName(*chars) + "'");
+      return rt.Fail(std::string("strip(): expected None or a string, got '") + TypeName(*chars) +
+                     "'");
     }
     for (std::string_view rest = chars->s->text; !rest.empty();) {
       const DecodedRune rune = DecodeUtf8(rest);

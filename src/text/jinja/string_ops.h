@@ -9,8 +9,8 @@
 
 namespace rill::text::jinja {
 
-// Byte offset of the first `needle` at or after `from`, or npos; linear time (two-way search), which
-// std::string::find does not promise.
+// Byte offset of the first `needle` at or after `from`, or npos; linear time (two-way search),
+// which std::string::find does not promise.
 size_t FindText(std::string_view text, std::string_view needle, size_t from = 0);
 // The last one; its worst case is the product of the sizes, and is charged.
 size_t FindTextBack(Runtime& rt, std::string_view text, std::string_view needle);

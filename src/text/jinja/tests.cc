@@ -15,21 +15,43 @@ Value Unary(Runtime& rt, const Value& self, Args& args) {
   return BindArgs(rt, "test", args, {}, 0, slots) ? Value::Bool(kPredicate(rt, self)) : Value();
 }
 
-bool IsDefined(Runtime&, const Value& v) { return !v.is_undefined(); }
-bool IsUndefined(Runtime&, const Value& v) { return v.is_undefined(); }
-bool IsNone(Runtime&, const Value& v) { return v.is_none(); }
-bool IsBoolean(Runtime&, const Value& v) { return v.is_bool(); }
-bool IsTrue(Runtime&, const Value& v) { return v.is_bool() && v.b; }
-bool IsFalse(Runtime&, const Value& v) { return v.is_bool() && !v.b; }
-bool IsInteger(Runtime&, const Value& v) { return v.kind == Kind::kInt; }
-bool IsFloat(Runtime&, const Value& v) { return v.kind == Kind::kFloat; }
-bool IsString(Runtime&, const Value& v) { return v.is_string(); }
-bool IsMapping(Runtime&, const Value& v) { return AsDict(v) != nullptr; }
-bool IsNumber(Runtime&, const Value& v) { return v.is_number(); }
+bool IsDefined(Runtime&, const Value& v) {
+  return !v.is_undefined();
+}
+bool IsUndefined(Runtime&, const Value& v) {
+  return v.is_undefined();
+}
+bool IsNone(Runtime&, const Value& v) {
+  return v.is_none();
+}
+bool IsBoolean(Runtime&, const Value& v) {
+  return v.is_bool();
+}
+bool IsTrue(Runtime&, const Value& v) {
+  return v.is_bool() && v.b;
+}
+bool IsFalse(Runtime&, const Value& v) {
+  return v.is_bool() && !v.b;
+}
+bool IsInteger(Runtime&, const Value& v) {
+  return v.kind == Kind::kInt;
+}
+bool IsFloat(Runtime&, const Value& v) {
+  return v.kind == Kind::kFloat;
+}
+bool IsString(Runtime&, const Value& v) {
+  return v.is_string();
+}
+bool IsMapping(Runtime&, const Value& v) {
+  return AsDict(v) != nullptr;
+}
+bool IsNumber(Runtime&, const Value& v) {
+  return v.is_number();
+}
 // Has a length and can be indexed. A set of keys cannot.
 bool IsSequence(Runtime& rt, const Value& v) {
   if (v.kind == Kind::kObject && v.o->type == ObjectType::kDictView) return false;
-  return !v.is_undefined() && rt.HasLength(v);
+  return rt.HasLength(v);
 }
 bool IsIterableTest(Runtime& rt, const Value& v) {
   return rt.IsIterable(v) || (v.kind == Kind::kObject && v.o->type == ObjectType::kLoop);
@@ -45,7 +67,9 @@ bool IsCallable(Runtime&, const Value& v) {
     default: return false;
   }
 }
-bool IsEscaped(Runtime&, const Value& v) { return v.is_string() && v.s->markup; }
+bool IsEscaped(Runtime&, const Value& v) {
+  return v.is_string() && v.s->markup;
+}
 bool IsLowerTest(Runtime& rt, const Value& v) {
   const Value text = rt.Str(v);
   return text.is_string() && IsCaseText(text.s->text, false);

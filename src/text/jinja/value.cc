@@ -166,8 +166,8 @@ bool ValuesEqual(const Value& a, const Value& b) {
     const auto* left = static_cast<const RangeObject*>(a.o);
     const auto* right = static_cast<const RangeObject*>(b.o);
     return left->count == right->count &&
-           (left->count == 0 || (left->start == right->start &&
-                                 (left->count == 1 || left->step == right->step)));
+           (left->count == 0 ||
+            (left->start == right->start && (left->count == 1 || left->step == right->step)));
   }
   return false;
 }

@@ -44,7 +44,8 @@ struct Str {
   }
   bool ascii() const { return static_cast<size_t>(num_runes) == text.size(); }
   bool AllTrusted() const {
-    return text.empty() || (trusted.size() == 1 && trusted[0].end - trusted[0].begin == text.size());
+    return text.empty() ||
+           (trusted.size() == 1 && trusted[0].end - trusted[0].begin == text.size());
   }
   bool TrustedAt(size_t byte) const;
   // Byte offset of code point `rune` (0 <= rune <= num_runes).
@@ -144,8 +145,18 @@ struct Args {
 using Builtin = Value (*)(Runtime& rt, const Value& self, Args& args);
 
 enum class ObjectType : uint8_t {
-  kList, kTuple, kDict, kDictView, kRange, kIterator, kNamespace, kMacro, kFunction, kLoop,
-  kCycler, kJoiner,
+  kList,
+  kTuple,
+  kDict,
+  kDictView,
+  kRange,
+  kIterator,
+  kNamespace,
+  kMacro,
+  kFunction,
+  kLoop,
+  kCycler,
+  kJoiner,
 };
 
 struct Object {
@@ -165,8 +176,8 @@ struct SequenceObject : Object {  // list or tuple
 
 struct DictObject : Object {
   DictObject() : Object(ObjectType::kDict) {}
-  std::vector<std::pair<Value, Value>> items;            // insertion order
-  std::unordered_multimap<uint64_t, uint32_t> index;     // hash -> position, once it is large
+  std::vector<std::pair<Value, Value>> items;         // insertion order
+  std::unordered_multimap<uint64_t, uint32_t> index;  // hash -> position, once it is large
   // Position of `key`, or -1. `key` must be hashable.
   int64_t Find(const Value& key) const;
   void Set(const Value& key, const Value& value);
@@ -228,7 +239,9 @@ inline SequenceObject* AsSequence(const Value& v) {
   SequenceObject* list = AsList(v);
   return list != nullptr ? list : AsTuple(v);
 }
-inline DictObject* AsDict(const Value& v) { return AsObject<DictObject>(v, ObjectType::kDict); }
+inline DictObject* AsDict(const Value& v) {
+  return AsObject<DictObject>(v, ObjectType::kDict);
+}
 
 uint64_t HashValue(const Value& value);
 bool IsHashable(const Value& value);
