@@ -5,6 +5,7 @@
 //   OUT.npy: f32 [total tokens, vocab_size], sequences one after another
 //   --backend reference|cpu   --chunk N (tokens per step; 0: all at once)   --page N
 //   --kv f32|f16|bf16   --activations f32|q8   --context N   --batch (all sequences in one step)
+//   --check (refuse NaN and Inf)   --backends (alone: lists them)
 //   --trace PLACE (prints that place's output of the last step)   --program (prints the op list)
 #include <cstdio>
 #include <cstdlib>
@@ -81,8 +82,8 @@ class TestPages {
  public:
   TestPages(const KvLayout& layout, const std::vector<std::vector<int32_t>>& sequences) {
     for (const auto& ids : sequences) {
-      max_pages_ = std::max(max_pages_,
-                            (static_cast<int32_t>(ids.size()) + layout.page_size - 1) / layout.page_size);
+      max_pages_ = std::max(
+          max_pages_, (static_cast<int32_t>(ids.size()) + layout.page_size - 1) / layout.page_size);
     }
     const auto count = static_cast<int32_t>(sequences.size());
     num_pages_ = count * max_pages_ + 1;
@@ -90,9 +91,6 @@ class TestPages {
     bytes_.assign(static_cast<size_t>(num_pages_) * static_cast<size_t>(layout.page_bytes()) + 64,
                   std::byte{0xFF});
     base_ = bytes_.data() + (64 - reinterpret_cast<uintptr_t>(bytes_.data()) % 64) % 64;
-    for (int32_t i = 0; i < count * max_pages_; ++i) {
-      table_.push_back(num_pages_ - 1 - (i % 2 == 0 ? i : count * max_pages_ - 1 - (i | 1) + 1));
-    }
     std::vector<int32_t> order(static_cast<size_t>(count * max_pages_));
     std::iota(order.begin(), order.end(), 1);
     uint64_t state = 12345;
@@ -189,9 +187,7 @@ Status RunTool(const Options& options) {
   RILL_ASSIGN_OR_RETURN(const Sequences sequences, ReadSequences(options.ids));
   RILL_ASSIGN_OR_RETURN(const io::ModelSource source, io::OpenModel(options.model));
   RILL_ASSIGN_OR_RETURN(const std::unique_ptr<ops::Backend> backend,
-                        options.backend == "reference"
-                            ? Result<std::unique_ptr<ops::Backend>>(ops::MakeReferenceBackend())
-                            : backends::MakeBackend(options.backend));
+                        backends::MakeBackend(options.backend));
   const std::vector<Step> steps = MakeSteps(sequences, options);
   model::ModelOptions load;
   load.activations =
@@ -260,20 +256,36 @@ Status RunTool(const Options& options) {
 int main(int argc, char** argv) {
   rill::Options options;
   std::vector<std::string> plain;
+  if (argc == 2 && std::string(argv[1]) == "--backends") {
+    for (const std::string& name : rill::backends::BackendNames())
+      std::printf("%s\n", name.c_str());
+    return 0;
+  }
   for (int i = 1; i < argc; ++i) {
     const std::string arg = argv[i];
     auto next = [&] { return std::string(i + 1 < argc ? argv[++i] : ""); };
-    if (arg == "--backend") options.backend = next();
-    else if (arg == "--kv") options.kv = next();
-    else if (arg == "--activations") options.activations = next();
-    else if (arg == "--trace") options.trace = next();
-    else if (arg == "--chunk") options.chunk = std::atoi(next().c_str());
-    else if (arg == "--page") options.page = std::atoi(next().c_str());
-    else if (arg == "--context") options.context = std::atoi(next().c_str());
-    else if (arg == "--batch") options.batch = true;
-    else if (arg == "--program") options.program = true;
-    else if (arg == "--check") options.check = true;
-    else plain.push_back(arg);
+    if (arg == "--backend")
+      options.backend = next();
+    else if (arg == "--kv")
+      options.kv = next();
+    else if (arg == "--activations")
+      options.activations = next();
+    else if (arg == "--trace")
+      options.trace = next();
+    else if (arg == "--chunk")
+      options.chunk = std::atoi(next().c_str());
+    else if (arg == "--page")
+      options.page = std::atoi(next().c_str());
+    else if (arg == "--context")
+      options.context = std::atoi(next().c_str());
+    else if (arg == "--batch")
+      options.batch = true;
+    else if (arg == "--program")
+      options.program = true;
+    else if (arg == "--check")
+      options.check = true;
+    else
+      plain.push_back(arg);
   }
   if (plain.size() != 3) {
     std::fprintf(stderr, "usage: logits_tool MODEL IDS.json OUT.npy [options]\n");

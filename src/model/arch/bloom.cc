@@ -22,8 +22,8 @@ void SetCommon(Description& out) {
 void ReadHf(HfConfig& c, Description& out) {
   ReadHfSizes(c, out);
   DecoderSpec& s = out.spec;
-  s.intermediate_size = c.Size({"n_inner"}, static_cast<int32_t>(
-      std::min<int64_t>(int64_t{4} * s.hidden_size, kMaxSize)));
+  s.intermediate_size = c.Size(
+      {"n_inner"}, static_cast<int32_t>(std::min<int64_t>(int64_t{4} * s.hidden_size, kMaxSize)));
   s.norm.eps = static_cast<float>(c.Number({"layer_norm_epsilon"}, 1e-5));
   s.tied_embedding = c.Bool({"tie_word_embeddings"}, true);
   s.residual_from_norm = c.Bool({"apply_residual_connection_post_layernorm"}, false);

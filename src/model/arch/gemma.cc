@@ -25,11 +25,8 @@ void ReadHf(HfConfig& outer, Description& out) {
   if (!c.Has({"head_dim"})) s.k_dim = s.v_dim = 256;
   s.embed_scale = std::sqrt(static_cast<float>(s.hidden_size));
   s.norm.weight_bias = 1.0f;
-  // Gemma 1's "gelu" meant the tanh form all along; a hidden_activation says so itself.
-  s.activation = c.Activation({"hidden_activation", "hidden_act"}, "gelu_pytorch_tanh");
-  if (!c.Has({"hidden_activation"}) && c.Text({"hidden_act"}, "gelu") == "gelu") {
-    s.activation = ops::ActivationKind::kGelu;
-  }
+  // hidden_act is not read: Gemma 1's "gelu" meant the tanh form all along.
+  s.activation = c.Activation({"hidden_activation"}, "gelu_pytorch_tanh");
   s.qkv_bias = s.o_bias = c.Bool({"attention_bias"}, false);
   const std::string type = c.Text({"model_type"}, "gemma");
   if (type != "gemma") {
@@ -109,12 +106,11 @@ void ReadGguf(GgufConfig& g, Description& out) {
 }  // namespace
 
 const Family& GemmaFamily() {
-  static const Family kFamily = {
-      .name = "gemma",
-      .hf_types = {"gemma", "gemma2", "gemma3", "gemma3_text"},
-      .gguf = {"gemma", "gemma2", "gemma3"},
-      .read_hf = ReadHf,
-      .read_gguf = ReadGguf};
+  static const Family kFamily = {.name = "gemma",
+                                 .hf_types = {"gemma", "gemma2", "gemma3", "gemma3_text"},
+                                 .gguf = {"gemma", "gemma2", "gemma3"},
+                                 .read_hf = ReadHf,
+                                 .read_gguf = ReadGguf};
   return kFamily;
 }
 

@@ -24,8 +24,8 @@ void ReadHfGpt2Like(HfConfig& c, Description& out) {
   if (!c.Bool({"scale_attn_weights"}, true)) s.score_scale = 1.0f;
   UseNoRope(out);
   if (c.Bool({"scale_attn_by_inverse_layer_idx"}, false)) {
-    const float base = s.score_scale != 0 ? s.score_scale
-                                          : 1.0f / std::sqrt(static_cast<float>(s.k_dim));
+    const float base =
+        s.score_scale != 0 ? s.score_scale : 1.0f / std::sqrt(static_cast<float>(s.k_dim));
     for (int32_t i = 0; i < s.num_layers; ++i) {
       s.layers[static_cast<size_t>(i)].score_scale = base / static_cast<float>(i + 1);
     }
@@ -64,7 +64,9 @@ void ReadHf(HfConfig& c, Description& out) {
 }
 
 // The converter transposes.
-void ReadGguf(GgufConfig& g, Description& out) { ReadGgufGpt2Like(g, out); }
+void ReadGguf(GgufConfig& g, Description& out) {
+  ReadGgufGpt2Like(g, out);
+}
 
 }  // namespace
 

@@ -13,7 +13,9 @@ void ReadHf(HfConfig& c, Description& out) {
   out.names.qkv_layout = multi_query ? QkvLayout::kConcatenated : QkvLayout::kPerHead;
 }
 
-void ReadGguf(GgufConfig& g, Description& out) { ReadGgufGpt2Like(g, out); }
+void ReadGguf(GgufConfig& g, Description& out) {
+  ReadGgufGpt2Like(g, out);
+}
 
 }  // namespace
 

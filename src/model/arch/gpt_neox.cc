@@ -40,8 +40,7 @@ void ReadGguf(GgufConfig& g, Description& out) {
   DecoderSpec& s = out.spec;
   s.mlp = MlpKind::kPlain;
   s.activation = ops::ActivationKind::kGelu;
-  s.residual =
-      g.Bool("use_parallel_residual", true) ? Residual::kParallel : Residual::kSequential;
+  s.residual = g.Bool("use_parallel_residual", true) ? Residual::kParallel : Residual::kSequential;
   out.names.q.clear();
   out.names.qkv = "attn_qkv";
 }

@@ -22,8 +22,9 @@ void ReadHf(HfConfig& c, Description& out) {
   s.residual = before ? Residual::kSequential : Residual::kPostNorm;
   s.final_norm = before && !c.Bool({"_remove_final_layer_norm"}, false);
   if (c.Size({"word_embed_proj_dim"}, s.hidden_size) != s.hidden_size) {
-    c.Fail(Unsupported("config.json: word_embed_proj_dim: projected embeddings (OPT-350m) are not "
-                       "supported"));
+    c.Fail(
+        Unsupported("config.json: word_embed_proj_dim: projected embeddings (OPT-350m) are not "
+                    "supported"));
   }
   UseNoRope(out);
   WeightNames& n = out.names;
@@ -45,8 +46,7 @@ void ReadHf(HfConfig& c, Description& out) {
 }  // namespace
 
 const Family& OptFamily() {
-  static const Family kFamily = {
-      .name = "opt", .hf_types = {"opt"}, .gguf = {}, .read_hf = ReadHf};
+  static const Family kFamily = {.name = "opt", .hf_types = {"opt"}, .gguf = {}, .read_hf = ReadHf};
   return kFamily;
 }
 

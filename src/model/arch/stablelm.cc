@@ -1,0 +1,50 @@
+// StableLM: Llama with LayerNorm, partial RoPE, optional q, k, v biases, q and k norms per head and
+// parallel residual.
+#include "model/arch/common.h"
+
+namespace rill::model {
+namespace {
+
+void ReadHf(HfConfig& c, Description& out) {
+  ReadHfLlamaLike(c, out);
+  DecoderSpec& s = out.spec;
+  s.norm.kind = NormKind::kLayer;
+  s.norm.has_bias = true;
+  s.norm.eps = static_cast<float>(c.Number({"layer_norm_eps", "norm_eps"}, 1e-5));
+  s.qkv_bias = c.Bool({"use_qkv_bias"}, false);
+  UseRope(out, ReadHfRope(c, s, {.partial = 0.25}));
+  if (c.Bool({"qk_layernorm"}, false)) {
+    s.qk_norm = QkNorm::kPerHeadOwn;
+    s.qk_norm_spec = s.norm;
+    s.qk_norm_spec.has_bias = false;
+    out.names.q_norm_head = "self_attn.q_layernorm.norms.{}";
+    out.names.k_norm_head = "self_attn.k_layernorm.norms.{}";
+  }
+  if (c.Bool({"use_parallel_residual"}, false)) {
+    s.residual = Residual::kParallel;
+    s.shared_norm = true;
+  }
+}
+
+void ReadGguf(GgufConfig& g, Description& out) {
+  ReadGgufLlamaLike(g, out, {.layer_norm = true});
+  DecoderSpec& s = out.spec;
+  if (g.HasTensor("blk.0.attn_q_norm.weight")) s.qk_norm = QkNorm::kPerHeadOwn;
+  if (g.Bool("use_parallel_residual", false)) {
+    s.residual = Residual::kParallel;
+    s.shared_norm = true;
+  }
+}
+
+}  // namespace
+
+const Family& StablelmFamily() {
+  static const Family kFamily = {.name = "stablelm",
+                                 .hf_types = {"stablelm", "stablelm_epoch"},
+                                 .gguf = {"stablelm"},
+                                 .read_hf = ReadHf,
+                                 .read_gguf = ReadGguf};
+  return kFamily;
+}
+
+}  // namespace rill::model
