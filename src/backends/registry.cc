@@ -1,12 +1,16 @@
 #include "backends/registry.h"
 
+#include "backends/cpu/cpu_backend.h"
+
 namespace rill::backends {
 
 std::vector<std::string> BackendNames() {
-  return {"reference"};
+  return {"cpu", "reference"};
 }
 
-Result<std::unique_ptr<ops::Backend>> MakeBackend(std::string_view name, const BackendOptions&) {
+Result<std::unique_ptr<ops::Backend>> MakeBackend(std::string_view name,
+                                                  const BackendOptions& options) {
+  if (name == "cpu") return cpu::MakeCpuBackend(options);
   if (name == "reference") return ops::MakeReferenceBackend();
   std::string known;
   for (const std::string& backend : BackendNames()) {

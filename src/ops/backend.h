@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "ops/op_schema.h"
 #include "ops/weight.h"
@@ -71,11 +72,19 @@ class Buffer {
   virtual int64_t size_bytes() const = 0;
 };
 
+// Which kernel runs an op, for `rill ops` and logs.
+struct KernelInfo {
+  std::string op;      // "rms_norm"
+  std::string kernel;  // "cpu avx2"
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
   virtual std::string_view name() const = 0;  // "cpu", "reference"
   virtual std::string Describe() const = 0;   // "cpu: avx2, 2 threads"
+  // One entry per op that this backend has; empty when it does not say.
+  virtual std::vector<KernelInfo> Kernels() const { return {}; }
   virtual const OpTable& ops() const = 0;
   virtual Stream& stream() = 0;  // the compute thread's stream
   virtual Result<std::unique_ptr<Buffer>> Allocate(int64_t size_bytes) = 0;

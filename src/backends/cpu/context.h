@@ -1,0 +1,84 @@
+// Context: what the op functions of the CPU backend share: kernels, threads, scratch memory.
+//
+// Owner thread: the thread that runs steps. Ops receive it as their Stream. Work is split over
+// outputs (panels, heads, rows), never over a reduction, so the number of threads changes no bit.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "backends/cpu/kernels.h"
+#include "backends/cpu/packed_weight.h"
+#include "base/thread_pool.h"
+#include "ops/backend.h"
+
+namespace rill::cpu {
+
+// Memory that grows to the largest request and stays: after the first large step nothing allocates.
+class Scratch {
+ public:
+  // 64-byte aligned; contents unspecified. Running out of memory ends the process (CHECK).
+  uint8_t* Get(int64_t size_bytes);
+  template <typename T>
+  T* Array(int64_t count) {
+    return reinterpret_cast<T*>(Get(count * int64_t{sizeof(T)}));
+  }
+
+ private:
+  AlignedBytes memory_;
+};
+
+class Context : public ops::Stream {
+ public:
+  Context(const Kernels* kernels, int num_threads);
+  Status Synchronize() override { return OkStatus(); }
+
+  const Kernels& k;
+  ThreadPool pool;
+  // Of the owner thread: activations of one op, intermediate rows, row pointers.
+  Scratch activations, rows, more_rows, pointers;
+  std::vector<Scratch> worker;  // one for each thread of the pool
+};
+
+inline Context& ContextOf(ops::Stream& stream) {
+  return static_cast<Context&>(stream);
+}
+
+// Rows that are worth waking another thread for: below this, elementwise ops run on the caller.
+inline constexpr int64_t kParallelElements = 16384;
+
+// fn(begin, end) over rows [0, num_rows) of `row_size` elements each.
+template <typename Fn>
+void ForRows(Context& c, int64_t num_rows, int64_t row_size, Fn&& fn) {
+  if (num_rows * row_size < kParallelElements) {
+    if (num_rows > 0) fn(int64_t{0}, num_rows);
+    return;
+  }
+  c.pool.ParallelFor(num_rows, 1, fn);
+}
+
+// One function per op (ops/op_list.def), named <Name>Op.
+#define OP(file, Name) void Name##Op(const ops::Name##Args& args, ops::Stream& stream);
+#include "ops/op_list.def"
+#undef OP
+
+// The matrix product behind linear, linear_glu and moe_ffn: x[t] are num_tokens rows of w.cols()
+// elements, y is [num_tokens, …] with y_stride.
+struct Epilogue {
+  const float* bias = nullptr;
+  const float* residual = nullptr;
+  int64_t residual_stride = 0;
+  float scale = 1.0f;
+};
+void MatMul(Context& c, const CpuWeight& w, int64_t expert, const float* const* x,
+            int64_t num_tokens, const Epilogue& epilogue, float* y, int64_t y_stride);
+// w is paired; bias (gate then up) may be null.
+void MatMulGlu(Context& c, const CpuWeight& w, int64_t expert, const float* const* x,
+               int64_t num_tokens, const float* bias, ops::ActivationKind kind, float* y,
+               int64_t y_stride);
+
+inline const CpuWeight& AsCpu(const ops::PackedWeight* weight) {
+  return static_cast<const CpuWeight&>(*weight);
+}
+
+}  // namespace rill::cpu

@@ -1,0 +1,89 @@
+#include "backends/cpu/cpu_backend.h"
+
+#include <cstring>
+
+#include "backends/cpu/context.h"
+#include "base/check.h"
+
+namespace rill::cpu {
+
+Context::Context(const Kernels* kernels, int num_threads) : k(*kernels), pool(num_threads) {
+  worker.resize(static_cast<size_t>(pool.num_workers()));
+}
+
+uint8_t* Scratch::Get(int64_t size_bytes) {
+  if (size_bytes > memory_.size_bytes()) {
+    memory_ = AlignedBytes();  // before the new one: never both
+    memory_ = AlignedBytes(size_bytes + size_bytes / 4 + 4096);
+    CHECK(memory_.data() != nullptr) << "no memory for " << size_bytes << " bytes of scratch";
+  }
+  return memory_.data();
+}
+
+namespace {
+
+class CpuBuffer : public ops::Buffer {
+ public:
+  explicit CpuBuffer(AlignedBytes memory) : memory_(std::move(memory)) {}
+  std::byte* data() override { return reinterpret_cast<std::byte*>(memory_.data()); }
+  int64_t size_bytes() const override { return memory_.size_bytes(); }
+
+ private:
+  AlignedBytes memory_;
+};
+
+class CpuBackend : public ops::Backend {
+ public:
+  CpuBackend(const cpu::Kernels* kernels, int num_threads) : context_(kernels, num_threads) {
+#define OP(file, Name) table_.file = Name##Op;
+#include "ops/op_list.def"
+#undef OP
+  }
+
+  std::string_view name() const override { return "cpu"; }
+  std::string Describe() const override {
+    return "cpu: " + std::string(context_.k.isa) + ", " +
+           std::to_string(context_.pool.num_workers()) +
+           (context_.pool.num_workers() == 1 ? " thread" : " threads");
+  }
+  std::vector<ops::KernelInfo> Kernels() const override {
+    std::vector<ops::KernelInfo> kernels;
+#define OP(file, Name) kernels.push_back({#file, std::string("cpu ") + context_.k.name});
+#include "ops/op_list.def"
+#undef OP
+    return kernels;
+  }
+  const ops::OpTable& ops() const override { return table_; }
+  ops::Stream& stream() override { return context_; }
+
+  Result<std::unique_ptr<ops::Buffer>> Allocate(int64_t size_bytes) override {
+    if (size_bytes < 0) {
+      return InvalidArgument("cpu: cannot allocate " + std::to_string(size_bytes) + " bytes");
+    }
+    AlignedBytes memory(size_bytes);
+    if (memory.data() == nullptr && size_bytes > 0) {
+      return ResourceExhausted("cpu: no memory for " + std::to_string(size_bytes) + " bytes");
+    }
+    return std::unique_ptr<ops::Buffer>(new CpuBuffer(std::move(memory)));
+  }
+
+  Result<std::unique_ptr<ops::PackedWeight>> PackWeight(const ops::WeightSource& source) override {
+    auto weight = CpuWeight::Pack(source, context_.pool);
+    if (!weight.ok()) return weight.status();
+    return std::unique_ptr<ops::PackedWeight>(std::move(weight).value());
+  }
+
+ private:
+  Context context_;
+  ops::OpTable table_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<ops::Backend>> MakeCpuBackend(const backends::BackendOptions& options) {
+  auto kernels = SelectKernels(options.cpu_isa);
+  if (!kernels.ok()) return kernels.status();
+  return std::unique_ptr<ops::Backend>(new CpuBackend(*kernels, options.num_threads));
+}
+
+}  // namespace rill::cpu

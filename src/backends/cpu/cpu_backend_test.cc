@@ -1,0 +1,383 @@
+// The CPU backend against itself: every ISA, any number of threads, any number of rows, any page
+// size give the same bits. Against quant/: packing loses nothing. (Against the reference kernels:
+// tests/conformance.)
+#include "backends/cpu/cpu_backend.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <random>
+
+#include "backends/cpu/kernels.h"
+#include "backends/cpu/packed_weight.h"
+#include "base/float_types.h"
+#include "quant/dequant.h"
+
+namespace rill::cpu {
+namespace {
+
+using ops::ActivationMode;
+
+constexpr DType kWeightDTypes[] = {
+#define DTYPE(Name, name, weights, bytes, gguf)
+#define DTYPE_BLOCK(Name, name, weights, bytes, gguf) DType::k##Name,
+#include "tensor/dtype_list.def"
+#undef DTYPE
+#undef DTYPE_BLOCK
+    DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3, DType::kF8E5M2};
+
+// Offsets of the f16 fields of one block, so that random bytes do not make scales of Inf and NaN.
+std::vector<int> F16Fields(DType dtype) {
+  switch (dtype) {
+    case DType::kQ4_1:
+    case DType::kQ5_1:
+    case DType::kQ4_K:
+    case DType::kQ5_K: return {0, 2};
+    case DType::kQ2_K: return {80, 82};
+    case DType::kQ3_K: return {108};
+    case DType::kQ6_K: return {208};
+    case DType::kTQ1_0: return {52};
+    case DType::kTQ2_0: return {64};
+    case DType::kQ8_K:
+    case DType::kMXFP4: return {};
+    default: return {0};
+  }
+}
+
+std::vector<uint8_t> RandomRows(DType dtype, int64_t rows, int64_t k, uint32_t seed) {
+  std::mt19937 rng(seed);
+  std::normal_distribution<float> normal;
+  std::vector<uint8_t> bytes(static_cast<size_t>(*RowBytes(dtype, k) * rows));
+  const DTypeTraits& traits = Traits(dtype);
+  for (auto& b : bytes) b = static_cast<uint8_t>(rng());
+  for (size_t at = 0; at < bytes.size(); at += static_cast<size_t>(traits.block_bytes)) {
+    const float value = normal(rng);
+    const uint16_t half = F32ToF16(value), brain = F32ToBf16(value);
+    if (dtype == DType::kF32) {
+      std::memcpy(&bytes[at], &value, 4);
+    } else if (dtype == DType::kF16) {
+      std::memcpy(&bytes[at], &half, 2);
+    } else if (dtype == DType::kBF16) {
+      std::memcpy(&bytes[at], &brain, 2);
+    } else if (dtype == DType::kF8E4M3 || dtype == DType::kF8E5M2) {
+      bytes[at] &= 0xBF;  // no NaN, no Inf
+    } else if (dtype == DType::kQ8_K) {
+      std::memcpy(&bytes[at], &value, 4);
+    } else if (dtype == DType::kMXFP4) {
+      bytes[at] = static_cast<uint8_t>(120 + rng() % 16);
+    } else {
+      for (int field : F16Fields(dtype)) {
+        const uint16_t scale = F32ToF16(normal(rng));
+        std::memcpy(&bytes[at + static_cast<size_t>(field)], &scale, 2);
+      }
+    }
+  }
+  return bytes;
+}
+
+std::vector<float> RandomFloats(int64_t n, uint32_t seed) {
+  std::mt19937 rng(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(static_cast<size_t>(n));
+  for (float& v : x) v = normal(rng);
+  return x;
+}
+
+std::vector<std::string> Isas() {
+  std::vector<std::string> names;
+  for (const Kernels* k : AvailableKernels()) names.emplace_back(k->name);
+  return names;
+}
+
+std::unique_ptr<ops::Backend> Make(const std::string& isa, int threads) {
+  auto backend = MakeCpuBackend({.num_threads = threads, .cpu_isa = isa});
+  EXPECT_TRUE(backend.ok()) << backend.status().ToString();
+  return std::move(backend).value();
+}
+
+void ExpectSameBits(const std::vector<float>& a, const std::vector<float>& b,
+                    const std::string& what) {
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (std::isnan(a[i]) && std::isnan(b[i])) continue;
+    ASSERT_EQ(std::memcmp(&a[i], &b[i], 4), 0)
+        << what << ", element " << i << ": " << a[i] << ", " << b[i];
+  }
+}
+
+TEST(CpuPack, EveryFormat_DecodesLikeQuant) {
+  constexpr int64_t kRows = 37, kK = 512;
+  for (const Kernels* kernels : AvailableKernels()) {
+    for (DType dtype : kWeightDTypes) {
+      SCOPED_TRACE(std::string(kernels->name) + " " + std::string(DTypeName(dtype)));
+      const auto bytes = RandomRows(dtype, kRows, kK, 7);
+      std::vector<float> expected(kRows * kK);
+      ASSERT_TRUE(quant::DequantizeRow(dtype, bytes.data(), kRows * kK, expected.data()).ok());
+      ThreadPool pool(1);
+      ops::WeightSource source;
+      source.name = "w";
+      source.parts = {TensorView(bytes.data(), dtype, {kRows, kK})};
+      auto weight = CpuWeight::Pack(source, pool);
+      ASSERT_TRUE(weight.ok()) << weight.status().ToString();
+      const CpuWeight::Segment& s = (*weight)->segments()[0];
+      std::vector<float> panel(kPanelRows * kK);
+      for (int64_t row = 0; row < kRows; ++row) {
+        if (row % kPanelRows == 0) {
+          const uint8_t* data = s.Panel(0, row / kPanelRows);
+          if (DecodeFn decode = kernels->decode[static_cast<int>(s.dtype)]) {
+            decode(data, kK, panel.data());
+          } else {
+            std::memcpy(panel.data(), data, panel.size() * 4);
+          }
+        }
+        for (int64_t i = 0; i < kK; ++i) {
+          ASSERT_EQ(panel[static_cast<size_t>(i * kPanelRows + row % kPanelRows)],
+                    expected[static_cast<size_t>(row * kK + i)])
+              << "row " << row << ", k " << i;
+        }
+      }
+    }
+  }
+}
+
+TEST(CpuPack, PackedBytes_AreAtMostThreePercentMoreThanTheFiles) {
+  for (DType dtype : kWeightDTypes) {
+    const double file = static_cast<double>(*RowBytes(dtype, 2048) * kPanelRows);
+    const double panel = static_cast<double>(PanelBytes(PanelDType(dtype), 2048));
+    // Ternary weights take 2 bits (1.6 in the file), f8 takes 16; 4-bit and 6-bit group scales of
+    // q2_k and q3_k take 8.
+    if (dtype == DType::kQ2_K || dtype == DType::kQ3_K) continue;
+    if (dtype == DType::kTQ1_0 || dtype == DType::kF8E4M3 || dtype == DType::kF8E5M2) continue;
+    EXPECT_LE(panel, file * 1.03) << DTypeName(dtype);
+  }
+}
+
+std::vector<float> RunLinear(ops::Backend& backend, ops::PackedWeight& w,
+                             const std::vector<float>& x, int64_t tokens,
+                             const std::vector<float>* bias = nullptr) {
+  std::vector<float> y(static_cast<size_t>(tokens * w.rows()));
+  ops::LinearArgs args;
+  args.x = TensorView(x.data(), DType::kF32, {tokens, w.cols()});
+  args.w = &w;
+  if (bias) args.bias = TensorView(bias->data(), DType::kF32, {w.rows()});
+  args.y = MutableTensorView(y.data(), DType::kF32, {tokens, w.rows()});
+  backend.ops().linear(args, backend.stream());
+  return y;
+}
+
+TEST(CpuLinear, EveryFormatAndMode_SameBitsOnEveryIsaThreadCountAndBatch) {
+  constexpr int64_t kRows = 75, kK = 512, kTokens = 15;
+  const std::vector<float> x = RandomFloats(kTokens * kK, 3);
+  for (DType dtype : kWeightDTypes) {
+    const auto bytes = RandomRows(dtype, kRows, kK, 11);
+    for (ActivationMode mode : {ActivationMode::kF32, ActivationMode::kQ8}) {
+      std::vector<float> expected;
+      for (const std::string& isa : Isas()) {
+        for (int threads : {1, 3}) {
+          auto backend = Make(isa, threads);
+          ops::WeightSource source;
+          source.name = "w";
+          source.parts = {TensorView(bytes.data(), dtype, {kRows, kK})};
+          source.activations = mode;
+          auto w = backend->PackWeight(source);
+          ASSERT_TRUE(w.ok()) << w.status().ToString();
+          const std::string what =
+              isa + " " + (*w)->Describe() + " threads " + std::to_string(threads);
+          const auto y = RunLinear(*backend, **w, x, kTokens);
+          if (expected.empty()) expected = y;
+          ExpectSameBits(expected, y, what);
+          for (int64_t batch : {1, 4, 7}) {  // row 5 on, alone and in company
+            const std::vector<float> part(x.begin() + 5 * kK, x.begin() + (5 + batch) * kK);
+            const std::vector<float> want(expected.begin() + 5 * kRows,
+                                          expected.begin() + (5 + batch) * kRows);
+            ExpectSameBits(want, RunLinear(*backend, **w, part, batch),
+                           what + " batch " + std::to_string(batch));
+          }
+        }
+      }
+    }
+  }
+}
+
+// The formula of ops/linear.h in plain scalar code, from decoded weights.
+TEST(CpuLinear, F32Mode_IsOneFmaChain) {
+  constexpr int64_t kRows = 20, kK = 96;
+  for (DType dtype : {DType::kQ4_1, DType::kF32, DType::kBF16}) {
+    const auto bytes = RandomRows(dtype, kRows, kK, 5);
+    const std::vector<float> x = RandomFloats(2 * kK, 9);
+    std::vector<float> w(kRows * kK), want;
+    ASSERT_TRUE(quant::DequantizeRow(dtype, bytes.data(), kRows * kK, w.data()).ok());
+    for (int64_t t = 0; t < 2; ++t) {
+      for (int64_t n = 0; n < kRows; ++n) {
+        float acc = 0;
+        for (int64_t k = 0; k < kK; ++k) {
+          acc =
+              std::fma(x[static_cast<size_t>(t * kK + k)], w[static_cast<size_t>(n * kK + k)], acc);
+        }
+        want.push_back(acc);
+      }
+    }
+    auto backend = Make("", 2);
+    ops::WeightSource source;
+    source.name = "w";
+    source.parts = {TensorView(bytes.data(), dtype, {kRows, kK})};
+    auto packed = backend->PackWeight(source);
+    ASSERT_TRUE(packed.ok());
+    ExpectSameBits(want, RunLinear(*backend, **packed, x, 2), std::string(DTypeName(dtype)));
+  }
+}
+
+// Q4_1 x q8 as written at the head of linear.inl.
+TEST(CpuLinear, Q8Mode_FollowsItsFormula) {
+  constexpr int64_t kRows = 18, kK = 128;
+  const auto bytes = RandomRows(DType::kQ4_1, kRows, kK, 5);
+  const std::vector<float> x = RandomFloats(kK, 9);
+  std::vector<float> want;
+  for (int64_t n = 0; n < kRows; ++n) {
+    float acc = 0;
+    for (int64_t g = 0; g < kK / 32; ++g) {
+      const uint8_t* block = &bytes[static_cast<size_t>((n * kK / 32 + g) * 20)];
+      uint16_t s, m;
+      std::memcpy(&s, block, 2);
+      std::memcpy(&m, block + 2, 2);
+      float largest = 0;
+      for (int i = 0; i < 32; ++i)
+        largest = std::max(largest, std::fabs(x[static_cast<size_t>(g * 32 + i)]));
+      const float d = largest / 127.0f;
+      int dot = 0, sum = 0;
+      for (int i = 0; i < 32; ++i) {
+        const int a = static_cast<int>(
+            std::nearbyint(x[static_cast<size_t>(g * 32 + i)] * (127.0f / largest)));
+        const int code = i < 16 ? block[4 + i] & 15 : block[4 + i - 16] >> 4;
+        dot += a * code;
+        sum += a;
+      }
+      acc = std::fma(static_cast<float>(dot), F16ToF32(s) * d, acc);
+      acc = std::fma(F16ToF32(m), d * static_cast<float>(sum), acc);
+    }
+    want.push_back(acc);
+  }
+  auto backend = Make("", 1);
+  ops::WeightSource source;
+  source.name = "w";
+  source.parts = {TensorView(bytes.data(), DType::kQ4_1, {kRows, kK})};
+  source.activations = ActivationMode::kQ8;
+  auto packed = backend->PackWeight(source);
+  ASSERT_TRUE(packed.ok());
+  ExpectSameBits(want, RunLinear(*backend, **packed, x, 1), "q4_1");
+}
+
+TEST(CpuLinear, NanAndInf_StayInTheirRow) {
+  constexpr int64_t kRows = 32, kK = 64;
+  for (ActivationMode mode : {ActivationMode::kF32, ActivationMode::kQ8}) {
+    const auto bytes = RandomRows(DType::kQ8_0, kRows, kK, 5);
+    std::vector<float> x = RandomFloats(3 * kK, 9);
+    auto backend = Make("", 1);
+    ops::WeightSource source;
+    source.name = "w";
+    source.parts = {TensorView(bytes.data(), DType::kQ8_0, {kRows, kK})};
+    source.activations = mode;
+    auto packed = backend->PackWeight(source);
+    ASSERT_TRUE(packed.ok());
+    const auto clean = RunLinear(*backend, **packed, x, 3);
+    for (float bad : {NAN, INFINITY}) {
+      x[kK + 3] = bad;
+      const auto y = RunLinear(*backend, **packed, x, 3);
+      for (int64_t n = 0; n < kRows; ++n) {
+        EXPECT_EQ(y[static_cast<size_t>(n)], clean[static_cast<size_t>(n)]);
+        EXPECT_FALSE(std::isfinite(y[static_cast<size_t>(kRows + n)]));
+        EXPECT_EQ(y[static_cast<size_t>(2 * kRows + n)], clean[static_cast<size_t>(2 * kRows + n)]);
+      }
+    }
+  }
+}
+
+// A cache of one sequence, filled by kv_append in the given chunks, attended to on the way.
+std::vector<float> Attend(ops::Backend& backend, DType dtype, int32_t page_size,
+                          const std::vector<int32_t>& chunks, int32_t window) {
+  constexpr int32_t kHeads = 6, kKvHeads = 2, kDim = 40, kVDim = 24;
+  int32_t total = 0;
+  for (int32_t n : chunks) total += n;
+  const auto q = RandomFloats(int64_t{total} * kHeads * kDim, 1);
+  const auto k = RandomFloats(int64_t{total} * kKvHeads * kDim, 2);
+  const auto v = RandomFloats(int64_t{total} * kKvHeads * kVDim, 3);
+  std::vector<float> y(static_cast<size_t>(total) * kHeads * kVDim);
+  PagedKvView kv;
+  kv.layout = {.dtype = dtype,
+               .num_layers = 2,
+               .num_kv_heads = kKvHeads,
+               .k_dim = kDim,
+               .v_dim = kVDim,
+               .page_size = page_size};
+  kv.num_pages = total / page_size + 3;
+  auto buffer = backend.Allocate(kv.num_pages * kv.layout.page_bytes());
+  EXPECT_TRUE(buffer.ok());
+  kv.base = (*buffer)->data();
+  // Unwritten positions may hold anything: NaN here.
+  std::memset(kv.base, 0xFF, static_cast<size_t>((*buffer)->size_bytes()));
+  std::vector<int32_t> table;
+  for (int32_t p = 0; p < kv.num_pages; ++p) table.push_back(kv.num_pages - 1 - p);
+  kv.num_seqs = 1;
+  kv.max_pages = kv.num_pages;
+  kv.page_table = table.data();
+  int32_t done = 0;
+  for (int32_t n : chunks) {
+    const int32_t offsets[2] = {0, n};
+    const int32_t len = done + n;
+    kv.q_offsets = offsets;
+    kv.kv_lens = &len;
+    ops::KvAppendArgs append;
+    append.k = TensorView(&k[static_cast<size_t>(done) * kKvHeads * kDim], DType::kF32,
+                          {n, kKvHeads, kDim});
+    append.v = TensorView(&v[static_cast<size_t>(done) * kKvHeads * kVDim], DType::kF32,
+                          {n, kKvHeads, kVDim});
+    append.kv = &kv;
+    append.layer = 1;
+    backend.ops().kv_append(append, backend.stream());
+    ops::PagedAttentionArgs args;
+    args.q =
+        TensorView(&q[static_cast<size_t>(done) * kHeads * kDim], DType::kF32, {n, kHeads, kDim});
+    args.kv = &kv;
+    args.y = MutableTensorView(&y[static_cast<size_t>(done) * kHeads * kVDim], DType::kF32,
+                               {n, kHeads, kVDim});
+    args.layer = 1;
+    args.score_scale = 0.2f;
+    args.window = window;
+    backend.ops().paged_attention(args, backend.stream());
+    done += n;
+  }
+  return y;
+}
+
+TEST(CpuAttention, SameBitsForAnyChunkingPageSizeThreadsAndIsa) {
+  for (DType dtype : {DType::kF16, DType::kF32, DType::kBF16}) {
+    for (int32_t window : {0, 50}) {
+      std::vector<float> expected;
+      for (const std::string& isa : Isas()) {
+        for (int threads : {1, 3}) {
+          auto backend = Make(isa, threads);
+          for (int32_t page_size : {16, 64, 128}) {
+            for (const std::vector<int32_t>& chunks :
+                 {std::vector<int32_t>{150}, {1, 64, 85}, {100, 1, 1, 1, 47}}) {
+              const auto y = Attend(*backend, dtype, page_size, chunks, window);
+              for (float f : y) ASSERT_TRUE(std::isfinite(f));
+              if (expected.empty()) expected = y;
+              ExpectSameBits(expected, y, isa + " page " + std::to_string(page_size));
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(CpuKernels, UnknownIsa_IsRefusedWithTheNamesThereAre) {
+  auto backend = MakeCpuBackend({.cpu_isa = "mmx"});
+  ASSERT_FALSE(backend.ok());
+  EXPECT_EQ(backend.status().code(), StatusCode::kInvalidArgument);
+  EXPECT_NE(backend.status().message().find("scalar"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace rill::cpu

@@ -1,0 +1,39 @@
+// AVX2 + FMA + F16C: two ymm a vector.
+// Headers come before the target region; nothing of the standard library is instantiated in it.
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "backends/cpu/exec_format.h"
+#include "backends/cpu/kernels.h"
+#include "quant/iq4_nl.h"
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c")
+#endif
+
+#define RILL_INLINE inline __attribute__((always_inline))
+#define RILL_ISA_NAME "avx2"
+#define RILL_ISA_USER_NAME "avx2"
+
+namespace rill::cpu::avx2 {
+namespace {
+// clang-format off: in the order of use.
+#include "backends/cpu/isa/vec_avx2.inl"
+#include "backends/cpu/math.inl"
+#include "backends/cpu/elementwise.inl"
+#include "backends/cpu/linear.inl"
+#include "backends/cpu/attention.inl"
+// clang-format on
+}  // namespace
+#include "backends/cpu/kernel_table.inl"
+}  // namespace rill::cpu::avx2
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif  // GCC: the region stays open, so that templates instantiated at the end of the file are in it
+#endif  // __x86_64__

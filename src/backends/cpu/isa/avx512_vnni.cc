@@ -1,0 +1,45 @@
+// AVX-512 with VNNI: isa/avx512.cc with vpdpbusd for the integer dot product.
+// Headers come before the target region; nothing of the standard library is instantiated in it.
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "backends/cpu/exec_format.h"
+#include "backends/cpu/kernels.h"
+#include "quant/iq4_nl.h"
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")
+#endif
+
+#if defined(__GNUC__) && !defined(__clang__)
+// GCC 12's own headers: _mm512_undefined_ps() is 'used uninitialized' on purpose.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
+#define RILL_INLINE inline __attribute__((always_inline))
+#define RILL_VNNI 1
+#define RILL_ISA_NAME "avx512_vnni"
+#define RILL_ISA_USER_NAME "avx512_vnni"
+
+namespace rill::cpu::avx512_vnni {
+namespace {
+// clang-format off: in the order of use.
+#include "backends/cpu/isa/vec_avx512.inl"
+#include "backends/cpu/math.inl"
+#include "backends/cpu/elementwise.inl"
+#include "backends/cpu/linear.inl"
+#include "backends/cpu/attention.inl"
+// clang-format on
+}  // namespace
+#include "backends/cpu/kernel_table.inl"
+}  // namespace rill::cpu::avx512_vnni
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif  // GCC: the region stays open, so that templates instantiated at the end of the file are in it
+#endif  // __x86_64__

@@ -1,0 +1,225 @@
+// The vector type of the kernels on AVX2 + FMA + F16C: two ymm. Same operations and bits as
+// isa/vec_scalar.inl, which says what each one means.
+
+struct V16 {
+  __m256 lo, hi;
+};
+struct I32 {
+  __m256i lo, hi;
+};
+struct M16 {
+  __m256 lo, hi;
+};
+struct B64 {
+  __m256i lo, hi;
+};
+
+RILL_INLINE V16 Set(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+RILL_INLINE V16 Load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+RILL_INLINE void Store(float* p, V16 a) {
+  _mm256_storeu_ps(p, a.lo);
+  _mm256_storeu_ps(p + 8, a.hi);
+}
+RILL_INLINE V16 Add(V16 a, V16 b) {
+  return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)};
+}
+RILL_INLINE V16 Sub(V16 a, V16 b) {
+  return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)};
+}
+RILL_INLINE V16 Mul(V16 a, V16 b) {
+  return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)};
+}
+RILL_INLINE V16 Div(V16 a, V16 b) {
+  return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)};
+}
+RILL_INLINE V16 Fma(V16 a, V16 b, V16 c) {
+  return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
+}
+RILL_INLINE V16 Fnma(V16 a, V16 b, V16 c) {
+  return {_mm256_fnmadd_ps(a.lo, b.lo, c.lo), _mm256_fnmadd_ps(a.hi, b.hi, c.hi)};
+}
+RILL_INLINE V16 Max(V16 a, V16 b) {
+  return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)};
+}
+RILL_INLINE V16 Min(V16 a, V16 b) {
+  return {_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)};
+}
+RILL_INLINE V16 Round(V16 a) {
+  const V16 magic = Set(12582912.0f);
+  return Sub(Add(a, magic), magic);
+}
+RILL_INLINE I32 ToInt(V16 a) { return {_mm256_cvttps_epi32(a.lo), _mm256_cvttps_epi32(a.hi)}; }
+RILL_INLINE V16 ToFloat(I32 a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
+RILL_INLINE I32 Bits(V16 a) { return {_mm256_castps_si256(a.lo), _mm256_castps_si256(a.hi)}; }
+RILL_INLINE V16 FromBits(I32 a) { return {_mm256_castsi256_ps(a.lo), _mm256_castsi256_ps(a.hi)}; }
+RILL_INLINE I32 SetI(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+RILL_INLINE I32 LoadI(const int32_t* p) {
+  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 8))};
+}
+RILL_INLINE void StoreI(int32_t* p, I32 a) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a.lo);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), a.hi);
+}
+RILL_INLINE I32 AddI(I32 a, I32 b) {
+  return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)};
+}
+RILL_INLINE I32 SubI(I32 a, I32 b) {
+  return {_mm256_sub_epi32(a.lo, b.lo), _mm256_sub_epi32(a.hi, b.hi)};
+}
+RILL_INLINE I32 AndI(I32 a, I32 b) {
+  return {_mm256_and_si256(a.lo, b.lo), _mm256_and_si256(a.hi, b.hi)};
+}
+RILL_INLINE I32 OrI(I32 a, I32 b) {
+  return {_mm256_or_si256(a.lo, b.lo), _mm256_or_si256(a.hi, b.hi)};
+}
+RILL_INLINE I32 MaxI(I32 a, I32 b) {
+  return {_mm256_max_epi32(a.lo, b.lo), _mm256_max_epi32(a.hi, b.hi)};
+}
+template <int n>
+RILL_INLINE I32 ShlI(I32 a) {
+  return {_mm256_slli_epi32(a.lo, n), _mm256_slli_epi32(a.hi, n)};
+}
+template <int n>
+RILL_INLINE I32 SraI(I32 a) {
+  return {_mm256_srai_epi32(a.lo, n), _mm256_srai_epi32(a.hi, n)};
+}
+RILL_INLINE M16 Lt(V16 a, V16 b) {
+  return {_mm256_cmp_ps(a.lo, b.lo, _CMP_LT_OQ), _mm256_cmp_ps(a.hi, b.hi, _CMP_LT_OQ)};
+}
+RILL_INLINE M16 LtI(I32 a, I32 b) {
+  return {_mm256_castsi256_ps(_mm256_cmpgt_epi32(b.lo, a.lo)),
+          _mm256_castsi256_ps(_mm256_cmpgt_epi32(b.hi, a.hi))};
+}
+RILL_INLINE V16 Select(M16 m, V16 yes, V16 no) {
+  return {_mm256_blendv_ps(no.lo, yes.lo, m.lo), _mm256_blendv_ps(no.hi, yes.hi, m.hi)};
+}
+RILL_INLINE float ReduceAdd(V16 a) {
+  const __m256 r8 = _mm256_add_ps(a.lo, a.hi);
+  __m128 r4 = _mm_add_ps(_mm256_castps256_ps128(r8), _mm256_extractf128_ps(r8, 1));
+  r4 = _mm_add_ps(r4, _mm_movehl_ps(r4, r4));
+  r4 = _mm_add_ss(r4, _mm_movehdup_ps(r4));
+  return _mm_cvtss_f32(r4);
+}
+RILL_INLINE float ReduceMax(V16 a) {
+  const __m256 r8 = _mm256_max_ps(a.lo, a.hi);
+  __m128 r4 = _mm_max_ps(_mm256_castps256_ps128(r8), _mm256_extractf128_ps(r8, 1));
+  r4 = _mm_max_ps(r4, _mm_movehl_ps(r4, r4));
+  r4 = _mm_max_ss(r4, _mm_movehdup_ps(r4));
+  return _mm_cvtss_f32(r4);
+}
+RILL_INLINE int32_t ReduceMaxI(I32 a) {
+  const __m256i r8 = _mm256_max_epi32(a.lo, a.hi);
+  __m128i r4 = _mm_max_epi32(_mm256_castsi256_si128(r8), _mm256_extracti128_si256(r8, 1));
+  r4 = _mm_max_epi32(r4, _mm_shuffle_epi32(r4, 0x4E));
+  r4 = _mm_max_epi32(r4, _mm_shuffle_epi32(r4, 0xB1));
+  return _mm_cvtsi128_si32(r4);
+}
+RILL_INLINE int32_t ReduceAddI(I32 a) {
+  const __m256i r8 = _mm256_add_epi32(a.lo, a.hi);
+  __m128i r4 = _mm_add_epi32(_mm256_castsi256_si128(r8), _mm256_extracti128_si256(r8, 1));
+  r4 = _mm_add_epi32(r4, _mm_shuffle_epi32(r4, 0x4E));
+  r4 = _mm_add_epi32(r4, _mm_shuffle_epi32(r4, 0xB1));
+  return _mm_cvtsi128_si32(r4);
+}
+RILL_INLINE __m128i Load128(const void* p) {
+  return _mm_loadu_si128(static_cast<const __m128i*>(p));
+}
+RILL_INLINE V16 LoadF16(const uint16_t* p) {
+  return {_mm256_cvtph_ps(Load128(p)), _mm256_cvtph_ps(Load128(p + 8))};
+}
+RILL_INLINE V16 LoadBf16(const uint16_t* p) {
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(Load128(p)), 16)),
+          _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(Load128(p + 8)), 16))};
+}
+RILL_INLINE void StoreF16(uint16_t* p, V16 a) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(a.lo, _MM_FROUND_TO_NEAREST_INT));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 8),
+                   _mm256_cvtps_ph(a.hi, _MM_FROUND_TO_NEAREST_INT));
+}
+RILL_INLINE I32 LoadU8(const uint8_t* p) {
+  const __m128i v = Load128(p);
+  return {_mm256_cvtepu8_epi32(v), _mm256_cvtepu8_epi32(_mm_srli_si128(v, 8))};
+}
+RILL_INLINE I32 LoadS8(const uint8_t* p) {
+  const __m128i v = Load128(p);
+  return {_mm256_cvtepi8_epi32(v), _mm256_cvtepi8_epi32(_mm_srli_si128(v, 8))};
+}
+RILL_INLINE void StoreS8(int8_t* p, I32 a) {
+  const __m256i pick = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+                                        0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+  const __m256i lo = _mm256_shuffle_epi8(a.lo, pick);
+  const __m256i hi = _mm256_shuffle_epi8(a.hi, pick);
+  const __m128i lo8 = _mm_unpacklo_epi32(_mm256_castsi256_si128(lo), _mm256_extracti128_si256(lo, 1));
+  const __m128i hi8 = _mm_unpacklo_epi32(_mm256_castsi256_si128(hi), _mm256_extracti128_si256(hi, 1));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_unpacklo_epi64(lo8, hi8));
+}
+
+RILL_INLINE B64 LoadB(const uint8_t* p) {
+  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 32))};
+}
+RILL_INLINE B64 AndB(B64 a, uint8_t mask) {
+  const __m256i m = _mm256_set1_epi8(static_cast<char>(mask));
+  return {_mm256_and_si256(a.lo, m), _mm256_and_si256(a.hi, m)};
+}
+RILL_INLINE B64 OrB(B64 a, B64 b) {
+  return {_mm256_or_si256(a.lo, b.lo), _mm256_or_si256(a.hi, b.hi)};
+}
+template <int n>
+RILL_INLINE B64 ShrAndB(B64 a, uint8_t mask) {
+  return AndB({_mm256_srli_epi16(a.lo, n), _mm256_srli_epi16(a.hi, n)}, mask);
+}
+template <int n>
+RILL_INLINE B64 ShlAndB(B64 a, uint8_t mask) {
+  return AndB({_mm256_slli_epi16(a.lo, n), _mm256_slli_epi16(a.hi, n)}, mask);
+}
+RILL_INLINE B64 LookupB(const uint8_t* table16, B64 index) {
+  const __m256i table = _mm256_broadcastsi128_si256(Load128(table16));
+  return {_mm256_shuffle_epi8(table, index.lo), _mm256_shuffle_epi8(table, index.hi)};
+}
+template <int j>
+RILL_INLINE I32 ByteU(B64 a) {
+  const __m256i m = _mm256_set1_epi32(255);
+  return {_mm256_and_si256(_mm256_srli_epi32(a.lo, 8 * j), m),
+          _mm256_and_si256(_mm256_srli_epi32(a.hi, 8 * j), m)};
+}
+template <int j>
+RILL_INLINE I32 ByteS(B64 a) {
+  return {_mm256_srai_epi32(_mm256_slli_epi32(a.lo, 24 - 8 * j), 24),
+          _mm256_srai_epi32(_mm256_slli_epi32(a.hi, 24 - 8 * j), 24)};
+}
+
+// vpmaddubsw sums pairs into 16 bits; pairs are added there and widened once at the end.
+struct DotAcc {
+  __m256i lo, hi;
+};
+inline constexpr bool kDotAccIsInt32 = false;
+RILL_INLINE __m256i Broadcast4(const int8_t* a) {
+  int32_t quad;
+  __builtin_memcpy(&quad, a, 4);
+  return _mm256_set1_epi32(quad);
+}
+RILL_INLINE DotAcc ZeroDot() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+RILL_INLINE DotAcc DotU(DotAcc acc, B64 w, const int8_t* a) {
+  const __m256i x = Broadcast4(a);
+  return {_mm256_add_epi16(acc.lo, _mm256_maddubs_epi16(w.lo, x)),
+          _mm256_add_epi16(acc.hi, _mm256_maddubs_epi16(w.hi, x))};
+}
+RILL_INLINE I32 FinishDot(DotAcc acc) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  return {_mm256_madd_epi16(acc.lo, ones), _mm256_madd_epi16(acc.hi, ones)};
+}
+RILL_INLINE B64 AbsB(B64 w) { return {_mm256_abs_epi8(w.lo), _mm256_abs_epi8(w.hi)}; }
+// |w| * (a with w's sign): at most 2 * 128 * 127 in 16 bits, so each product is widened at once.
+RILL_INLINE I32 DotS(I32 acc, B64 w_abs, B64 w, const int8_t* a) {
+  const __m256i x = Broadcast4(a);
+  const __m256i ones = _mm256_set1_epi16(1);
+  const __m256i lo = _mm256_maddubs_epi16(w_abs.lo, _mm256_sign_epi8(x, w.lo));
+  const __m256i hi = _mm256_maddubs_epi16(w_abs.hi, _mm256_sign_epi8(x, w.hi));
+  return {_mm256_add_epi32(acc.lo, _mm256_madd_epi16(lo, ones)),
+          _mm256_add_epi32(acc.hi, _mm256_madd_epi16(hi, ones))};
+}
+
+// Widest tile of tokens (or query rows) of the matrix kernels.
+inline constexpr int kTile = 6;

@@ -1,0 +1,157 @@
+// The vector type of the kernels on AVX-512 F + BW + DQ + VL: one zmm. Same operations and bits as
+// isa/vec_scalar.inl, which says what each one means. RILL_VNNI selects vpdpbusd.
+
+struct V16 {
+  __m512 v;
+};
+struct I32 {
+  __m512i v;
+};
+struct M16 {
+  __mmask16 v;
+};
+struct B64 {
+  __m512i v;
+};
+
+RILL_INLINE V16 Set(float x) { return {_mm512_set1_ps(x)}; }
+RILL_INLINE V16 Load(const float* p) { return {_mm512_loadu_ps(p)}; }
+RILL_INLINE void Store(float* p, V16 a) { _mm512_storeu_ps(p, a.v); }
+RILL_INLINE V16 Add(V16 a, V16 b) { return {_mm512_add_ps(a.v, b.v)}; }
+RILL_INLINE V16 Sub(V16 a, V16 b) { return {_mm512_sub_ps(a.v, b.v)}; }
+RILL_INLINE V16 Mul(V16 a, V16 b) { return {_mm512_mul_ps(a.v, b.v)}; }
+RILL_INLINE V16 Div(V16 a, V16 b) { return {_mm512_div_ps(a.v, b.v)}; }
+RILL_INLINE V16 Fma(V16 a, V16 b, V16 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+RILL_INLINE V16 Fnma(V16 a, V16 b, V16 c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }
+RILL_INLINE V16 Max(V16 a, V16 b) { return {_mm512_max_ps(a.v, b.v)}; }
+RILL_INLINE V16 Min(V16 a, V16 b) { return {_mm512_min_ps(a.v, b.v)}; }
+RILL_INLINE V16 Round(V16 a) {
+  const V16 magic = Set(12582912.0f);
+  return Sub(Add(a, magic), magic);
+}
+RILL_INLINE I32 ToInt(V16 a) { return {_mm512_cvttps_epi32(a.v)}; }
+RILL_INLINE V16 ToFloat(I32 a) { return {_mm512_cvtepi32_ps(a.v)}; }
+RILL_INLINE I32 Bits(V16 a) { return {_mm512_castps_si512(a.v)}; }
+RILL_INLINE V16 FromBits(I32 a) { return {_mm512_castsi512_ps(a.v)}; }
+RILL_INLINE I32 SetI(int32_t x) { return {_mm512_set1_epi32(x)}; }
+RILL_INLINE I32 LoadI(const int32_t* p) { return {_mm512_loadu_si512(p)}; }
+RILL_INLINE void StoreI(int32_t* p, I32 a) { _mm512_storeu_si512(p, a.v); }
+RILL_INLINE I32 AddI(I32 a, I32 b) { return {_mm512_add_epi32(a.v, b.v)}; }
+RILL_INLINE I32 SubI(I32 a, I32 b) { return {_mm512_sub_epi32(a.v, b.v)}; }
+RILL_INLINE I32 AndI(I32 a, I32 b) { return {_mm512_and_si512(a.v, b.v)}; }
+RILL_INLINE I32 OrI(I32 a, I32 b) { return {_mm512_or_si512(a.v, b.v)}; }
+RILL_INLINE I32 MaxI(I32 a, I32 b) { return {_mm512_max_epi32(a.v, b.v)}; }
+template <int n>
+RILL_INLINE I32 ShlI(I32 a) {
+  return {_mm512_slli_epi32(a.v, n)};
+}
+template <int n>
+RILL_INLINE I32 SraI(I32 a) {
+  return {_mm512_srai_epi32(a.v, n)};
+}
+RILL_INLINE M16 Lt(V16 a, V16 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
+RILL_INLINE M16 LtI(I32 a, I32 b) { return {_mm512_cmplt_epi32_mask(a.v, b.v)}; }
+RILL_INLINE V16 Select(M16 m, V16 yes, V16 no) { return {_mm512_mask_blend_ps(m.v, no.v, yes.v)}; }
+RILL_INLINE __m256 Low(__m512 v) { return _mm512_castps512_ps256(v); }
+RILL_INLINE __m256 High(__m512 v) { return _mm512_extractf32x8_ps(v, 1); }
+RILL_INLINE float ReduceAdd(V16 a) {
+  const __m256 r8 = _mm256_add_ps(Low(a.v), High(a.v));
+  __m128 r4 = _mm_add_ps(_mm256_castps256_ps128(r8), _mm256_extractf128_ps(r8, 1));
+  r4 = _mm_add_ps(r4, _mm_movehl_ps(r4, r4));
+  r4 = _mm_add_ss(r4, _mm_movehdup_ps(r4));
+  return _mm_cvtss_f32(r4);
+}
+RILL_INLINE float ReduceMax(V16 a) {
+  const __m256 r8 = _mm256_max_ps(Low(a.v), High(a.v));
+  __m128 r4 = _mm_max_ps(_mm256_castps256_ps128(r8), _mm256_extractf128_ps(r8, 1));
+  r4 = _mm_max_ps(r4, _mm_movehl_ps(r4, r4));
+  r4 = _mm_max_ss(r4, _mm_movehdup_ps(r4));
+  return _mm_cvtss_f32(r4);
+}
+RILL_INLINE int32_t ReduceMaxI(I32 a) { return _mm512_reduce_max_epi32(a.v); }
+RILL_INLINE int32_t ReduceAddI(I32 a) { return _mm512_reduce_add_epi32(a.v); }
+RILL_INLINE __m128i Load128(const void* p) {
+  return _mm_loadu_si128(static_cast<const __m128i*>(p));
+}
+RILL_INLINE __m256i Load256(const void* p) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+}
+RILL_INLINE V16 LoadF16(const uint16_t* p) { return {_mm512_cvtph_ps(Load256(p))}; }
+RILL_INLINE V16 LoadBf16(const uint16_t* p) {
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(Load256(p)), 16))};
+}
+RILL_INLINE void StoreF16(uint16_t* p, V16 a) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                      _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
+}
+RILL_INLINE I32 LoadU8(const uint8_t* p) { return {_mm512_cvtepu8_epi32(Load128(p))}; }
+RILL_INLINE I32 LoadS8(const uint8_t* p) { return {_mm512_cvtepi8_epi32(Load128(p))}; }
+RILL_INLINE void StoreS8(int8_t* p, I32 a) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a.v));
+}
+
+RILL_INLINE B64 LoadB(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }
+RILL_INLINE B64 AndB(B64 a, uint8_t mask) {
+  return {_mm512_and_si512(a.v, _mm512_set1_epi8(static_cast<char>(mask)))};
+}
+RILL_INLINE B64 OrB(B64 a, B64 b) { return {_mm512_or_si512(a.v, b.v)}; }
+template <int n>
+RILL_INLINE B64 ShrAndB(B64 a, uint8_t mask) {
+  return AndB({_mm512_srli_epi16(a.v, n)}, mask);
+}
+template <int n>
+RILL_INLINE B64 ShlAndB(B64 a, uint8_t mask) {
+  return AndB({_mm512_slli_epi16(a.v, n)}, mask);
+}
+RILL_INLINE B64 LookupB(const uint8_t* table16, B64 index) {
+  return {_mm512_shuffle_epi8(_mm512_broadcast_i32x4(Load128(table16)), index.v)};
+}
+template <int j>
+RILL_INLINE I32 ByteU(B64 a) {
+  return {_mm512_and_si512(_mm512_srli_epi32(a.v, 8 * j), _mm512_set1_epi32(255))};
+}
+template <int j>
+RILL_INLINE I32 ByteS(B64 a) {
+  return {_mm512_srai_epi32(_mm512_slli_epi32(a.v, 24 - 8 * j), 24)};
+}
+
+struct DotAcc {
+  __m512i v;
+};
+RILL_INLINE __m512i Broadcast4(const int8_t* a) {
+  int32_t quad;
+  __builtin_memcpy(&quad, a, 4);
+  return _mm512_set1_epi32(quad);
+}
+RILL_INLINE DotAcc ZeroDot() { return {_mm512_setzero_si512()}; }
+#if RILL_VNNI
+inline constexpr bool kDotAccIsInt32 = true;
+RILL_INLINE DotAcc DotU(DotAcc acc, B64 w, const int8_t* a) {
+  return {_mm512_dpbusd_epi32(acc.v, w.v, Broadcast4(a))};
+}
+RILL_INLINE I32 FinishDot(DotAcc acc) { return {acc.v}; }
+#else
+inline constexpr bool kDotAccIsInt32 = false;
+RILL_INLINE DotAcc DotU(DotAcc acc, B64 w, const int8_t* a) {
+  return {_mm512_add_epi16(acc.v, _mm512_maddubs_epi16(w.v, Broadcast4(a)))};
+}
+RILL_INLINE I32 FinishDot(DotAcc acc) {
+  return {_mm512_madd_epi16(acc.v, _mm512_set1_epi16(1))};
+}
+#endif
+RILL_INLINE B64 AbsB(B64 w) { return {_mm512_abs_epi8(w.v)}; }
+// |w| * (a with w's sign); AVX-512 has no vpsignb, so a is negated under the mask of negative w.
+RILL_INLINE I32 DotS(I32 acc, B64 w_abs, B64 w, const int8_t* a) {
+  const __m512i x = Broadcast4(a);
+  const __m512i signed_x =
+      _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(w.v), _mm512_setzero_si512(), x);
+#if RILL_VNNI
+  return {_mm512_dpbusd_epi32(acc.v, w_abs.v, signed_x)};
+#else
+  const __m512i pairs = _mm512_maddubs_epi16(w_abs.v, signed_x);
+  return {_mm512_add_epi32(acc.v, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)))};
+#endif
+}
+
+// Widest tile of tokens (or query rows) of the matrix kernels.
+inline constexpr int kTile = 6;

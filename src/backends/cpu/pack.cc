@@ -1,0 +1,378 @@
+// From file blocks to panels. Lossless: codes and scales are moved, never recomputed.
+//
+// A format has one Extract function: the codes of 32 weights of one row, in k order, and its
+// scales.
+#include <cstddef>
+#include <cstring>
+
+#include "backends/cpu/packed_weight.h"
+#include "base/float_types.h"
+#include "quant/iq4_nl.h"
+#include "quant/iq4_xs.h"
+#include "quant/mxfp4.h"
+#include "quant/q2_k.h"
+#include "quant/q3_k.h"
+#include "quant/q4_0.h"
+#include "quant/q4_1.h"
+#include "quant/q4_k.h"
+#include "quant/q5_0.h"
+#include "quant/q5_1.h"
+#include "quant/q5_k.h"
+#include "quant/q6_k.h"
+#include "quant/q8_0.h"
+#include "quant/q8_k.h"
+#include "quant/tq1_0.h"
+#include "quant/tq2_0.h"
+
+namespace rill::cpu {
+namespace {
+
+// What one row contributes to one unit.
+struct RowUnit {
+  alignas(16) uint8_t codes[kUnit];
+  uint16_t s = 0, m = 0;    // f16 scale and minimum of the group, or of the super-block
+  float s32 = 0;            // Q8_K
+  uint8_t group_s[2] = {};  // integer scales and minima per group (or an exponent)
+  uint8_t group_m[2] = {};
+};
+
+template <typename T>
+T Read(const uint8_t* p) {
+  T value;
+  std::memcpy(&value, p, sizeof value);
+  return value;
+}
+
+// Nibbles of 16 bytes: low ones are codes 0..15, high ones 16..31.
+void SplitNibbles(const uint8_t* q, uint8_t* codes) {
+  for (int i = 0; i < 16; ++i) codes[i] = q[i] & 15;
+  for (int i = 0; i < 16; ++i) codes[16 + i] = q[i] >> 4;
+}
+
+template <DType kDType>
+struct Extract;
+
+#define RILL_EXTRACT(Name)                                                                    \
+  template <>                                                                                 \
+  struct Extract<DType::k##Name> {                                                            \
+    using Block = quant::Block##Name;                                                         \
+    static void Run(const uint8_t* row, int64_t unit, RowUnit& out);                          \
+  };                                                                                          \
+  [[maybe_unused]] inline void Extract<DType::k##Name>::Run(const uint8_t* row, int64_t unit, \
+                                                            RowUnit& out)
+
+#define RILL_FIELD(b, field) ((b) + offsetof(Block, field))
+
+RILL_EXTRACT(Q4_0) {
+  const uint8_t* b = row + unit * int64_t{sizeof(Block)};
+  out.s = Read<uint16_t>(RILL_FIELD(b, scale));
+  SplitNibbles(RILL_FIELD(b, q), out.codes);
+}
+RILL_EXTRACT(Q4_1) {
+  const uint8_t* b = row + unit * int64_t{sizeof(Block)};
+  out.s = Read<uint16_t>(RILL_FIELD(b, scale));
+  out.m = Read<uint16_t>(RILL_FIELD(b, min));
+  SplitNibbles(RILL_FIELD(b, q), out.codes);
+}
+// Adds bit i of `high` to code i, with value 16.
+void AddFifthBit(uint32_t high, uint8_t* codes) {
+  for (int i = 0; i < kUnit; ++i) codes[i] |= static_cast<uint8_t>(((high >> i) & 1u) << 4);
+}
+RILL_EXTRACT(Q5_0) {
+  const uint8_t* b = row + unit * int64_t{sizeof(Block)};
+  out.s = Read<uint16_t>(RILL_FIELD(b, scale));
+  SplitNibbles(RILL_FIELD(b, q_low), out.codes);
+  AddFifthBit(Read<uint32_t>(RILL_FIELD(b, q_high)), out.codes);
+}
+RILL_EXTRACT(Q5_1) {
+  const uint8_t* b = row + unit * int64_t{sizeof(Block)};
+  out.s = Read<uint16_t>(RILL_FIELD(b, scale));
+  out.m = Read<uint16_t>(RILL_FIELD(b, min));
+  SplitNibbles(RILL_FIELD(b, q_low), out.codes);
+  AddFifthBit(Read<uint32_t>(RILL_FIELD(b, q_high)), out.codes);
+}
+RILL_EXTRACT(Q8_0) {
+  const uint8_t* b = row + unit * int64_t{sizeof(Block)};
+  out.s = Read<uint16_t>(RILL_FIELD(b, scale));
+  std::memcpy(out.codes, RILL_FIELD(b, q), kUnit);
+}
+RILL_EXTRACT(IQ4_NL) {
+  const uint8_t* b = row + unit * int64_t{sizeof(Block)};
+  out.s = Read<uint16_t>(RILL_FIELD(b, scale));
+  SplitNibbles(RILL_FIELD(b, q), out.codes);
+}
+RILL_EXTRACT(MXFP4) {
+  const uint8_t* b = row + unit * int64_t{sizeof(Block)};
+  out.group_s[0] = *RILL_FIELD(b, exponent);
+  SplitNibbles(RILL_FIELD(b, q), out.codes);
+}
+
+// 2-bit codes of q2_k, q3_k and tq2_0: 128 weights share 32 bytes, 32 of them per bit pair.
+void TwoBits(const uint8_t* q, int g, uint8_t* codes) {
+  for (int i = 0; i < kUnit; ++i) {
+    codes[i] = static_cast<uint8_t>((q[g / 4 * 32 + i] >> (g % 4 * 2)) & 3);
+  }
+}
+RILL_EXTRACT(Q2_K) {
+  const uint8_t* b = row + unit / 8 * int64_t{sizeof(Block)};
+  const int g = static_cast<int>(unit % 8);
+  out.s = Read<uint16_t>(RILL_FIELD(b, scale));
+  out.m = Read<uint16_t>(RILL_FIELD(b, min_scale));
+  for (int i = 0; i < 2; ++i) {
+    const uint8_t packed = RILL_FIELD(b, scales)[2 * g + i];
+    out.group_s[i] = packed & 15;
+    out.group_m[i] = packed >> 4;
+  }
+  TwoBits(RILL_FIELD(b, q), g, out.codes);
+}
+RILL_EXTRACT(Q3_K) {
+  const uint8_t* b = row + unit / 8 * int64_t{sizeof(Block)};
+  const int g = static_cast<int>(unit % 8);
+  out.s = Read<uint16_t>(RILL_FIELD(b, scale));
+  const uint8_t* scales = RILL_FIELD(b, scales);
+  for (int i = 0; i < 2; ++i) {
+    const int h = 2 * g + i;
+    const int low = (scales[h % 8] >> (h / 8 * 4)) & 15;
+    const int high = (scales[8 + h % 4] >> (h / 4 * 2)) & 3;
+    out.group_s[i] = static_cast<uint8_t>((low | high << 4) - 32);
+  }
+  TwoBits(RILL_FIELD(b, q_low), g, out.codes);
+  const uint8_t* high = RILL_FIELD(b, high);
+  for (int i = 0; i < kUnit; ++i) {
+    out.codes[i] |= static_cast<uint8_t>(((high[i] >> g) & 1) << 2);
+  }
+}
+// Groups 2p and 2p + 1 share 32 bytes: low and high nibbles.
+void NibblesK(const uint8_t* q, int g, uint8_t* codes) {
+  for (int i = 0; i < kUnit; ++i) codes[i] = (q[g / 2 * 32 + i] >> (g % 2 * 4)) & 15;
+}
+void ScalesK(const uint8_t* packed, int g, RowUnit& out) {
+  uint8_t s[8], m[8];
+  quant::UnpackScalesK(packed, s, m);
+  out.group_s[0] = s[g];
+  out.group_m[0] = m[g];
+}
+RILL_EXTRACT(Q4_K) {
+  const uint8_t* b = row + unit / 8 * int64_t{sizeof(Block)};
+  const int g = static_cast<int>(unit % 8);
+  out.s = Read<uint16_t>(RILL_FIELD(b, scale));
+  out.m = Read<uint16_t>(RILL_FIELD(b, min_scale));
+  ScalesK(RILL_FIELD(b, scales), g, out);
+  NibblesK(RILL_FIELD(b, q), g, out.codes);
+}
+RILL_EXTRACT(Q5_K) {
+  const uint8_t* b = row + unit / 8 * int64_t{sizeof(Block)};
+  const int g = static_cast<int>(unit % 8);
+  out.s = Read<uint16_t>(RILL_FIELD(b, scale));
+  out.m = Read<uint16_t>(RILL_FIELD(b, min_scale));
+  ScalesK(RILL_FIELD(b, scales), g, out);
+  NibblesK(RILL_FIELD(b, q_low), g, out.codes);
+  const uint8_t* high = RILL_FIELD(b, high);
+  for (int i = 0; i < kUnit; ++i) {
+    out.codes[i] |= static_cast<uint8_t>(((high[i] >> g) & 1) << 4);
+  }
+}
+RILL_EXTRACT(Q6_K) {
+  const uint8_t* b = row + unit / 8 * int64_t{sizeof(Block)};
+  const int g = static_cast<int>(unit % 8);
+  out.s = Read<uint16_t>(RILL_FIELD(b, scale));
+  for (int i = 0; i < 2; ++i) out.group_s[i] = RILL_FIELD(b, scales)[2 * g + i];
+  // Within 128 weights: r = 32 (g % 4) + i; low nibbles in 64 bytes, high pairs in 32.
+  const uint8_t* low = RILL_FIELD(b, q_low) + g / 4 * 64 + g % 2 * 32;
+  const uint8_t* high = RILL_FIELD(b, q_high) + g / 4 * 32;
+  for (int i = 0; i < kUnit; ++i) {
+    const int l = (low[i] >> (g % 4 / 2 * 4)) & 15;
+    const int h = (high[i] >> (g % 4 * 2)) & 3;
+    out.codes[i] = static_cast<uint8_t>(l | h << 4);
+  }
+}
+RILL_EXTRACT(Q8_K) {
+  const uint8_t* b = row + unit / 8 * int64_t{sizeof(Block)};
+  out.s32 = Read<float>(RILL_FIELD(b, scale));
+  std::memcpy(out.codes, RILL_FIELD(b, q) + unit % 8 * kUnit, kUnit);
+}
+RILL_EXTRACT(IQ4_XS) {
+  const uint8_t* b = row + unit / 8 * int64_t{sizeof(Block)};
+  const int g = static_cast<int>(unit % 8);
+  out.s = Read<uint16_t>(RILL_FIELD(b, scale));
+  const int low = (RILL_FIELD(b, scales_low)[g / 2] >> (g % 2 * 4)) & 15;
+  const int high = (Read<uint16_t>(RILL_FIELD(b, scales_high)) >> (2 * g)) & 3;
+  out.group_s[0] = static_cast<uint8_t>((low | high << 4) - 32);
+  SplitNibbles(RILL_FIELD(b, q) + g * 16, out.codes);
+}
+// Weight i of the block's 256: 160 in 32 bytes x 5 digits, 80 in 16 bytes x 5, 16 in 4 bytes x 4.
+RILL_EXTRACT(TQ1_0) {
+  const uint8_t* b = row + unit / 8 * int64_t{sizeof(Block)};
+  out.s = Read<uint16_t>(RILL_FIELD(b, scale));
+  static constexpr int kPower[5] = {1, 3, 9, 27, 81};
+  for (int j = 0; j < kUnit; ++j) {
+    const int i = static_cast<int>(unit % 8) * kUnit + j;
+    uint8_t byte;
+    int digit;
+    if (i < 160) {
+      byte = RILL_FIELD(b, q)[i % 32];
+      digit = i / 32;
+    } else if (i < 240) {
+      byte = RILL_FIELD(b, q)[32 + (i - 160) % 16];
+      digit = (i - 160) / 16;
+    } else {
+      byte = RILL_FIELD(b, q_last)[(i - 240) % 4];
+      digit = (i - 240) / 4;
+    }
+    const int fraction = (byte * kPower[digit]) & 255;
+    out.codes[j] = static_cast<uint8_t>(fraction * 3 >> 8);
+  }
+}
+RILL_EXTRACT(TQ2_0) {
+  const uint8_t* b = row + unit / 8 * int64_t{sizeof(Block)};
+  out.s = Read<uint16_t>(RILL_FIELD(b, scale));
+  TwoBits(RILL_FIELD(b, q), static_cast<int>(unit % 8), out.codes);
+}
+#undef RILL_FIELD
+
+// Scatters the 8 quads of one row into the bit planes of its unit. `lane` points at the row's 4
+// bytes in line 0.
+template <ExecFormat F>
+void WriteCodes(const uint8_t* codes, uint8_t* lane) {
+  uint32_t q[8];
+  std::memcpy(q, codes, sizeof q);
+  const auto put = [lane](int line, uint32_t value) { std::memcpy(lane + 64 * line, &value, 4); };
+  if constexpr (F.bits == 8) {
+    for (int i = 0; i < 8; ++i) put(i, q[i]);
+    return;
+  }
+  if constexpr (F.bits >= 4) {
+    for (int i = 0; i < 4; ++i) {
+      put(i, (q[2 * i] & 0x0F0F0F0Fu) | (q[2 * i + 1] & 0x0F0F0F0Fu) << 4);
+    }
+  } else {
+    for (int i = 0; i < 2; ++i) {
+      uint32_t line = 0;
+      for (int j = 0; j < 4; ++j) line |= (q[4 * i + j] & 0x03030303u) << (2 * j);
+      put(i, line);
+    }
+  }
+  if constexpr (F.bits == 6) {
+    for (int i = 0; i < 2; ++i) {
+      uint32_t line = 0;
+      for (int j = 0; j < 4; ++j) line |= ((q[4 * i + j] >> 4) & 0x03030303u) << (2 * j);
+      put(4 + i, line);
+    }
+  }
+  if constexpr (F.bits == 5 || F.bits == 3) {
+    uint32_t line = 0;
+    for (int j = 0; j < 8; ++j) line |= ((q[j] >> (F.bits - 1)) & 0x01010101u) << j;
+    put(F.bits == 5 ? 4 : 2, line);
+  }
+}
+
+void Put16(uint8_t* p, int lane, uint16_t value) {
+  std::memcpy(p + 2 * lane, &value, 2);
+}
+
+template <DType kDType>
+void PackBlocks(const uint8_t* const rows[kPanelRows], int64_t k, uint8_t* out) {
+  constexpr ExecFormat F = FormatOf(kDType);
+  for (int64_t u = 0; u < k / kUnit; ++u) {
+    uint8_t* super = nullptr;
+    if (F.super_bytes() > 0 && u % kUnitsPerSuper == 0) {
+      super = out;
+      out += F.super_bytes();
+    }
+    for (int r = 0; r < kPanelRows; ++r) {
+      if (rows[r] == nullptr) continue;
+      RowUnit unit;
+      Extract<kDType>::Run(rows[r], u, unit);
+      WriteCodes<F>(unit.codes, out + F.scale_bytes() + 4 * r);
+      if constexpr (F.scale == ScaleKind::kF16 || F.scale == ScaleKind::kF16Min) {
+        Put16(out, r, unit.s);
+        if constexpr (F.has_min()) Put16(out + 32, r, unit.m);
+      } else if constexpr (F.scale == ScaleKind::kE8M0) {
+        out[r] = unit.group_s[0];
+      } else if constexpr (F.scale == ScaleKind::kSuperS8 || F.scale == ScaleKind::kSuperU8Min) {
+        for (int g = 0; g < F.groups(); ++g) {
+          uint8_t* p = out + g * F.group_scale_bytes();
+          p[r] = unit.group_s[g];
+          if constexpr (F.has_min()) p[16 + r] = unit.group_m[g];
+        }
+      }
+      if (super != nullptr) {
+        if constexpr (F.scale == ScaleKind::kSuperF32) {
+          std::memcpy(super + 4 * r, &unit.s32, 4);
+        } else {
+          Put16(super, r, unit.s);
+          if constexpr (F.has_min()) Put16(super + 32, r, unit.m);
+        }
+      }
+    }
+    out += F.unit_bytes();
+  }
+}
+
+// Plain elements: a 16 x k transpose.
+template <typename T>
+void PackPlain(const uint8_t* const rows[kPanelRows], int64_t k, uint8_t* out) {
+  for (int64_t k0 = 0; k0 < k; k0 += 64) {
+    const int64_t k1 = k0 + 64 < k ? k0 + 64 : k;
+    for (int r = 0; r < kPanelRows; ++r) {
+      if (rows[r] == nullptr) continue;
+      for (int64_t i = k0; i < k1; ++i) {
+        std::memcpy(out + (i * kPanelRows + r) * int64_t{sizeof(T)},
+                    rows[r] + i * int64_t{sizeof(T)}, sizeof(T));
+      }
+    }
+  }
+}
+
+// f8 -> f16 is exact for both f8 formats.
+template <float (*kDecode)(uint8_t)>
+void PackF8(const uint8_t* const rows[kPanelRows], int64_t k, uint8_t* out) {
+  for (int r = 0; r < kPanelRows; ++r) {
+    if (rows[r] == nullptr) continue;
+    for (int64_t i = 0; i < k; ++i) {
+      Put16(out + i * kPanelRows * 2, r, F32ToF16(kDecode(rows[r][i])));
+    }
+  }
+}
+
+}  // namespace
+
+DType PanelDType(DType dtype) {
+  return dtype == DType::kF8E4M3 || dtype == DType::kF8E5M2 ? DType::kF16 : dtype;
+}
+
+bool CanPack(DType dtype) {
+  switch (dtype) {
+    case DType::kF32:
+    case DType::kF16:
+    case DType::kBF16:
+    case DType::kF8E4M3:
+    case DType::kF8E5M2: return true;
+    default: return FormatOf(dtype).bits > 0;
+  }
+}
+
+int64_t PanelBytes(DType panel_dtype, int64_t k) {
+  const ExecFormat format = FormatOf(panel_dtype);
+  if (format.bits == 0) return k * kPanelRows * Traits(panel_dtype).block_bytes;
+  return format.UnitOffset(k / kUnit);
+}
+
+void PackPanel(DType dtype, const uint8_t* const rows[kPanelRows], int64_t k, uint8_t* out) {
+  switch (dtype) {
+    case DType::kF32: return PackPlain<uint32_t>(rows, k, out);
+    case DType::kF16:
+    case DType::kBF16: return PackPlain<uint16_t>(rows, k, out);
+    case DType::kF8E4M3: return PackF8<F8E4M3ToF32>(rows, k, out);
+    case DType::kF8E5M2: return PackF8<F8E5M2ToF32>(rows, k, out);
+#define DTYPE(Name, name, weights, bytes, gguf)
+#define DTYPE_BLOCK(Name, name, weights, bytes, gguf) \
+  case DType::k##Name: return PackBlocks<DType::k##Name>(rows, k, out);
+#include "tensor/dtype_list.def"
+#undef DTYPE
+#undef DTYPE_BLOCK
+    default: return;
+  }
+}
+
+}  // namespace rill::cpu

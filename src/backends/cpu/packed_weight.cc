@@ -1,0 +1,135 @@
+#include "backends/cpu/packed_weight.h"
+
+#include <sys/mman.h>
+
+#include <cstring>
+
+#include "base/checked_math.h"
+
+namespace rill::cpu {
+
+AlignedBytes::AlignedBytes(int64_t size_bytes) {
+  constexpr int64_t kHuge = int64_t{2} << 20;
+  const int64_t alignment = size_bytes >= 4 * kHuge ? kHuge : 64;
+  const int64_t rounded = (size_bytes + alignment - 1) / alignment * alignment;
+  data_ = std::aligned_alloc(static_cast<size_t>(alignment), static_cast<size_t>(rounded));
+  if (data_ == nullptr) return;
+  // Panels are read from end to end: with 4 KiB pages a good part of that is TLB misses.
+  if (alignment == kHuge) madvise(data_, static_cast<size_t>(rounded), MADV_HUGEPAGE);
+  std::memset(data_, 0, static_cast<size_t>(rounded));
+  size_bytes_ = size_bytes;
+}
+
+Result<std::unique_ptr<CpuWeight>> CpuWeight::Pack(const ops::WeightSource& source,
+                                                   ThreadPool& pool) {
+  const auto error = [&](const std::string& what) {
+    return InvalidArgument("weight '" + source.name + "': " + what);
+  };
+  if (source.parts.empty()) return error("no parts");
+  auto weight = std::make_unique<CpuWeight>();
+  weight->name_ = source.name;
+  weight->paired_ = source.paired;
+  const TensorView& first = source.parts.front();
+  if (first.rank() != 2 && first.rank() != 3) {
+    return error("expected rank 2 or 3, got shape " + first.shape.ToString());
+  }
+  const int rank = first.rank();
+  weight->num_experts_ = rank == 3 ? first.dim(0) : 1;
+  weight->cols_ = first.dim(rank - 1);
+  int64_t total_bytes = 0;
+  for (const TensorView& part : source.parts) {
+    if (part.rank() != rank || part.dim(rank - 1) != weight->cols_ ||
+        (rank == 3 && part.dim(0) != weight->num_experts_)) {
+      return error("parts " + first.shape.ToString() + " and " + part.shape.ToString() +
+                   " do not stack");
+    }
+    if (part.dim(rank - 2) <= 0 || weight->cols_ <= 0 || weight->num_experts_ <= 0) {
+      return error("empty shape " + part.shape.ToString());
+    }
+    if (!RowBytes(part.dtype, weight->cols_)) {
+      return error("rows of " + std::to_string(weight->cols_) + " are no whole blocks of " +
+                   std::string(DTypeName(part.dtype)));
+    }
+    if (source.matmul && !CanPack(part.dtype)) {
+      return Unsupported("weight '" + source.name + "': the cpu backend has no kernel for " +
+                         std::string(DTypeName(part.dtype)));
+    }
+    Segment segment;
+    segment.dtype = PanelDType(part.dtype);
+    segment.q8 = source.activations == ops::ActivationMode::kQ8 && FormatOf(segment.dtype).bits > 0;
+    segment.row0 = weight->rows_;
+    segment.rows = part.dim(rank - 2);
+    segment.num_panels = (segment.rows + kPanelRows - 1) / kPanelRows;
+    weight->rows_ += segment.rows;
+    weight->num_panels_ += segment.num_panels;
+    weight->any_q8_ |= segment.q8;
+    weight->any_f32_ |= !segment.q8;
+    if (source.matmul) {
+      segment.panel_bytes = (PanelBytes(segment.dtype, weight->cols_) + 63) / 64 * 64;
+      const auto expert_bytes = CheckedMul(segment.num_panels, segment.panel_bytes);
+      const auto bytes =
+          expert_bytes ? CheckedMul(*expert_bytes, weight->num_experts_) : std::nullopt;
+      const auto sum = bytes ? CheckedAdd(total_bytes, *bytes) : std::nullopt;
+      if (!sum) return error("too large: " + part.shape.ToString());
+      segment.expert_bytes = *expert_bytes;
+      total_bytes = *sum;
+    }
+    weight->segments_.push_back(segment);
+  }
+  if (source.paired &&
+      (source.parts.size() != 2 || weight->segments_[0].rows != weight->segments_[1].rows)) {
+    return error("paired: expected two parts with the same number of rows");
+  }
+  if (!source.matmul) {
+    if (source.parts.size() != 1 || rank != 2) return error("in place: expected one matrix");
+    weight->in_place_ = first;
+    return weight;
+  }
+
+  weight->memory_ = AlignedBytes(total_bytes);
+  if (weight->memory_.data() == nullptr) {
+    return ResourceExhausted("weight '" + source.name + "': no memory for " +
+                             std::to_string(total_bytes) + " bytes");
+  }
+  uint8_t* data = weight->memory_.data();
+  for (size_t i = 0; i < source.parts.size(); ++i) {
+    Segment& segment = weight->segments_[i];
+    const TensorView& part = source.parts[i];
+    const DTypeTraits& traits = Traits(part.dtype);
+    const auto* base = reinterpret_cast<const uint8_t*>(part.data);
+    const auto stride_bytes = [&](int dim) {
+      return part.stride(dim) / traits.block_weights * traits.block_bytes;
+    };
+    const int64_t row_stride = stride_bytes(rank - 2);
+    const int64_t expert_stride = rank == 3 ? stride_bytes(0) : 0;
+    segment.data = data;
+    pool.ParallelFor(weight->num_experts_ * segment.num_panels, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i_panel = begin; i_panel < end; ++i_panel) {
+        const int64_t expert = i_panel / segment.num_panels;
+        const int64_t panel = i_panel % segment.num_panels;
+        const uint8_t* rows[kPanelRows];
+        for (int64_t r = 0; r < kPanelRows; ++r) {
+          const int64_t row = panel * kPanelRows + r;
+          rows[r] = row < segment.rows ? base + expert * expert_stride + row * row_stride : nullptr;
+        }
+        PackPanel(part.dtype, rows, weight->cols_,
+                  data + expert * segment.expert_bytes + panel * segment.panel_bytes);
+      }
+    });
+    data += segment.expert_bytes * weight->num_experts_;
+  }
+  return weight;
+}
+
+std::string CpuWeight::Describe() const {
+  if (!in_place_.empty()) return "in place " + std::string(DTypeName(in_place_.dtype));
+  std::string text = "panel16 ";
+  for (size_t i = 0; i < segments_.size(); ++i) {
+    const Segment& s = segments_[i];
+    if (i > 0 && s.dtype == segments_[i - 1].dtype) continue;
+    text += (i ? " + " : "") + std::string(DTypeName(s.dtype)) + (s.q8 ? " x q8" : " x f32");
+  }
+  return text;
+}
+
+}  // namespace rill::cpu

@@ -1,0 +1,86 @@
+// CpuWeight: a weight matrix in panels (exec_format.h), and how it is made from file tensors.
+#pragma once
+
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "backends/cpu/exec_format.h"
+#include "base/thread_pool.h"
+#include "ops/weight.h"
+#include "rill/status.h"
+
+namespace rill::cpu {
+
+// Zero-filled bytes, aligned to 64; large ones to 2 MiB, with huge pages asked for.
+class AlignedBytes {
+ public:
+  AlignedBytes() = default;
+  // data() == nullptr when memory ran out.
+  explicit AlignedBytes(int64_t size_bytes);
+  ~AlignedBytes() { std::free(data_); }
+  AlignedBytes(AlignedBytes&& other) noexcept { *this = std::move(other); }
+  AlignedBytes& operator=(AlignedBytes&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_bytes_, other.size_bytes_);
+    return *this;
+  }
+  uint8_t* data() const { return static_cast<uint8_t*>(data_); }
+  int64_t size_bytes() const { return size_bytes_; }
+
+ private:
+  void* data_ = nullptr;
+  int64_t size_bytes_ = 0;
+};
+
+class CpuWeight : public ops::PackedWeight {
+ public:
+  // Rows of one source part: panels of one dtype.
+  struct Segment {
+    DType dtype = DType::kF32;  // of the panels; f8 parts are widened to f16, exactly
+    bool q8 = false;            // integer products with quantised activations
+    int64_t row0 = 0;           // first logical row
+    int64_t rows = 0;
+    int64_t num_panels = 0;  // ceil(rows / 16)
+    int64_t panel_bytes = 0;
+    int64_t expert_bytes = 0;  // num_panels * panel_bytes
+    const uint8_t* data = nullptr;
+
+    const uint8_t* Panel(int64_t expert, int64_t panel) const {
+      return data + expert * expert_bytes + panel * panel_bytes;
+    }
+  };
+
+  // Errors: kInvalidArgument when shapes do not fit together, kUnsupported for a dtype without
+  // kernels, kResourceExhausted when memory runs out.
+  static Result<std::unique_ptr<CpuWeight>> Pack(const ops::WeightSource& source, ThreadPool& pool);
+
+  const std::vector<Segment>& segments() const { return segments_; }
+  int64_t num_panels() const { return num_panels_; }  // of one expert, all segments
+  bool any_q8() const { return any_q8_; }
+  bool any_f32() const { return any_f32_; }
+  // Source view when only embedding reads it, in place; empty otherwise.
+  const TensorView& in_place() const { return in_place_; }
+
+  int64_t packed_bytes() const override { return memory_.size_bytes(); }
+  std::string Describe() const override;
+
+ private:
+  std::vector<Segment> segments_;
+  int64_t num_panels_ = 0;
+  bool any_q8_ = false;
+  bool any_f32_ = false;
+  TensorView in_place_;
+  AlignedBytes memory_;
+};
+
+// One panel from up to 16 rows of k elements at `rows` (nullptr: a row of zeros). `out` must be
+// zero-filled, PanelBytes long. `dtype` is the source's.
+void PackPanel(DType dtype, const uint8_t* const rows[kPanelRows], int64_t k, uint8_t* out);
+// Dtype of the panels that PackPanel makes of a source dtype.
+DType PanelDType(DType dtype);
+int64_t PanelBytes(DType panel_dtype, int64_t k);
+// Whether PackPanel knows the dtype.
+bool CanPack(DType dtype);
+
+}  // namespace rill::cpu
