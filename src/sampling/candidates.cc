@@ -60,16 +60,28 @@ uint64_t Candidates::TotalWeight() {
   return total;
 }
 
+template <typename Fn>
+void Candidates::WithLogits(Fn fn) const {
+  const float* logits = logits_.data();
+  if (listed_) {
+    const int32_t* ids = workspace_.ids.data();
+    fn([=](int32_t i) { return logits[ids[i]]; });
+  } else {
+    fn([=](int32_t i) { return logits[i]; });
+  }
+}
+
 template <typename Keep>
 void Candidates::Filter(Keep keep) {
   const int32_t count = size();
-  if (!listed_) workspace_.ids.resize(static_cast<size_t>(count));
+  const bool listed = listed_;
+  if (!listed) workspace_.ids.resize(static_cast<size_t>(count));
   int32_t* ids = workspace_.ids.data();
   uint64_t* weights = workspace_.weights.data();
   size_t kept = 0;
   for (int32_t i = 0; i < count; ++i) {
     if (!keep(i)) continue;
-    ids[kept] = id(i);
+    ids[kept] = listed ? ids[i] : i;
     if (weighed_) weights[kept] = weights[i];
     ++kept;
   }
@@ -80,13 +92,16 @@ void Candidates::Filter(Keep keep) {
 
 float Candidates::SmallestAllowed(int32_t& allowed) const {
   float smallest = static_cast<float>(max_);
-  allowed = 0;
-  for (int32_t i = 0; i < size(); ++i) {
-    const float value = logit(i);
-    if (value == kForbiddenLogit) continue;
-    ++allowed;
-    smallest = std::min(smallest, value);
-  }
+  int32_t count = 0;
+  WithLogits([&](auto logit_of) {
+    for (int32_t i = 0; i < size(); ++i) {
+      const float value = logit_of(i);
+      if (value == kForbiddenLogit) continue;
+      ++count;
+      smallest = value < smallest ? value : smallest;
+    }
+  });
+  allowed = count;
   return smallest;
 }
 
@@ -94,11 +109,15 @@ void Candidates::KeepLargest(int32_t k) {
   if (k >= size()) return;
   int32_t allowed = 0;
   const float range = static_cast<float>(max_) - SmallestAllowed(allowed);
-  const auto key = [this](int32_t i) { return -logit(i); };
-  const Boundary boundary = FindBoundary(
-      size(), key, [](int32_t) { return uint64_t{1}; }, static_cast<uint64_t>(std::min(k, allowed)),
-      -static_cast<float>(max_), kBoundaryBuckets / std::max(range, 1e-30f), workspace_);
-  Filter([&](int32_t i) { return boundary.Keeps(key(i), i); });
+  const float scale = kBoundaryBuckets / std::max(range, 1e-30f);
+  const uint64_t target = static_cast<uint64_t>(std::min(k, allowed));
+  WithLogits([&](auto logit_of) {
+    const auto key = [=](int32_t i) { return -logit_of(i); };
+    const Boundary boundary = FindBoundary(
+        size(), key, [](int32_t) { return uint64_t{1}; }, target, -static_cast<float>(max_), scale,
+        workspace_);
+    Filter([=](int32_t i) { return boundary.Keeps(key(i), i); });
+  });
 }
 
 void Candidates::KeepMass(double fraction) {
@@ -108,11 +127,14 @@ void Candidates::KeepMass(double fraction) {
   // Beyond 40 nats below the maximum there is no mass.
   const double range = std::min(max_ - static_cast<double>(SmallestAllowed(allowed)),
                                 40.0 / std::min(inv_temperature_, 1e9));
-  const auto key = [this](int32_t i) { return -logit(i); };
-  const Boundary boundary = FindBoundary(
-      size(), key, [weights](int32_t i) { return weights[i]; }, target, -static_cast<float>(max_),
-      static_cast<float>(kBoundaryBuckets / std::max(range, 1e-30)), workspace_);
-  Filter([&](int32_t i) { return boundary.Keeps(key(i), i); });
+  const float scale = static_cast<float>(kBoundaryBuckets / std::max(range, 1e-30));
+  WithLogits([&](auto logit_of) {
+    const auto key = [=](int32_t i) { return -logit_of(i); };
+    const Boundary boundary = FindBoundary(
+        size(), key, [=](int32_t i) { return weights[i]; }, target, -static_cast<float>(max_),
+        scale, workspace_);
+    Filter([=](int32_t i) { return boundary.Keeps(key(i), i); });
+  });
 }
 
 void Candidates::KeepMassByKey(std::span<const float> keys, double fraction) {

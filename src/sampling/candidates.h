@@ -66,6 +66,10 @@ class Candidates {
  private:
   template <typename Keep>
   void Filter(Keep keep);
+  // Calls fn(logit_of), logit_of(i) being the logit at place i: one loop for the whole row and one
+  // for a list, instead of a test for each token.
+  template <typename Fn>
+  void WithLogits(Fn fn) const;
   // The smallest logit that is not forbidden, and how many there are.
   float SmallestAllowed(int32_t& allowed) const;
 
