@@ -253,6 +253,8 @@ std::vector<double> Elementwise(const Case& c, const Instance& instance, const O
       scale += At(&instance.Values("gate"), i) * At(&instance.Values("up"), i);
     }
     bounds[i] = 8 * kU * scale + kDenormal;
+    // A denormal f(gate) is off by up to two steps before up multiplies it.
+    if (c.op == ops::OpId::kGlu) bounds[i] += 2 * kDenormal * At(&instance.Values("up"), i);
     // 1 ulp of a value of up to `magnitude`, and its product.
     if (c.op == ops::OpId::kRopeAngles) bounds[i] = 4 * kU * scale + 0x1p-40;
   }
