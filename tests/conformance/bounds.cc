@@ -121,7 +121,7 @@ std::vector<double> Norm(const Case& c, const Instance& instance, const Output& 
   const size_t size = static_cast<size_t>(shape.back());
   const auto* weight = Find(c, instance, "weight");
   const auto* bias = Find(c, instance, "bias");
-  const size_t weights = weight ? weight->size() : bias ? bias->size() : 1;
+  const size_t weights = weight ? weight->size() : 1;
   const double n = static_cast<double>(size);
   std::vector<double> bounds(y.values.size());
   for (size_t row = 0; row < (size == 0 ? 0 : x.size() / size); ++row) {
@@ -141,7 +141,7 @@ std::vector<double> Norm(const Case& c, const Instance& instance, const Output& 
       const double w =
           weight ? At(weight, at % weights) + std::fabs(Attribute(c, "weight_bias")) : 1;
       const double relative = (n / 16 + 12) * kU;
-      bounds[at] = relative * (std::fabs(y.values[at]) + 2 * At(bias, at % weights));
+      bounds[at] = relative * (std::fabs(y.values[at]) + 2 * At(bias, bias ? at % bias->size() : 0));
       // An offset of the mean moves every element, and the deviation with it.
       if (centred) bounds[at] += 3 * relative * w * largest / deviation;
       bounds[at] += kDenormal;
@@ -255,6 +255,8 @@ std::vector<double> Elementwise(const Case& c, const Instance& instance, const O
     bounds[i] = 8 * kU * scale + kDenormal;
     // A denormal f(gate) is off by up to two steps before up multiplies it.
     if (c.op == ops::OpId::kGlu) bounds[i] += 2 * kDenormal * At(&instance.Values("up"), i);
+    // So is x / cap before cap multiplies it.
+    if (c.op == ops::OpId::kSoftcap) bounds[i] += 2 * kDenormal * Attribute(c, "cap");
     // 1 ulp of a value of up to `magnitude`, and its product.
     if (c.op == ops::OpId::kRopeAngles) bounds[i] = 4 * kU * scale + 0x1p-40;
   }
