@@ -8,6 +8,7 @@ namespace {
 void ReadHf(HfConfig& c, Description& out) {
   ReadHfSizes(c, out);
   DecoderSpec& s = out.spec;
+  s.num_kv_heads = s.num_heads;
   s.intermediate_size = c.Size({"intermediate_size"});
   s.norm.kind = NormKind::kLayer;
   s.norm.has_bias = true;

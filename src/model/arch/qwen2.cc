@@ -11,7 +11,7 @@ void ReadHf(HfConfig& c, Description& out) {
   DecoderSpec& s = out.spec;
   s.qkv_bias = c.Bool({"qkv_bias"}, true);
   ReadQwenWindows(c, s);
-  if (!c.Has({"num_experts"})) return;
+  if (c.Text({"model_type"}, "") != "qwen2_moe") return;
   ReadQwenMoe(c, out);
   s.moe.shared_intermediate_size = c.Int({"shared_expert_intermediate_size"}, 0);
   s.moe.shared_gate = s.moe.shared_intermediate_size > 0;

@@ -14,7 +14,7 @@ void ReadHf(HfConfig& c, Description& out) {
   out.names.q_norm = "self_attn.q_norm";
   out.names.k_norm = "self_attn.k_norm";
   ReadQwenWindows(c, s);
-  if (c.Has({"num_experts"})) ReadQwenMoe(c, out);
+  if (c.Text({"model_type"}, "") == "qwen3_moe") ReadQwenMoe(c, out);
 }
 
 void ReadGguf(GgufConfig& g, Description& out) {

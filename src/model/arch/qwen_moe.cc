@@ -13,7 +13,7 @@ void ReadQwenWindows(HfConfig& c, DecoderSpec& s) {
 
 void ReadQwenMoe(HfConfig& c, Description& out) {
   DecoderSpec& s = out.spec;
-  s.moe.num_experts = c.Size({"num_experts"});
+  s.moe.num_experts = c.Size({"num_experts", "num_local_experts"});
   s.moe.top_k = c.Size({"num_experts_per_tok"});
   s.moe.intermediate_size = c.Size({"moe_intermediate_size"});
   s.moe.normalize = c.Bool({"norm_topk_prob"}, false);

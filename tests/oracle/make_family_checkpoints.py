@@ -1,0 +1,172 @@
+#!/usr/bin/env python3
+"""Tiny random checkpoints of many families, with the logits that transformers computes for them.
+
+    make_family_checkpoints.py OUT_DIR [NAME ...]
+
+Each OUT_DIR/<name>/ holds config.json, model.safetensors, ids.json, logits.npy and args.json (options
+for the driver). Seeded; a folder whose recipe has not changed is kept.
+"""
+import hashlib
+import json
+import pathlib
+import sys
+
+import numpy as np
+
+BASE = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
+            num_key_value_heads=2, vocab_size=61, max_position_embeddings=64,
+            tie_word_embeddings=False, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+GPT = dict(n_embd=32, n_layer=3, n_head=4, n_positions=64, vocab_size=61, bos_token_id=1,
+           eos_token_id=2)
+YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0,
+            original_max_position_embeddings=16)
+MLA = dict(BASE, num_key_value_heads=4, kv_lora_rank=12, q_lora_rank=20, qk_nope_head_dim=8,
+           qk_rope_head_dim=4, v_head_dim=6, head_dim=4, n_routed_experts=8, n_shared_experts=2,
+           num_experts_per_tok=3, moe_intermediate_size=10, first_k_dense_replace=1,
+           routed_scaling_factor=1.7, topk_method="greedy", n_group=1, topk_group=1)
+LONG = [1.0 + 0.35 * i for i in range(4)]
+SHORT = [1.0 + 0.1 * i for i in range(4)]
+
+# name: (configuration class, arguments, options of the driver)
+CASES = {
+    "llama_gqa_bias": ("LlamaConfig", dict(BASE, attention_bias=True, mlp_bias=True), []),
+    "llama_head_dim": ("LlamaConfig", dict(BASE, head_dim=12), []),
+    "rope_linear": ("LlamaConfig", dict(BASE, rope_parameters=dict(
+        rope_type="linear", rope_theta=10000.0, factor=2.5)), []),
+    # 48 tokens beyond an original context of 32: the scaled base on both sides.
+    "rope_dynamic": ("LlamaConfig", dict(BASE, max_position_embeddings=32, rope_parameters=dict(
+        rope_type="dynamic", rope_theta=10000.0, factor=3.0)), ["--context", "48"]),
+    "rope_yarn": ("LlamaConfig", dict(BASE, rope_parameters=YARN), []),
+    "rope_llama3": ("LlamaConfig", dict(BASE, rope_parameters=dict(
+        rope_type="llama3", rope_theta=10000.0, factor=8.0, low_freq_factor=1.0,
+        high_freq_factor=4.0, original_max_position_embeddings=32)), []),
+    "rope_longrope": ("Phi3Config", dict(
+        BASE, original_max_position_embeddings=16, rope_parameters=dict(
+            rope_type="longrope", rope_theta=10000.0, short_factor=SHORT, long_factor=LONG,
+            original_max_position_embeddings=16)), []),
+    "rope_longrope_short": ("Phi3Config", dict(
+        BASE, original_max_position_embeddings=48, rope_parameters=dict(
+            rope_type="longrope", rope_theta=10000.0, short_factor=SHORT, long_factor=LONG,
+            original_max_position_embeddings=48)), ["--context", "48"]),
+    "mistral": ("MistralConfig", dict(BASE, sliding_window=7), []),
+    "mixtral": ("MixtralConfig", dict(BASE, num_local_experts=6, num_experts_per_tok=2), []),
+    "qwen2": ("Qwen2Config", dict(BASE, use_sliding_window=True, sliding_window=6,
+                                  max_window_layers=1), []),
+    "qwen2_moe": ("Qwen2MoeConfig", dict(
+        BASE, moe_intermediate_size=12, shared_expert_intermediate_size=20, num_experts=6,
+        num_experts_per_tok=3, norm_topk_prob=False, mlp_only_layers=[1]), []),
+    "qwen3": ("Qwen3Config", dict(BASE, head_dim=10), []),
+    "qwen3_moe": ("Qwen3MoeConfig", dict(BASE, head_dim=8, moe_intermediate_size=12,
+                                         num_experts=6, num_experts_per_tok=3,
+                                         norm_topk_prob=True), []),
+    "bloom": ("BloomConfig", dict(hidden_size=40, n_layer=3, n_head=5, vocab_size=61), []),
+    "falcon_7b": ("FalconConfig", dict(BASE, alibi=False, multi_query=True, parallel_attn=True,
+                                       new_decoder_architecture=False, bias=False), []),
+    "falcon_40b": ("FalconConfig", dict(BASE, alibi=False, num_kv_heads=2,
+                                        new_decoder_architecture=True, bias=False), []),
+    "falcon_rw": ("FalconConfig", dict(BASE, alibi=True, multi_query=False, parallel_attn=False,
+                                       new_decoder_architecture=False, bias=True), []),
+    "gpt_bigcode": ("GPTBigCodeConfig", dict(GPT, multi_query=True), []),
+    "gpt_bigcode_mha": ("GPTBigCodeConfig", dict(GPT, multi_query=False), []),
+    "starcoder2": ("Starcoder2Config", dict(BASE, sliding_window=9), []),
+    "gemma": ("GemmaConfig", dict(BASE, head_dim=10, tie_word_embeddings=True), []),
+    "gemma2": ("Gemma2Config", dict(BASE, head_dim=10, sliding_window=5, query_pre_attn_scalar=14,
+                                    attn_logit_softcapping=4.0, final_logit_softcapping=3.0,
+                                    tie_word_embeddings=True), []),
+    "gemma3": ("Gemma3TextConfig", dict(BASE, head_dim=8, sliding_window=5,
+                                        query_pre_attn_scalar=9, tie_word_embeddings=True,
+                                        layer_types=["sliding_attention", "full_attention",
+                                                     "sliding_attention"]), []),
+    "phi2": ("PhiConfig", dict(BASE, num_key_value_heads=4), []),
+    "phi3": ("Phi3Config", dict(BASE, sliding_window=8), []),
+    "gpt2": ("GPT2Config", dict(GPT), []),
+    "opt": ("OPTConfig", dict(hidden_size=32, ffn_dim=40, num_hidden_layers=3,
+                              num_attention_heads=4, vocab_size=61, max_position_embeddings=64,
+                              word_embed_proj_dim=32), []),
+    "opt_post_norm": ("OPTConfig", dict(hidden_size=32, ffn_dim=40, num_hidden_layers=3,
+                                        num_attention_heads=4, vocab_size=61,
+                                        max_position_embeddings=64, word_embed_proj_dim=32,
+                                        do_layer_norm_before=False), []),
+    "gpt_neox": ("GPTNeoXConfig", dict(BASE), []),
+    "gpt_neox_sequential": ("GPTNeoXConfig", dict(BASE, use_parallel_residual=False), []),
+    "stablelm": ("StableLmConfig", dict(BASE, use_qkv_bias=True), []),
+    "stablelm_parallel": ("StableLmConfig", dict(BASE, qk_layernorm=True,
+                                                 use_parallel_residual=True), []),
+    "olmo": ("OlmoConfig", dict(BASE), []),
+    "olmo2": ("Olmo2Config", dict(BASE), []),
+    "granite": ("GraniteConfig", dict(BASE, embedding_multiplier=3.0, residual_multiplier=0.4,
+                                      attention_multiplier=0.2, logits_scaling=5.0), []),
+    "cohere": ("CohereConfig", dict(BASE, logit_scale=0.3, tie_word_embeddings=True), []),
+    "cohere_qk_norm": ("CohereConfig", dict(BASE, use_qk_norm=True, tie_word_embeddings=True), []),
+    "cohere2": ("Cohere2Config", dict(BASE, sliding_window=6, tie_word_embeddings=True,
+                                      layer_types=["sliding_attention", "full_attention",
+                                                   "sliding_attention"]), []),
+    "smollm3": ("SmolLM3Config", dict(BASE, no_rope_layers=[1, 0, 1]), []),
+    "glm": ("GlmConfig", dict(BASE, head_dim=8, attention_bias=True), []),
+    "glm4": ("Glm4Config", dict(BASE, head_dim=8, attention_bias=True), []),
+    "deepseek_v2": ("DeepseekV2Config", dict(MLA), []),
+    "deepseek_v2_lite": ("DeepseekV2Config", dict(
+        MLA, q_lora_rank=None, topk_method="group_limited_greedy", n_group=4, topk_group=2), []),
+    "deepseek_v2_yarn": ("DeepseekV2Config", dict(MLA, rope_parameters=dict(
+        YARN, mscale=0.7, mscale_all_dim=0.9)), []),
+}
+LENGTHS = (48, 41)
+
+
+def randomise(model, seed):
+    """Weights of a size at which every part shows in the logits."""
+    import torch
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, p in sorted(model.named_parameters()):
+            noise = torch.randn(p.shape, generator=generator, dtype=torch.float32)
+            if p.dim() >= 2 and "norm" not in name:
+                p.copy_(noise * (1.2 / p.shape[-1] ** 0.5))
+            elif name.endswith("bias"):
+                p.copy_(noise * 0.3)
+            else:
+                p.copy_(noise * 0.2 + (0.0 if "gemma" in model.config.model_type else 1.0))
+
+
+def make(name, folder):
+    """Writes one checkpoint and its oracle."""
+    import torch
+    import transformers
+    kind, arguments, options = CASES[name]
+    config = getattr(transformers, kind)(**arguments)
+    # Falcon's eager path adds ALiBi to the scores and again inside the mask; sdpa adds it once.
+    attention = "sdpa" if name == "falcon_rw" else "eager"
+    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation=attention)
+    model = model.to(torch.float32).eval()
+    randomise(model, int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little"))
+    model.tie_weights()
+    rng = np.random.default_rng(7)
+    ids = [rng.integers(3, 61, n).tolist() for n in LENGTHS]
+    if name.startswith("rope_dynamic"):
+        ids = ids[:1]  # transformers' base follows each text's length, ours the allowed context
+    rows = []
+    with torch.no_grad():
+        for row in ids:
+            rows.append(model(torch.tensor([row]), use_cache=False).logits[0].float().numpy())
+    model.save_pretrained(folder)
+    (folder / "ids.json").write_text(json.dumps(ids))
+    (folder / "args.json").write_text(json.dumps(options))
+    np.save(folder / "logits.npy", np.concatenate(rows))
+
+
+def ensure(name, out_dir):
+    """The case's folder, made when it is absent or its recipe changed."""
+    import transformers
+    stamp = hashlib.sha256(repr((CASES[name], LENGTHS, transformers.__version__)).encode()
+                           + pathlib.Path(__file__).read_bytes()).hexdigest()
+    folder = pathlib.Path(out_dir) / name
+    if not (folder / "stamp").exists() or (folder / "stamp").read_text() != stamp:
+        folder.mkdir(parents=True, exist_ok=True)
+        make(name, folder)
+        (folder / "stamp").write_text(stamp)
+    return folder
+
+
+if __name__ == "__main__":
+    for case in sys.argv[2:] or CASES:
+        ensure(case, sys.argv[1])
