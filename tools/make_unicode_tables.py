@@ -64,11 +64,22 @@ def reference_classes() -> None:
     print_set("kNonspacing",
               dropped(normalizers.BertNormalizer(**{**flags, "strip_accents": True})))
     print_set("kMark", dropped(normalizers.StripAccents()))
+    kept_marks = set(members(r"\p{M}"))
     nfkd = normalizers.NFKD()
     lower = normalizers.Lowercase()
     print_set("kNoCompatibility", [
         c for c in SCALARS
         if nfkd.normalize_str(chr(c)) == chr(c) != unicodedata.normalize("NFKD", chr(c))])
+    # Combining marks that the library's tables do not know to reorder: put before (or, for class 1,
+    # after) a mark of another class, they stay where they are.
+    nfd = normalizers.NFD()
+
+    def reorders(c: int) -> bool:
+        pair = "\u0301" + chr(c) if unicodedata.combining(chr(c)) == 1 else chr(c) + "\u0334"
+        return nfd.normalize_str("a" + pair) == "a" + pair[1] + pair[0]
+
+    marks = [c for c in SCALARS if c in kept_marks and nfd.normalize_str(chr(c)) == chr(c)]
+    print_set("kNoCombiningClass", [c for c in marks if not reorders(c)])
     print("constexpr LowerPair kLowerPairs[] = {")
     print_items([f"{{0x{c:X},0x{ord(lower.normalize_str(chr(c))):X}}}," for c in SCALARS
                  if c != 0x130 and lower.normalize_str(chr(c)) != chr(c)])

@@ -238,7 +238,7 @@ class SpmBpe final : public TokenModel {
     while (!todo.empty()) {
       const std::string_view text = todo.back();
       todo.pop_back();
-      const int32_t id = vocab_.Find(text);
+      int32_t id = vocab_.Find(text);
       if (has_unused_ && id >= 0 && options_.unused[static_cast<size_t>(id)]) {
         const auto it = left_bytes.find(id);
         if (it != left_bytes.end() && it->second < text.size()) {
@@ -246,6 +246,7 @@ class SpmBpe final : public TokenModel {
           todo.push_back(text.substr(0, it->second));
           continue;
         }
+        id = -1;  // one unused character: as if it were not in the vocabulary
       }
       EmitOne(id, text, after_unk, out);
     }

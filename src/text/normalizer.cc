@@ -87,8 +87,10 @@ std::string NormalizeForm(std::string_view text, bool compat, bool compose) {
       count = 1;
     }
     for (utf8proc_ssize_t i = 0; i < count; ++i) {
-      runes.push_back(
-          {static_cast<char32_t>(parts[i]), utf8proc_get_property(parts[i])->combining_class});
+      const auto part = static_cast<char32_t>(parts[i]);
+      const int32_t combining_class = utf8proc_get_property(parts[i])->combining_class;
+      const bool ordered = combining_class != 0 && !HasNoReferenceCombiningClass(part);
+      runes.push_back({part, ordered ? combining_class : 0});
     }
   });
   for (size_t i = 0; i < runes.size();) {

@@ -42,6 +42,9 @@ bool IsReferenceMark(char32_t rune) {
 bool IsNewCompatibilityRune(char32_t rune) {
   return In(kNoCompatibility, rune);
 }
+bool HasNoReferenceCombiningClass(char32_t rune) {
+  return rune >= 0x300 && In(kNoCombiningClass, rune);
+}
 
 char32_t ToLowerRune(char32_t rune) {
   if (rune < 0x80) return rune >= 'A' && rune <= 'Z' ? rune + 32 : rune;

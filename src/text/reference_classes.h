@@ -16,6 +16,8 @@ bool IsReferenceNonspacing(char32_t rune);
 bool IsReferenceMark(char32_t rune);
 // Characters with a compatibility decomposition that the library's tables do not have yet.
 bool IsNewCompatibilityRune(char32_t rune);
+// Marks whose combining class the library takes to be 0: canonical ordering leaves them in place.
+bool HasNoReferenceCombiningClass(char32_t rune);
 // Simple lower case; U+0130 (whose lower case is two characters) stays as it is.
 char32_t ToLowerRune(char32_t rune);
 

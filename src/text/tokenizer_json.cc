@@ -12,6 +12,8 @@
 namespace rill::text {
 namespace {
 
+constexpr size_t kMaxSpacedRuleBytes = 1024;  // trying every space is quadratic
+
 Status MissingObject(std::string_view what, const Json* got) {
   return InvalidArgument(std::string(what) + ": expected an object, got " +
                          std::string(got ? got->TypeName() : "nothing"));
@@ -84,6 +86,26 @@ Status FillVocab(const Json& entries, const std::vector<AddedToken>& added, Voca
   return OkStatus();
 }
 
+// "left right". Old files also have tokens with spaces inside: then the border is the first space
+// that has a token on both sides and a joined one.
+bool SplitRule(std::string_view rule, const Vocab& vocab, std::string_view& left,
+               std::string_view& right) {
+  const size_t first = rule.find(' ');
+  if (first == std::string_view::npos) return false;
+  const bool single = rule.find(' ', first + 1) == std::string_view::npos;
+  if (!single && rule.size() > kMaxSpacedRuleBytes) return false;
+  for (size_t space = first; space != std::string_view::npos; space = rule.find(' ', space + 1)) {
+    left = rule.substr(0, space);
+    right = rule.substr(space + 1);
+    if (single) return true;
+    if (vocab.Find(left) >= 0 && vocab.Find(right) >= 0 &&
+        vocab.Find(std::string(left) + std::string(right)) >= 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
 Status ReadMerges(const Json& json, const Vocab& vocab, size_t prefix_bytes, BpeMerges& merges) {
   const Json* list = json.Find("merges");
   if (!list || !list->is_array()) return InvalidArgument("model.merges: expected an array");
@@ -98,15 +120,11 @@ Status ReadMerges(const Json& json, const Vocab& vocab, size_t prefix_bytes, Bpe
       left = rule.array()[0].string_value();
       right = rule.array()[1].string_value();
     } else if (rule.is_string()) {
-      const std::string_view text = rule.string_value();
-      const size_t space = text.find(' ');
-      if (space == std::string_view::npos || text.find(' ', space + 1) != std::string_view::npos) {
+      if (!SplitRule(rule.string_value(), vocab, left, right)) {
         return InvalidArgument("model.merges[" + std::to_string(rank) +
                                "]: expected two tokens and one space, got \"" +
-                               PrintableUtf8(text, 60) + "\"");
+                               PrintableUtf8(rule.string_value(), 60) + "\"");
       }
-      left = text.substr(0, space);
-      right = text.substr(space + 1);
     } else {
       return InvalidArgument("model.merges[" + std::to_string(rank) +
                              "]: expected a string or a pair of strings");

@@ -1,6 +1,7 @@
 #include "text/tokenizer_pipeline.h"
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "base/utf8.h"
 
@@ -76,6 +77,8 @@ class PipelineTokenizer final : public Tokenizer {
       if (token.normalized && !parts_.normalizer.empty()) {
         const NormalizedText pattern = parts_.normalizer.Run(token.text, false);
         RILL_RETURN_IF_ERROR(normalized_.Add(copy, pattern.text));
+        // The Hugging Face library decodes such a token to its normalized text, too.
+        if (pattern.text != token.text) decoder_texts_[token.id] = pattern.text;
         track_ = track_ || control;
       } else {
         RILL_RETURN_IF_ERROR(raw_.Add(copy, token.text));
@@ -141,6 +144,10 @@ class PipelineTokenizer final : public Tokenizer {
   std::unique_ptr<DecodeStream> StartDecoding() const override { return parts_.decoder.Start(); }
   std::optional<std::string_view> DecoderText(int32_t id) const override {
     if (!parts_.vocab->Has(id)) return std::nullopt;
+    if (!decoder_texts_.empty()) {
+      const auto it = decoder_texts_.find(id);
+      if (it != decoder_texts_.end()) return it->second;
+    }
     return parts_.vocab->text(id);
   }
 
@@ -203,6 +210,7 @@ class PipelineTokenizer final : public Tokenizer {
   AddedTokenMatcher normalized_;
   bool track_ = false;  // some control token is sought in normalized text
   std::vector<bool> special_;
+  std::unordered_map<int32_t, std::string> decoder_texts_;  // where not the vocabulary's
 };
 
 }  // namespace

@@ -17,7 +17,12 @@ Status Load(std::string_view bytes, const TokenizerSideFiles& side, TokenizerPar
   SentencePieceSpec spec;
   spec.unk_id = -1;
   for (const SentencePieceProto::Piece& piece : proto.pieces) {
-    const auto type = static_cast<SpmPieceType>(piece.type);
+    auto type = static_cast<SpmPieceType>(piece.type);
+    // As SentencePiece does: with byte fallback a NUL character comes from its byte piece.
+    if (type == SpmPieceType::kNormal && proto.byte_fallback &&
+        piece.text == std::string_view("\0", 1)) {
+      type = SpmPieceType::kUnused;
+    }
     if (type == SpmPieceType::kUnknown && spec.unk_id < 0) {
       spec.unk_id = static_cast<int32_t>(spec.texts.size());
     }

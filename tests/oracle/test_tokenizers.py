@@ -124,7 +124,18 @@ def wikitext(shared_data):
 # --- oracles: (name, path in the shared data, encode, decode or None) ------------------------------
 
 def hf(path, **options):
-    oracle = tokenizers.Tokenizer.from_file(str(path))
+    data = json.loads(path.read_text(encoding="utf-8"))
+    # Rules whose tokens hold spaces ("a b" with more than one): the package reads them as pairs only.
+    vocab = data["model"]["vocab"]
+    merges = data["model"].get("merges", [])
+    for i, rule in enumerate(merges):
+        if isinstance(rule, str) and rule.count(" ") != 1:
+            merges[i] = next([rule[:k], rule[k + 1:]] for k in range(1, len(rule))
+                             if rule[k] == " " and rule[:k] in vocab and rule[k + 1:] in vocab
+                             and rule[:k] + rule[k + 1:] in vocab)
+        elif isinstance(rule, str):
+            merges[i] = rule.split(" ")
+    oracle = tokenizers.Tokenizer.from_str(json.dumps(data))
     encode = lambda texts: [e.ids for e in
                             oracle.encode_batch(texts, add_special_tokens=False)]
     return encode, lambda ids: oracle.decode(ids, skip_special_tokens=False)
@@ -224,7 +235,7 @@ def test_campaign(name, relative, make, tool, shared_data, wikitext):
                 differences.append((text, list(want), have))
         sample = [list(e) for e in expected[::5] if e]
         if sample:
-            texts = ours.ask(op="decode_many", ids=sample, skip_special=make is spm)["texts"]
+            texts = ours.ask(op="decode_many", ids=sample)["texts"]
             for ids, have in zip(sample, texts):
                 want = decode(ids)
                 if want != have:
