@@ -64,8 +64,10 @@ class Unigram final : public TokenModel {
                                      : options_.min_score - kUnknownPenalty;
     const auto offer = [&](size_t start, size_t end, double score, int32_t id) {
       Node& node = best[end];
+      // Rounded before it is compared: equal paths are common ("0"+"00", "00"+"0"), first wins.
+      if (kSingle) score = static_cast<double>(static_cast<float>(score));
       if (node.start != kNoStart && score <= node.score) return;
-      node.score = kSingle ? static_cast<double>(static_cast<float>(score)) : score;
+      node.score = score;
       node.start = static_cast<uint32_t>(start);
       node.id = id;
     };
