@@ -65,6 +65,7 @@ bool IsAscii(std::string_view text) {
 struct Decomposed {
   char32_t rune;
   int32_t combining_class;
+  size_t order;  // position before sorting: keeps equal classes in place
 };
 
 // NFD, NFKD, NFC, NFKC of `text`. utf8proc's own reordering is quadratic in a run of combining
@@ -90,7 +91,7 @@ std::string NormalizeForm(std::string_view text, bool compat, bool compose) {
       const auto part = static_cast<char32_t>(parts[i]);
       const int32_t combining_class = utf8proc_get_property(parts[i])->combining_class;
       const bool ordered = combining_class != 0 && !HasNoReferenceCombiningClass(part);
-      runes.push_back({part, ordered ? combining_class : 0});
+      runes.push_back({part, ordered ? combining_class : 0, runes.size()});
     }
   });
   for (size_t i = 0; i < runes.size();) {
@@ -100,11 +101,13 @@ std::string NormalizeForm(std::string_view text, bool compat, bool compose) {
     }
     size_t end = i;
     while (end < runes.size() && runes[end].combining_class != 0) ++end;
-    std::stable_sort(runes.begin() + static_cast<std::ptrdiff_t>(i),
-                     runes.begin() + static_cast<std::ptrdiff_t>(end),
-                     [](const Decomposed& a, const Decomposed& b) {
-                       return a.combining_class < b.combining_class;
-                     });
+    std::sort(runes.begin() + static_cast<std::ptrdiff_t>(i),
+              runes.begin() + static_cast<std::ptrdiff_t>(end),
+              [](const Decomposed& a, const Decomposed& b) {
+                return a.combining_class != b.combining_class
+                           ? a.combining_class < b.combining_class
+                           : a.order < b.order;
+              });
     i = end;
   }
   std::vector<utf8proc_int32_t> buffer;

@@ -28,7 +28,9 @@ std::vector<uint32_t> RanksOf(const SentencePieceSpec& spec) {
   const auto higher = [&](uint32_t a, uint32_t b) { return spec.scores[a] > spec.scores[b]; };
   // Vocabularies usually stand in score order already.
   if (!std::is_sorted(order.begin(), order.end(), higher)) {
-    std::stable_sort(order.begin(), order.end(), higher);
+    std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
+      return spec.scores[a] != spec.scores[b] ? spec.scores[a] > spec.scores[b] : a < b;
+    });
   }
   std::vector<uint32_t> rank(spec.texts.size(), kNotMergeable);
   uint32_t next = 0;
