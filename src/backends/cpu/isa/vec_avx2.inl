@@ -203,8 +203,11 @@ RILL_INLINE __m256i Broadcast4(const int8_t* a) {
 RILL_INLINE DotAcc ZeroDot() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
 RILL_INLINE DotAcc DotU(DotAcc acc, B64 w, const int8_t* a) {
   const __m256i x = Broadcast4(a);
-  return {_mm256_add_epi16(acc.lo, _mm256_maddubs_epi16(w.lo, x)),
-          _mm256_add_epi16(acc.hi, _mm256_maddubs_epi16(w.hi, x))};
+  acc.lo = _mm256_add_epi16(acc.lo, _mm256_maddubs_epi16(w.lo, x));
+  acc.hi = _mm256_add_epi16(acc.hi, _mm256_maddubs_epi16(w.hi, x));
+  // Keeps the additions where they are: reassociated, GCC holds every product in memory first.
+  __asm__("" : "+x"(acc.lo), "+x"(acc.hi));
+  return acc;
 }
 RILL_INLINE I32 FinishDot(DotAcc acc) {
   const __m256i ones = _mm256_set1_epi16(1);
@@ -217,8 +220,10 @@ RILL_INLINE I32 DotS(I32 acc, B64 w_abs, B64 w, const int8_t* a) {
   const __m256i ones = _mm256_set1_epi16(1);
   const __m256i lo = _mm256_maddubs_epi16(w_abs.lo, _mm256_sign_epi8(x, w.lo));
   const __m256i hi = _mm256_maddubs_epi16(w_abs.hi, _mm256_sign_epi8(x, w.hi));
-  return {_mm256_add_epi32(acc.lo, _mm256_madd_epi16(lo, ones)),
-          _mm256_add_epi32(acc.hi, _mm256_madd_epi16(hi, ones))};
+  acc.lo = _mm256_add_epi32(acc.lo, _mm256_madd_epi16(lo, ones));
+  acc.hi = _mm256_add_epi32(acc.hi, _mm256_madd_epi16(hi, ones));
+  __asm__("" : "+x"(acc.lo), "+x"(acc.hi));
+  return acc;
 }
 
 // Widest tile of tokens (or query rows) of the matrix kernels.
