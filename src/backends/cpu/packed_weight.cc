@@ -10,14 +10,33 @@ namespace rill::cpu {
 
 AlignedBytes::AlignedBytes(int64_t size_bytes) {
   constexpr int64_t kHuge = int64_t{2} << 20;
-  const int64_t alignment = size_bytes >= 4 * kHuge ? kHuge : 64;
-  const int64_t rounded = (size_bytes + alignment - 1) / alignment * alignment;
-  data_ = std::aligned_alloc(static_cast<size_t>(alignment), static_cast<size_t>(rounded));
-  if (data_ == nullptr) return;
+  if (size_bytes < 4 * kHuge) {
+    const int64_t rounded = (size_bytes + 63) / 64 * 64;
+    data_ = std::aligned_alloc(64, static_cast<size_t>(rounded));
+    if (data_ == nullptr) return;
+    std::memset(data_, 0, static_cast<size_t>(rounded));
+    size_bytes_ = size_bytes;
+    return;
+  }
+  // Fresh pages are zero already: whoever writes them first, in parallel, pays for them.
+  mapped_bytes_ = static_cast<size_t>(size_bytes + kHuge);
+  void* mapping =
+      mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapping == MAP_FAILED) return;
+  mapping_ = mapping;
+  const uintptr_t address = reinterpret_cast<uintptr_t>(mapping);
+  data_ = reinterpret_cast<void*>((address + kHuge - 1) / kHuge * kHuge);
   // Panels are read from end to end: with 4 KiB pages a good part of that is TLB misses.
-  if (alignment == kHuge) madvise(data_, static_cast<size_t>(rounded), MADV_HUGEPAGE);
-  std::memset(data_, 0, static_cast<size_t>(rounded));
+  madvise(data_, static_cast<size_t>(size_bytes), MADV_HUGEPAGE);
   size_bytes_ = size_bytes;
+}
+
+AlignedBytes::~AlignedBytes() {
+  if (mapping_ != nullptr) {
+    munmap(mapping_, mapped_bytes_);
+  } else {
+    std::free(data_);
+  }
 }
 
 Result<std::unique_ptr<CpuWeight>> CpuWeight::Pack(const ops::WeightSource& source,

@@ -18,11 +18,13 @@ class AlignedBytes {
   AlignedBytes() = default;
   // data() == nullptr when memory ran out.
   explicit AlignedBytes(int64_t size_bytes);
-  ~AlignedBytes() { std::free(data_); }
+  ~AlignedBytes();
   AlignedBytes(AlignedBytes&& other) noexcept { *this = std::move(other); }
   AlignedBytes& operator=(AlignedBytes&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(size_bytes_, other.size_bytes_);
+    std::swap(mapping_, other.mapping_);
+    std::swap(mapped_bytes_, other.mapped_bytes_);
     return *this;
   }
   uint8_t* data() const { return static_cast<uint8_t*>(data_); }
@@ -31,6 +33,8 @@ class AlignedBytes {
  private:
   void* data_ = nullptr;
   int64_t size_bytes_ = 0;
+  void* mapping_ = nullptr;  // of large ones; data_ lies in it
+  size_t mapped_bytes_ = 0;
 };
 
 class CpuWeight : public ops::PackedWeight {
