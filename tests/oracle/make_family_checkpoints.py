@@ -136,6 +136,7 @@ def make(name, folder):
     config = getattr(transformers, kind)(**arguments)
     # Falcon's eager path adds ALiBi to the scores and again inside the mask; sdpa adds it once.
     attention = "sdpa" if name == "falcon_rw" else "eager"
+    config._experts_implementation = "eager"
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation=attention)
     model = model.to(torch.float32).eval()
     randomise(model, int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little"))
