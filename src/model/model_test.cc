@@ -89,11 +89,11 @@ TEST(Model, HostileConfig_IsRefusedNamingTheKey) {
   };
   const double nan_like = 1e308;
   const Case cases[] = {
-      {"num_hidden_layers", 1'000'000'000, "num_hidden_layers: expected an integer in"},
+      {"num_hidden_layers", 1'000'000'000, "num_layers: expected an integer in"},
       {"num_hidden_layers", 4096, "the file has 21 tensors"},
-      {"num_hidden_layers", 0, "num_hidden_layers: expected an integer in [1"},
+      {"num_hidden_layers", 0, "num_layers: expected an integer in [1"},
       {"num_hidden_layers", -3, "num_hidden_layers"},
-      {"num_hidden_layers", "2", "num_hidden_layers: expected an integer"},
+      {"num_hidden_layers", "2", "num_layers: expected an integer"},
       {"num_hidden_layers", 3, "model.layers.2.input_layernorm.weight"},
       {"head_dim", 0, "head_dim: expected an integer in [1"},
       {"head_dim", 7, "rotary dimension"},
@@ -101,19 +101,19 @@ TEST(Model, HostileConfig_IsRefusedNamingTheKey) {
       {"num_attention_heads", 3, "is not a multiple of num_attention_heads 3"},
       {"num_key_value_heads", 3, "number of heads: expected a multiple of the 3 KV heads, got 4"},
       {"num_key_value_heads", 8, "number of KV heads: expected [1, 4], got 8"},
-      {"hidden_size", 1'000'000'000'000, "hidden_size: expected an integer"},
+      {"hidden_size", 1'000'000'000'000, "n_embd: expected an integer"},
       {"hidden_size", 64, "expected [50, 64], the file has [50, 32]"},
       {"vocab_size", 1'000'000, "expected [1000000, 32], the file has [50, 32]"},
       {"intermediate_size", 41, "mlp.gate_proj.weight': expected [41, 32], the file has [40, 32]"},
       {"max_position_embeddings", 4'000'000'000, "max_position_embeddings"},
       {"rope_theta", nan_like * 0.0, "rope: theta: expected a finite number > 0, got 0"},
       {"rope_theta", -1.0, "theta"},
-      {"rope_theta", "x", "rope_theta: expected a finite number"},
+      {"rope_theta", "x", "rope_base: expected a finite number"},
       {"rms_norm_eps", 0.0, "norm epsilon"},
       {"rms_norm_eps", nullptr, ""},
       {"hidden_act", "gelux", "activation 'gelux' is not known; known are silu"},
       {"rope_scaling", 3, "rope_scaling: expected an object, got 3"},
-      {"attention_bias", 1, "attention_bias: expected true or false, got 1"},
+      {"attention_bias", 1, "bias: expected true or false, got 1"},
       {"attention_bias", true, "self_attn.q_proj.bias': expected [32]"},
   };
   for (const Case& c : cases) {
