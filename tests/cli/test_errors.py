@@ -1,0 +1,227 @@
+"""Bad input of every kind gets one sentence that says what is wrong and where, and an exit code."""
+import json
+import os
+import pathlib
+import struct
+import subprocess
+import time
+
+import pytest
+
+OK, FAILURE, USAGE, NOT_FOUND, UNSUPPORTED, RESOURCES, NETWORK = range(7)
+
+
+def run(rill: str, *words, timeout=60, stdin=None, **environment) -> subprocess.CompletedProcess:
+    return subprocess.run([rill, *map(str, words)], capture_output=True, timeout=timeout,
+                          input=stdin, check=False,
+                          stdin=subprocess.DEVNULL if stdin is None else None,
+                          env={**os.environ, **environment})
+
+
+def refused(done: subprocess.CompletedProcess, *codes: int) -> str:
+    """The one sentence of a refusal; asserts its form."""
+    text = done.stderr.decode()
+    assert done.returncode in (codes or (USAGE,)), (done.returncode, text)
+    lines = [line for line in text.splitlines() if line.strip()]
+    assert len(lines) == 1 and lines[0].startswith("rill: "), text
+    assert len(lines[0]) < 1500
+    return lines[0]
+
+
+def gguf(tensors: int = 0, pairs: int = 0, tail: bytes = b"", version: int = 3) -> bytes:
+    return b"GGUF" + struct.pack("<IQQ", version, tensors, pairs) + tail
+
+
+HOSTILE = {
+    "empty.gguf": b"",
+    "text.gguf": b"Not a model at all, just a sentence.\n" * 10,
+    "magic.gguf": b"GGUF",
+    "version.gguf": gguf(version=99),
+    "tensors.gguf": gguf(tensors=2**63),
+    "pairs.gguf": gguf(pairs=2**64 - 1),
+    "key.gguf": gguf(pairs=1, tail=struct.pack("<Q", 2**62) + b"x" * 40),
+    "nothing.gguf": gguf(tail=b"\0" * 64),
+    "random.gguf": b"GGUF" + bytes((i * 7919 + 13) % 256 for i in range(4096)),
+    "html.safetensors": b"<html></html>",
+    "long.safetensors": struct.pack("<Q", 2**63) + b"{}",
+    "deep.safetensors": struct.pack("<Q", 4000) + b"[" * 4000,
+    "pickle.bin": b"\x80\x02}q\x00.",
+    "pickle.pt": b"PK\x03\x04" + b"\0" * 64,
+}
+
+
+@pytest.mark.parametrize("command", [["inspect"], ["run", "--quiet"], ["tokenize"],
+                                     ["eval", "fingerprint"]])
+@pytest.mark.parametrize("name", sorted(HOSTILE))
+def test_hostile_model_files(rill, tmp_path, name, command):
+    path = tmp_path / name
+    path.write_bytes(HOSTILE[name])
+    begin = time.monotonic()
+    extra = ["Hi"] if command[0] in ("run", "tokenize") else []
+    message = refused(run(rill, *command, path, *extra), USAGE, UNSUPPORTED, RESOURCES)
+    assert name in message
+    assert time.monotonic() - begin < 10
+
+
+def test_model_that_is_no_file(rill, tmp_path):
+    fifo = tmp_path / "pipe.gguf"
+    os.mkfifo(fifo)
+    loop = tmp_path / "loop.gguf"
+    loop.symlink_to(loop)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for path in (fifo, "/dev/zero", folder):
+        message = refused(run(rill, "inspect", path, timeout=10), USAGE, UNSUPPORTED, NOT_FOUND)
+        assert str(path) in message
+    refused(run(rill, "inspect", loop, timeout=10), USAGE, NOT_FOUND)
+
+
+@pytest.mark.parametrize("config", [b"", b"{", b"[]", b'{"model_type": 7}', b"{}",
+                                    b'{"model_type": "nonesuch", "architectures": ["NoneSuch"]}',
+                                    b'{"a": ' * 5000, b'{"model_type": "llama"}',
+                                    b'{"model_type": "llama", "hidden_size": -1}',
+                                    b'{"model_type": "llama", "hidden_size": 1e30}'])
+def test_hostile_configurations(rill, tmp_path, config):
+    header = json.dumps({"t": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()
+    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 16)
+    (tmp_path / "config.json").write_bytes(config)
+    refused(run(rill, "inspect", tmp_path), USAGE, UNSUPPORTED, NOT_FOUND, RESOURCES)
+
+
+def test_unknown_architecture_names_near_ones(rill, tmp_path):
+    header = json.dumps({"t": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()
+    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 16)
+    (tmp_path / "config.json").write_text('{"model_type": "llamma"}')
+    message = refused(run(rill, "inspect", tmp_path), UNSUPPORTED)
+    assert "llamma" in message and "llama" in message.replace("llamma", "")
+
+
+@pytest.mark.parametrize("cut", [8, 100, 1_000_000, 50_000_000])
+def test_truncated_model(rill, smollm2, tmp_path, cut):
+    path = tmp_path / "cut.gguf"
+    with open(smollm2, "rb") as source:
+        path.write_bytes(source.read(cut))
+    assert "cut.gguf" in refused(run(rill, "run", path, "Hi"), USAGE, FAILURE)
+
+
+def test_missing_models(rill, tmp_path):
+    environment = {"RILL_CACHE": str(tmp_path)}
+    for model in ("nonesuch", "nowhere/model.gguf", "hf:owner/repo"):
+        message = refused(run(rill, "inspect", model, **environment), NOT_FOUND)
+        assert model in message and "rill pull" in message
+    assert "hf:<owner>/<repo>" in refused(run(rill, "inspect", "hf:x", **environment))
+    done = run(rill, "inspect", "nonesuch", "--json", **environment)
+    assert json.loads(done.stdout)["error"]["code"] == "not_found"
+    # The default model, when it is not there.
+    assert "smollm2" in refused(run(rill, "run", "Why is the sky blue?", **environment), NOT_FOUND)
+
+
+@pytest.mark.parametrize("words", [["nonesuch"], ["--nonesuch"], ["run", "--nonesuch"], ["eval"],
+                                   ["eval", "nonesuch"], ["inspect"], ["render", "smollm2"],
+                                   ["run", "--threads", "x"], ["run", "--threads", "-1"],
+                                   ["run", "--activations", "f64"], ["run", "--kv-dtype", "f7"],
+                                   ["run", "-n", "-5"], ["run", "--page-size", "1"],
+                                   ["bench", "smollm2", "-r", "0"]])
+def test_wrong_usage(rill, words):
+    done = run(rill, *words)
+    assert done.returncode == USAGE, done
+    assert done.stderr and b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("flags", [["--temperature", "-1"], ["--temperature", "nan"],
+                                   ["--top-p", "1.5"], ["--top-p", "-0.1"], ["--min-p", "2"],
+                                   ["--top-k", "-3"], ["--repetition-penalty", "0"],
+                                   ["--repetition-penalty", "inf"], ["--logit-bias", "7"],
+                                   ["--logit-bias", "x=1"], ["--logit-bias", "99999999=1"],
+                                   ["--logit-bias", "-1=1"], ["--logit-bias", "5=nan"],
+                                   ["--stop", ""]])
+def test_wrong_sampling(rill, smollm2, flags):
+    done = run(rill, "run", smollm2, "Hi", "-n", 1, *flags)
+    assert done.returncode == USAGE, done
+    assert done.stderr.strip()
+    word = flags[0].lstrip("-").replace("-", "")
+    assert word in done.stderr.decode().replace("_", "").replace("-", ""), done.stderr
+
+
+def test_prompt_too_long_says_the_numbers(rill, smollm2):
+    done = run(rill, "run", smollm2, "--context", 128, "-n", 1, "word " * 500)
+    message = refused(done, USAGE, RESOURCES)
+    assert "128" in message
+
+
+def test_context_that_does_not_fit_memory(rill, smollm2):
+    done = run(rill, "run", smollm2, "--context", 1 << 24, "-n", 1, "Hi")
+    refused(done, USAGE, RESOURCES)
+
+
+@pytest.mark.parametrize("ids", ["", "{", "7", '["a"]', "[1.5]", "[-1]", "[99999999]", "[]",
+                                 "[" * 10000, "[4294967297]", "[null]"])
+def test_wrong_token_files(rill, smollm2, tmp_path, ids):
+    (tmp_path / "ids.json").write_text(ids)
+    refused(run(rill, "eval", "logits", smollm2, "--tokens", tmp_path / "ids.json",
+                "--out", tmp_path / "x.npy"))
+    assert not (tmp_path / "x.npy").exists()
+
+
+def test_logits_to_nowhere(rill, smollm2, tmp_path):
+    (tmp_path / "ids.json").write_text("[1, 2]")
+    message = refused(run(rill, "eval", "logits", smollm2, "--tokens", tmp_path / "ids.json",
+                          "--out", tmp_path / "none" / "x.npy"), USAGE, NOT_FOUND, RESOURCES)
+    assert "x.npy" in message
+    assert "none.json" in refused(run(rill, "eval", "logits", smollm2, "--tokens",
+                                      tmp_path / "none.json", "--out", tmp_path / "x.npy"),
+                                  NOT_FOUND)
+
+
+@pytest.mark.parametrize("words", [["x"], ["-1"], ["49152"], ["99999999999999999999"], ["1.5"]])
+def test_wrong_ids_to_detokenize(rill, smollm2, words):
+    message = refused(run(rill, "detokenize", smollm2, "--", *words))
+    assert words[0] in message
+
+
+@pytest.mark.parametrize("messages", ["", "{", "7", "{}", '"x"', "[7]", '[{"role": 7}]',
+                                      "[" * 5000])
+def test_wrong_messages(rill, smollm2, tmp_path, messages):
+    (tmp_path / "m.json").write_text(messages)
+    refused(run(rill, "render", smollm2, "--messages", tmp_path / "m.json"), USAGE, FAILURE)
+
+
+@pytest.mark.parametrize("flags", [["--window", "1"], ["--window", "100000000"],
+                                   ["--window", "64", "--stride", "65"]])
+def test_wrong_windows(rill, smollm2, tmp_path, flags):
+    (tmp_path / "t.txt").write_text("Some text to predict. " * 20)
+    done = run(rill, "eval", "perplexity", smollm2, "--text", tmp_path / "t.txt", *flags)
+    assert done.returncode in (USAGE, RESOURCES), done
+
+
+def test_perplexity_of_nothing(rill, smollm2, tmp_path):
+    (tmp_path / "t.txt").write_text("")
+    refused(run(rill, "eval", "perplexity", smollm2, "--text", tmp_path / "t.txt"))
+
+
+def test_pull_refuses_nonsense(rill, tmp_path):
+    for spec in ("nonesuch", "hf:x", "ftp://127.0.0.1/m.gguf", "http://192.0.2.1/m.gguf"):
+        refused(run(rill, "pull", spec, RILL_CACHE=str(tmp_path)))
+    refused(run(rill, "pull", "hf:a/b", "--offline", RILL_CACHE=str(tmp_path)), NETWORK)
+    refused(run(rill, "pull", "hf:a/b", RILL_CACHE=str(tmp_path), HF_ENDPOINT="http://127.0.0.1:9",
+                timeout=120), NETWORK)
+
+
+def test_no_home(rill):
+    done = subprocess.run([rill, "inspect", "smollm2"], capture_output=True, env={}, check=False,
+                          stdin=subprocess.DEVNULL, timeout=20)
+    assert "RILL_CACHE" in refused(done, FAILURE)
+
+
+def test_wrong_isa_is_told(rill, smollm2):
+    done = run(rill, "run", smollm2, "Hi", "-n", 1, RILL_CPU_ISA="nonesuch")
+    assert done.returncode != 0 and b"RILL_CPU_ISA" in done.stderr
+
+
+def test_full_disk_is_told(rill, smollm2):
+    if not pathlib.Path("/dev/full").exists():
+        pytest.skip("skipped: no /dev/full")
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([rill, "tokenize", smollm2, "Hello"], stdout=full,
+                              stderr=subprocess.PIPE, check=False, timeout=30)
+    assert done.returncode != 0 and b"stdout" in done.stderr
