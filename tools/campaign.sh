@@ -8,7 +8,7 @@
 #   fuzz         every libFuzzer target, SECONDS each with its corpus (default 300)
 #   tokenizers   tokenizers against the Python libraries on a million strings
 #   templates    chat templates against jinja2
-#   sim          the engine's deterministic simulator, STEPS steps (default 10,000,000)
+#   sim          the engine's deterministic simulator, SEEDS histories of 1,000 steps (default 10,000)
 #   quality      SmolLM2 against transformers: perplexity of the whole of wikitext-2
 #   all          all of them
 #
@@ -17,7 +17,8 @@ set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 cd -- "$root"
-export RILL_CAMPAIGN=1
+# What the long tests look at.
+export RILL_CAMPAIGN=1 RILL_TEMPLATE_CAMPAIGN=1 RILL_TOKENIZER_CAMPAIGN=1
 
 say() { printf 'campaign: %s\n' "$*" >&2; }
 usage() { sed -n '2,/^set -euo/p' "${BASH_SOURCE[0]}" | sed -n 's/^# \{0,1\}//p'; }
@@ -133,7 +134,7 @@ run_templates() { run_pytest tests/oracle -k 'template or jinja'; }
 
 run_sim() {
   build ci || return 1
-  build/ci/tests/engine_sim --steps "${1:-10000000}"
+  build/ci/tests/engine_sim --seeds "${1:-10000}"
 }
 
 run_quality() {

@@ -143,7 +143,7 @@ environment=(HOME=/root USER=root LANG=C.UTF-8
   PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin)
 while IFS= read -r variable; do environment+=("$variable"); done < <(env |
   grep -E '^(PIP_[A-Z_]+|[a-zA-Z]+_proxy|[A-Z]+_PROXY|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE)=')
-inside() { chroot "$guest" env -i "${environment[@]}" bash -c "cd /root/rill && $1"; }
+inside() { chroot "$guest" env -i "${environment[@]}" bash -c "cd /root/rill && $1" </dev/null; }
 
 # timed WHAT COMMAND: runs COMMAND in the guest, says how long it took.
 timed() {
