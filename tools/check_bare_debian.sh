@@ -13,6 +13,7 @@
 # certificates, resolv.conf. What they are is read from this machine.
 #
 #   --skip-test      only the `run` half
+#   --ccache DIR     lend the guest this compiler cache: shows that all works, not how long it takes
 #   --keep           leave the folder for a look inside; it is named at the end
 #   --folder DIR     where to build it (default: a new folder in ${TMPDIR:-/var/tmp})
 set -euo pipefail
@@ -20,6 +21,7 @@ set -euo pipefail
 source_root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 skip_test=false
 keep=false
+ccache=
 parent=${TMPDIR:-/var/tmp}
 arguments=("$@")
 while [[ $# -gt 0 ]]; do
@@ -28,6 +30,10 @@ while [[ $# -gt 0 ]]; do
     --keep) keep=true ;;
     --folder)
       parent=$2
+      shift
+      ;;
+    --ccache)
+      ccache=$2
       shift
       ;;
     *)
@@ -131,6 +137,11 @@ while read -r path; do
   grep -q " $guest$path " /proc/self/mounts || mount_in "$path"
 done < <(python3 -m pip config list 2>/dev/null | sed -n "s/^[^=]*='\(.*\)'\$/\1/p" |
   tr ' ' '\n' | sed 's|^file://||' | grep '^/' | sort -u)
+if [[ -n $ccache ]]; then
+  say "with the compiler cache $ccache: build times below are not those of a bare machine"
+  mkdir -p "$guest/root/.cache/ccache"
+  mount --bind "$ccache" "$guest/root/.cache/ccache"
+fi
 mount -t proc proc "$guest/proc"
 mount --rbind /dev "$guest/dev"
 
