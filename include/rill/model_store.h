@@ -22,8 +22,8 @@ inline constexpr std::string_view kDefaultModel = "smollm2";
 // Errors: kNotFound, with what the cache has and how to pull.
 Result<std::string> ResolveModel(std::string_view model);
 
-// Does `word` mean a model rather than a prompt? True when ResolveModel would succeed, and for words
-// that can hardly be anything else: "hf:…", a name that ends in .gguf or .safetensors.
+// Does `word` mean a model rather than a prompt? True when ResolveModel would succeed, and for
+// words that can hardly be anything else: "hf:…", a name that ends in .gguf or .safetensors.
 bool IsKnownModel(std::string_view word);
 
 struct CachedModel {
@@ -44,7 +44,7 @@ struct PullOptions {
 };
 
 struct PulledModel {
-  std::string name;      // for MODEL arguments
+  std::string name;  // for MODEL arguments
   std::string path;
   int64_t size_bytes = 0;
   bool was_cached = false;
