@@ -6,8 +6,9 @@
 #   tsan         engine, page pool and thread pool under the thread sanitizer
 #   clang        build with clang 19, warnings as errors, and the unit tests
 #   fuzz         every libFuzzer target, SECONDS each with its corpus (default 300)
-#   tokenizers   tokenizers against the Python libraries on a million strings
-#   templates    chat templates against jinja2
+#   tokenizers   tokenizers against the Python libraries on STRINGS strings (default 1,000,000)
+#   templates    chat templates against jinja2, CONVERSATIONS random ones each (default 300)
+#   families     every model family against transformers
 #   sim          the engine's deterministic simulator, SEEDS histories of 1,000 steps (default 10,000)
 #   quality      SmolLM2 against transformers: perplexity of the whole of wikitext-2
 #   all          all of them
@@ -17,8 +18,6 @@ set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 cd -- "$root"
-# What the long tests look at.
-export RILL_CAMPAIGN=1 RILL_TEMPLATE_CAMPAIGN=1 RILL_TOKENIZER_CAMPAIGN=1
 
 say() { printf 'campaign: %s\n' "$*" >&2; }
 usage() { sed -n '2,/^set -euo/p' "${BASH_SOURCE[0]}" | sed -n 's/^# \{0,1\}//p'; }
@@ -33,11 +32,13 @@ need_clang() {
   }
 }
 
-# build PRESET: configures and builds, quiet unless it fails.
+# build PRESET [TARGET…]: configures and builds, quiet unless it fails.
 build() {
-  say "building ($1)"
+  local targets=()
+  [[ $# -eq 1 ]] || targets=(--target "${@:2}")
+  say "building ($*)"
   [[ -f build/$1/build.ninja ]] || cmake --preset "$1" >/dev/null
-  cmake --build "build/$1" --parallel "$jobs" >"build/$1/build.log" 2>&1 || {
+  cmake --build "build/$1" --parallel "$jobs" "${targets[@]}" >"build/$1/build.log" 2>&1 || {
     grep -E -A8 'error|FAILED' "build/$1/build.log" | head -n 60 >&2
     say "the build failed; all of it in build/$1/build.log"
     return 1
@@ -94,9 +95,7 @@ run_fuzz() {
   local seconds=${1:-300} status=0 target name total=0
   build fuzz || return 1
   mkdir -p build/fuzz/corpus build/fuzz/findings
-  for maker in tests/fuzz/make_*corpus*.py; do
-    [[ -f $maker ]] && python "$maker" build/fuzz/seeds
-  done
+  python3 tests/fuzz/make_corpus.py build/fuzz/seeds
   for target in build/fuzz/tests/fuzz/*_fuzz; do
     [[ -x $target ]] || continue
     name=$(basename "$target")
@@ -123,23 +122,33 @@ run_fuzz() {
   return "$status"
 }
 
-# Long Python comparisons: the tests themselves look at RILL_CAMPAIGN.
+# Python comparisons; their own variables make them long.
 run_pytest() {
-  build ci || return 1
   RILL_BUILD=build/ci python -m pytest "$@" -q -s -p no:cacheprovider
 }
 
-run_tokenizers() { run_pytest tests/oracle -k 'tokeniz or detokeniz'; }
-run_templates() { run_pytest tests/oracle -k 'template or jinja'; }
+run_tokenizers() {
+  build ci tokenizer_tool || return 1
+  RILL_TOKENIZER_STRINGS=${1:-1000000} run_pytest tests/oracle/test_tokenizers.py
+}
+run_templates() {
+  build ci template_tool || return 1
+  RILL_TEMPLATE_CAMPAIGN=1 RILL_TEMPLATE_CONVERSATIONS=${1:-300} run_pytest \
+    tests/oracle/test_templates.py
+}
+run_families() {
+  build ci logits_tool || return 1
+  run_pytest tests/oracle/test_families.py tests/oracle/test_hf_oracle.py
+}
 
 run_sim() {
-  build ci || return 1
+  build ci engine_sim || return 1
   build/ci/tests/engine_sim --seeds "${1:-10000}"
 }
 
 run_quality() {
   local model
-  build ci || return 1
+  build ci rill || return 1
   model=${RILL_SMOLLM2:-${XDG_CACHE_HOME:-$HOME/.cache}/rill/models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf}
   local text
   text=$(find -L "$shared_data/eval" -name 'wiki.test.raw' -print -quit 2>/dev/null || true)
@@ -158,7 +167,7 @@ run_one() {
   return "$status"
 }
 
-names=(asan tsan clang fuzz tokenizers templates sim quality)
+names=(asan tsan clang fuzz tokenizers templates families sim quality)
 case " ${names[*]} " in
   *" ${1:-} "*) run_one "$@" ;;
   *)
