@@ -64,7 +64,7 @@ class Tree:
 
     def run(self, *words: str, cwd=None, **environment: str) -> subprocess.CompletedProcess:
         return subprocess.run([str(self.root / "rillw"), *words], capture_output=True, text=True,
-                              cwd=cwd or self.root, timeout=60, check=False,
+                              cwd=cwd or self.root, timeout=300, check=False,
                               stdin=subprocess.DEVNULL,
                               env={"PATH": str(self.bin), "STATE": str(self.state),
                                    "HOME": str(self.state), "RILL_CACHE": str(self.cache),
@@ -107,7 +107,7 @@ def test_second_start_does_nothing(tree):
 def test_works_from_elsewhere_and_through_a_link(tree, tmp_path):
     (tmp_path / "link").symlink_to(tree.root / "rillw")
     done = subprocess.run([str(tmp_path / "link"), "bench", "a  b"], capture_output=True, text=True,
-                          cwd="/", check=False, timeout=60,
+                          cwd="/", check=False, timeout=300,
                           env={"PATH": str(tree.bin), "STATE": str(tree.state)})
     assert done.stdout == "bench\na  b\n", done.stderr
 
