@@ -579,9 +579,9 @@ Result<std::unique_ptr<Program>> Builder::Finish() {
   std::byte* base = arena->data();
   program_->memory_.push_back(std::move(arena));
 
-  // The caller's logits do not exist yet; check against memory of the same shape that nothing else
-  // uses. It is never touched.
-  std::byte* const logits_stand_in = base + program_->arena_bytes_;
+  // The caller's logits do not exist yet; check with an address that no memory has (beyond the
+  // 48 bits of user space), so that they overlap nothing. It is never touched.
+  std::byte* const logits_stand_in = reinterpret_cast<std::byte*>(uintptr_t{1} << 62);
   auto address = [&](int32_t buffer) {
     const BufferInfo& info = buffers_[static_cast<size_t>(buffer)];
     return info.is_logits ? logits_stand_in : base + info.address;
