@@ -58,7 +58,8 @@ def test_hostile_model_files(rill, tmp_path, name, command):
     path.write_bytes(HOSTILE[name])
     begin = time.monotonic()
     extra = ["Hi"] if command[0] in ("run", "tokenize") else []
-    message = refused(run(rill, *command, path, *extra), USAGE, UNSUPPORTED, RESOURCES)
+    # NOT_FOUND: a .safetensors file without the config.json that it needs.
+    message = refused(run(rill, *command, path, *extra), USAGE, NOT_FOUND, UNSUPPORTED, RESOURCES)
     assert name in message
     assert time.monotonic() - begin < 10
 
