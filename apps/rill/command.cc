@@ -117,9 +117,9 @@ void SamplingFlags::AddTo(CLI::App& command) {
   SamplingParams& s = options.sampling;
   const char* group = "Sampling";
   command
-      .add_option("-n,--max-tokens", s.max_tokens,
+      .add_option("-n,--max-tokens", options.max_tokens,
                   "Most tokens to generate (cut to what fits the context)")
-      ->check(CLI::Range(0, 1 << 24))
+      ->check(CLI::Range(1, 1 << 24))
       ->capture_default_str()
       ->group(group);
   command.add_option("--temperature", s.temperature, "0: greedy")->capture_default_str()->group(group);
@@ -148,10 +148,10 @@ void SamplingFlags::AddTo(CLI::App& command) {
       ->group(group);
   seed_option = command.add_option("--seed", seed, "Same seed, same answer (default: random)")
                     ->group(group);
-  command.add_option("--min-tokens", s.min_tokens, "No end before this many tokens")
+  command.add_option("--min-tokens", options.min_tokens, "No end before this many tokens")
       ->capture_default_str()
       ->group(group);
-  command.add_flag("--ignore-eos", s.ignore_eos, "Go on past the end-of-text token")->group(group);
+  command.add_flag("--ignore-eos", options.ignore_eos, "Go on past the end-of-text token")->group(group);
   command.add_option("--stop", options.stop, "Stop before this text; repeatable")->group(group);
 }
 
@@ -177,7 +177,7 @@ Result<GenerateOptions> SamplingFlags::Finish() const {
              second.ptr == end;
     }
     if (!good) return InvalidArgument("--logit-bias: expected ID=BIAS, got '" + entry + "'");
-    out.sampling.logit_bias.emplace_back(id, bias);
+    out.sampling.logit_bias.push_back({id, bias});
   }
   for (const std::string& stop : out.stop) {
     if (stop.empty()) return InvalidArgument("--stop: the text must not be empty");

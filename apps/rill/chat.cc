@@ -1,0 +1,241 @@
+// rill chat: a conversation on the terminal, with line editing and history.
+
+#include <editline/readline.h>
+#include <fmt/format.h>
+
+#include <clocale>
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+
+#include "command.h"
+#include "generation.h"
+#include "rill/model_store.h"
+
+namespace rill::app {
+namespace {
+
+constexpr const char* kHelp =
+    "  /system TEXT   set the system message (and start over); /system alone shows it\n"
+    "  /reset         forget the conversation, keep the system message\n"
+    "  /save FILE     write the conversation as JSON messages (for `rill render --messages`)\n"
+    "  /help, /exit   this list; leave (also Ctrl-D)\n"
+    "  A line that ends with \\ goes on; \"\"\" opens and closes a text of several lines.\n"
+    "  Ctrl-C stops the answer, not the program.\n";
+
+// One line from the terminal (edited, remembered) or from a pipe.
+class LineReader {
+ public:
+  LineReader() : terminal_(StdinIsTerminal() && StdoutIsTerminal()) {
+    if (!terminal_) return;
+    if (!std::setlocale(LC_CTYPE, "") || MB_CUR_MAX == 1) std::setlocale(LC_CTYPE, "C.UTF-8");
+    rl_catch_signals = 0;  // a Ctrl-C makes readline() return null; InterruptScope saw it
+    using_history();
+    history_path_ = ModelCacheFolder() + "/chat_history";
+    read_history(history_path_.c_str());
+    stifle_history(1000);
+  }
+  ~LineReader() {
+    if (terminal_) write_history(history_path_.c_str());
+  }
+
+  enum class Outcome { kLine, kInterrupted, kEnd };
+  Outcome Read(const char* prompt, const InterruptScope& interrupt, std::string& line) {
+    if (!terminal_) {
+      return std::getline(std::cin, line) ? Outcome::kLine : Outcome::kEnd;
+    }
+    char* text = readline(prompt);
+    if (!text) {
+      WriteStdout("\n");
+      return interrupt.interrupted() ? Outcome::kInterrupted : Outcome::kEnd;
+    }
+    line = text;
+    std::free(text);
+    if (!line.empty()) add_history(line.c_str());
+    return Outcome::kLine;
+  }
+  bool terminal() const { return terminal_; }
+
+ private:
+  bool terminal_;
+  std::string history_path_;
+};
+
+// A message of one or several lines.
+LineReader::Outcome ReadMessage(LineReader& reader, std::string& message) {
+  message.clear();
+  bool quoted = false;
+  while (true) {
+    InterruptScope interrupt;
+    std::string line;
+    const char* prompt = message.empty() && !quoted ? "> " : "… ";
+    const auto outcome = reader.Read(prompt, interrupt, line);
+    if (outcome != LineReader::Outcome::kLine) {
+      if (outcome == LineReader::Outcome::kEnd && !message.empty()) return LineReader::Outcome::kLine;
+      return outcome;
+    }
+    if (quoted) {
+      if (line.ends_with("\"\"\"")) {
+        message += line.substr(0, line.size() - 3);
+        return LineReader::Outcome::kLine;
+      }
+      message += line + "\n";
+    } else if (message.empty() && line.starts_with("\"\"\"")) {
+      quoted = true;
+      line.erase(0, 3);
+      if (line.ends_with("\"\"\"")) {
+        message = line.substr(0, line.size() - 3);
+        return LineReader::Outcome::kLine;
+      }
+      if (!line.empty()) message = line + "\n";
+    } else if (line.ends_with('\\')) {
+      line.pop_back();
+      message += line + "\n";
+    } else {
+      message += line;
+      return LineReader::Outcome::kLine;
+    }
+  }
+}
+
+Json Message(const char* role, const std::string& content) {
+  Json message;
+  message.Set("role", role);
+  message.Set("content", content);
+  return message;
+}
+
+class Conversation {
+ public:
+  Conversation(Llm& llm, const SamplingFlags& sampling, std::string system, bool json)
+      : llm_(llm), sampling_(sampling), system_(std::move(system)), json_(json) {}
+
+  // False: leave.
+  bool HandleCommand(const std::string& line) {
+    const size_t space = line.find(' ');
+    const std::string name = line.substr(0, space);
+    const std::string rest = space == std::string::npos ? "" : line.substr(space + 1);
+    if (name == "/exit" || name == "/quit" || name == "/bye") return false;
+    if (name == "/reset") {
+      turns_.clear();
+    } else if (name == "/system") {
+      if (rest.empty()) {
+        WriteStdout((system_.empty() ? "(the template's own)" : system_) + "\n");
+      } else {
+        system_ = rest;
+        turns_.clear();
+      }
+    } else if (name == "/save") {
+      const Status status = rest.empty() ? InvalidArgument("/save: name a file")
+                                         : WriteFileAtomically(rest, Messages().Dump(2) + "\n");
+      if (!status.ok()) std::fprintf(stderr, "rill: %s\n", status.message().c_str());
+    } else {
+      if (name != "/help") std::fprintf(stderr, "rill: no command %s\n", name.c_str());
+      std::fputs(kHelp, stderr);
+    }
+    return true;
+  }
+
+  Status Answer(const std::string& text) {
+    turns_.push_back(Message("user", text));
+    ChatInput input;
+    input.messages = Messages();
+    auto generated = Generate(input);
+    if (!generated.ok()) {
+      turns_.pop_back();  // the next try starts from what worked
+      return generated.status();
+    }
+    turns_.push_back(Message("assistant", generated->text));
+    return OkStatus();
+  }
+
+ private:
+  Json Messages() const {
+    Json::Array messages;
+    if (!system_.empty()) messages.push_back(Message("system", system_));
+    messages.insert(messages.end(), turns_.begin(), turns_.end());
+    return messages;
+  }
+
+  Result<GenerateResult> Generate(const ChatInput& input) {
+    RILL_ASSIGN_OR_RETURN(const RenderedPrompt prompt, llm_.RenderChat(input));
+    RILL_ASSIGN_OR_RETURN(const GenerateOptions options, sampling_.Finish());
+    InterruptScope interrupt;
+    auto on_text = [&](std::string_view piece) {
+      if (!json_) WriteStdout(piece);
+    };
+    RILL_ASSIGN_OR_RETURN(GenerateResult result,
+                          llm_.Generate(prompt.token_ids, options, on_text, interrupt.flag()));
+    if (json_) {
+      PrintJson(GenerationJson(prompt.token_ids, result));
+    } else {
+      WriteStdout(result.finish_reason == "cancelled" ? " [stopped]\n" : "\n");
+      if (StderrIsTerminal()) {
+        std::fprintf(stderr, "\x1b[2m%s\x1b[0m\n", StatsLine(llm_.info(), result).c_str());
+      }
+    }
+    return result;
+  }
+
+  Llm& llm_;
+  const SamplingFlags& sampling_;
+  std::string system_;
+  bool json_;
+  Json::Array turns_;
+};
+
+Status Chat(const ModelFlags& model, const SamplingFlags& sampling, const std::string& system) {
+  RILL_ASSIGN_OR_RETURN(auto llm, model.Open());
+  if (!llm->info().has_chat_template) {
+    return Unsupported(llm->info().path +
+                       ": the model has no chat template; continue a text with `rill run --raw`");
+  }
+  LineReader reader;
+  if (reader.terminal()) {
+    std::fprintf(stderr, "%s, %s. /help lists commands, Ctrl-D leaves.\n",
+                 llm->info().name.empty() ? llm->info().path.c_str() : llm->info().name.c_str(),
+                 llm->info().backend.c_str());
+  }
+  Conversation conversation(*llm, sampling, system, model.json);
+  std::string message;
+  while (true) {
+    const auto outcome = ReadMessage(reader, message);
+    if (outcome == LineReader::Outcome::kEnd) return OkStatus();
+    if (outcome == LineReader::Outcome::kInterrupted || message.empty()) continue;
+    if (message.starts_with('/')) {
+      if (!conversation.HandleCommand(message)) return OkStatus();
+      continue;
+    }
+    const Status status = conversation.Answer(message);
+    // A question that does not fit ends that question, not the conversation.
+    if (!status.ok()) std::fprintf(stderr, "rill: %s\n", status.message().c_str());
+  }
+}
+
+}  // namespace
+
+int ChatMain(const ModelFlags& model, const SamplingFlags& sampling, const std::string& system) {
+  const Status status = Chat(model, sampling, system);
+  return status.ok() ? kExitOk : ReportError(status, model.json);
+}
+
+void AddChat(CLI::App& app, CommandContext& context) {
+  struct ChatFlags {
+    ModelFlags model;
+    SamplingFlags sampling;
+    std::string system;
+  };
+  auto flags = std::make_shared<ChatFlags>();
+  CLI::App* command = app.add_subcommand("chat", "Talk with a model");
+  command->footer(std::string("In the conversation:\n") + kHelp +
+                  "Lines piped into stdin are messages, one each.");
+  flags->model.AddTo(*command, true, false);
+  command->add_option("--system", flags->system,
+                      "System message (default: the template's own, if it has one)");
+  flags->sampling.AddTo(*command);
+  command->callback([flags, &context] {
+    context.exit_code = ChatMain(flags->model, flags->sampling, flags->system);
+  });
+}
+
+}  // namespace rill::app

@@ -1,0 +1,167 @@
+// rill eval logits | perplexity | fingerprint: numbers to compare with other programs.
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <cstring>
+
+#include "command.h"
+#include "npy_writer.h"
+#include "progress.h"
+
+namespace rill::app {
+namespace {
+
+constexpr size_t kMaxInputBytes = 256u << 20;
+
+struct EvalFlags {
+  ModelFlags model;
+  std::string tokens;
+  std::string out;
+  std::string text;
+  int32_t window = 0;
+  int32_t stride = 0;
+  int32_t limit = 0;
+};
+
+Result<std::vector<int32_t>> ReadIds(const std::string& path) {
+  RILL_ASSIGN_OR_RETURN(const std::string text, ReadText(path, kMaxInputBytes));
+  RILL_ASSIGN_OR_RETURN(const Json json, Json::Parse(text, path));
+  if (!json.is_array()) {
+    return InvalidArgument(path + ": expected a JSON array of token ids, got " +
+                           std::string(json.TypeName()));
+  }
+  std::vector<int32_t> ids;
+  ids.reserve(json.array().size());
+  for (const Json& value : json.array()) {
+    if (!value.FitsInt64() || value.int_value() < 0 || value.int_value() > INT32_MAX) {
+      return InvalidArgument(
+          fmt::format("{}: element {}: expected a token id, got {}", path, ids.size(), value.Dump()));
+    }
+    ids.push_back(static_cast<int32_t>(value.int_value()));
+  }
+  if (ids.empty()) return InvalidArgument(path + ": no token ids");
+  return ids;
+}
+
+Status EvalLogits(EvalFlags& flags) {
+  RILL_ASSIGN_OR_RETURN(const auto ids, ReadIds(flags.tokens));
+  if (flags.model.options.max_context == 0) {
+    flags.model.options.max_context = static_cast<int32_t>(ids.size());
+  }
+  RILL_ASSIGN_OR_RETURN(auto llm, flags.model.Open());
+  NpyWriter writer;
+  RILL_RETURN_IF_ERROR(
+      writer.Open(flags.out, {static_cast<int64_t>(ids.size()), llm->logits_width()}));
+  ProgressBar bar("logits", ProgressBar::Unit::kCount);
+  RILL_RETURN_IF_ERROR(llm->EvalLogits(ids, [&](int64_t first, int64_t rows, const float* logits) {
+    bar.Update(first + rows, static_cast<int64_t>(ids.size()));
+    return writer.Append(logits, rows * llm->logits_width());
+  }));
+  RILL_RETURN_IF_ERROR(writer.Finish());
+  if (flags.model.json) {
+    Json out;
+    out.Set("out", flags.out);
+    out.Set("shape", Json::Array{Json(static_cast<int64_t>(ids.size())), Json(llm->logits_width())});
+    PrintJson(out);
+  } else {
+    WriteStdout(fmt::format("{}: [{}, {}] f32\n", flags.out, ids.size(), llm->logits_width()));
+  }
+  return OkStatus();
+}
+
+Status EvalPerplexity(EvalFlags& flags) {
+  RILL_ASSIGN_OR_RETURN(const std::string text, ReadText(flags.text, kMaxInputBytes));
+  RILL_ASSIGN_OR_RETURN(auto llm, flags.model.Open());
+  const int32_t window =
+      flags.window > 0 ? flags.window : std::min(2048, llm->info().max_context);
+  const int32_t stride = flags.stride > 0 ? flags.stride : window;
+  InterruptScope interrupt;
+  ProgressBar bar("perplexity", ProgressBar::Unit::kCount);
+  RILL_ASSIGN_OR_RETURN(const PerplexityResult result,
+                        llm->EvalPerplexity(text, window, stride, [&](int64_t done, int64_t total) {
+                          bar.Update(done, total);
+                          return !interrupt.interrupted();
+                        }));
+  if (flags.model.json) {
+    Json out;
+    out.Set("perplexity", result.perplexity);
+    out.Set("mean_nll", result.mean_nll);
+    out.Set("num_tokens", Json(result.num_tokens));
+    out.Set("num_predicted", Json(result.num_predicted));
+    out.Set("window", window);
+    out.Set("stride", stride);
+    out.Set("seconds", result.seconds);
+    PrintJson(out);
+  } else {
+    WriteStdout(fmt::format("perplexity {:.6f}  ({} tokens, {} predicted, window {}, stride {}, {:.1f} s)\n",
+                            result.perplexity, result.num_tokens, result.num_predicted, window,
+                            stride, result.seconds));
+  }
+  return OkStatus();
+}
+
+Status EvalFingerprint(EvalFlags& flags) {
+  RILL_ASSIGN_OR_RETURN(auto llm, flags.model.Open());
+  RILL_ASSIGN_OR_RETURN(const uint64_t hash, llm->Fingerprint());
+  const std::string hex = fmt::format("{:016x}", hash);
+  if (flags.model.json) {
+    Json out;
+    out.Set("fingerprint", hex);
+    out.Set("activations", flags.model.options.activations);
+    out.Set("kv_dtype", flags.model.options.kv_dtype);
+    out.Set("backend", llm->info().backend);
+    PrintJson(out);
+  } else {
+    WriteStdout(fmt::format("{}  activations {}, kv {}\n", hex, flags.model.options.activations,
+                            flags.model.options.kv_dtype));
+  }
+  return OkStatus();
+}
+
+}  // namespace
+
+void AddEval(CLI::App& app, CommandContext& context) {
+  CLI::App* eval = app.add_subcommand("eval", "Logits, perplexity, fingerprint");
+  eval->require_subcommand(1);
+
+  auto add = [&](const char* name, const char* description, Status (*action)(EvalFlags&)) {
+    auto flags = std::make_shared<EvalFlags>();
+    CLI::App* command = eval->add_subcommand(name, description);
+    flags->model.AddTo(*command);
+    command->callback([flags, action, &context] {
+      const Status status = action(*flags);
+      if (!status.ok()) context.exit_code = ReportError(status, flags->model.json);
+    });
+    return std::pair(command, flags);
+  };
+  {
+    auto [command, flags] =
+        add("logits", "Logits of every position of a token sequence, as a NumPy file", EvalLogits);
+    command->footer("Example:\n  rill eval logits smollm2 --tokens ids.json --out logits.npy");
+    command->add_option("--tokens", flags->tokens, "JSON array of token ids ('-': stdin)")
+        ->required();
+    command->add_option("--out", flags->out, "X.npy: [num_tokens, vocab_size] f32")->required();
+  }
+  {
+    auto [command, flags] = add("perplexity", "Sliding-window perplexity of a text", EvalPerplexity);
+    command->footer(
+        "Windows of --window tokens begin every --stride tokens; each token is predicted once.\n"
+        "Example:\n  rill eval perplexity smollm2 --text wiki.test.raw --window 1024 --stride 512");
+    command->add_option("--text", flags->text, "The text file ('-': stdin)")->required();
+    command->add_option("--window", flags->window, "Tokens per window (0: 2048 or the context)")
+        ->check(CLI::Range(0, 1 << 24));
+    command->add_option("--stride", flags->stride, "Tokens between windows (0: the window)")
+        ->check(CLI::Range(0, 1 << 24));
+  }
+  {
+    auto [command, flags] = add("fingerprint",
+                                "64-bit hash of the logits of a fixed prompt: the same on every "
+                                "machine, ISA and thread count",
+                                EvalFingerprint);
+    (void)command;
+    (void)flags;
+  }
+}
+
+}  // namespace rill::app

@@ -1,0 +1,79 @@
+// rill inspect: what is in a model, what it will need, which kernels will run.
+
+#include <fmt/format.h>
+
+#include "command.h"
+
+namespace rill::app {
+namespace {
+
+struct InspectFlags {
+  ModelFlags model;
+  bool all_metadata = false;
+  bool tensors = false;
+};
+
+std::string Scalar(const Json& value) {
+  if (value.is_string()) return value.string_value();
+  if (value.is_double()) return fmt::format("{:g}", value.number_value());
+  return value.Dump();
+}
+
+// Members of an object, one "key  value" line each; arrays of objects as rows.
+void PrintSection(const std::string& title, const Json& section) {
+  std::string out = title + "\n";
+  if (section.is_object()) {
+    for (const auto& [key, value] : section.object()) {
+      if (!value.is_object() && !value.is_array()) {
+        out += fmt::format("  {:<34} {}\n", key, Scalar(value));
+      } else {
+        out += fmt::format("  {:<34} {}\n", key, value.Dump());
+      }
+    }
+  } else if (section.is_array()) {
+    for (const Json& row : section.array()) {
+      out += " ";
+      if (row.is_object()) {
+        for (const auto& [key, value] : row.object()) out += fmt::format(" {:<22}", Scalar(value));
+      } else {
+        out += " " + Scalar(row);
+      }
+      while (out.ends_with(' ')) out.pop_back();
+      out += "\n";
+    }
+  }
+  WriteStdout(out + "\n");
+}
+
+Status Inspect(const InspectFlags& flags) {
+  RILL_ASSIGN_OR_RETURN(auto llm, flags.model.Open());
+  const Json report = llm->Inspect(flags.model.options.max_context);
+  if (flags.model.json) {
+    PrintJson(report);
+    return OkStatus();
+  }
+  for (const auto& [key, section] : report.object()) {
+    if (key == "tensors" && !flags.tensors) continue;
+    if (key == "metadata" && !flags.all_metadata) continue;
+    PrintSection(key, section);
+  }
+  return OkStatus();
+}
+
+}  // namespace
+
+void AddInspect(CLI::App& app, CommandContext& context) {
+  auto flags = std::make_shared<InspectFlags>();
+  CLI::App* command = app.add_subcommand(
+      "inspect", "Config, tensors by type, memory plan for a context, kernels that will run");
+  command->footer("Example:\n  rill inspect smollm2 --context 4096 --kv-dtype bf16");
+  flags->model.AddTo(*command);
+  command->add_flag("--metadata", flags->all_metadata, "Also every metadata key of the file");
+  command->add_flag("--tensors", flags->tensors, "Also every tensor");
+  command->callback([flags, &context] {
+    const Status status = Inspect(*flags);
+    if (!status.ok()) context.exit_code = ReportError(status, flags->model.json);
+  });
+}
+
+}  // namespace rill::app

@@ -1,0 +1,36 @@
+// rill ops: the operator standard and the kernels that this machine will run.
+
+#include <fmt/format.h>
+
+#include "command.h"
+
+namespace rill::app {
+
+void AddOps(CLI::App& app, CommandContext& context) {
+  auto json = std::make_shared<bool>(false);
+  CLI::App* command = app.add_subcommand("ops", "Operators, backends, kernels chosen here");
+  command->add_flag("--json", *json, "Machine-readable output");
+  command->callback([json, &context] {
+    const Json report = DescribeOps();
+    context.exit_code = kExitOk;
+    if (*json) {
+      PrintJson(report);
+      return;
+    }
+    std::string out;
+    for (const Json& backend : report.Find("backends")->array()) {
+      out += backend.Find("description")->string_value() + "\n";
+    }
+    out += "\n";
+    for (const Json& op : report.Find("ops")->array()) {
+      out += fmt::format("{:<20} {}\n", op.Find("name")->string_value(),
+                         op.Find("summary")->string_value());
+      for (const auto& [backend, kernel] : op.Find("kernels")->object()) {
+        out += fmt::format("{:<20}   {:<10} {}\n", "", backend, kernel.string_value());
+      }
+    }
+    WriteStdout(out);
+  });
+}
+
+}  // namespace rill::app

@@ -1,0 +1,122 @@
+// rill run MODEL [PROMPT]: one prompt, one answer, streamed.
+
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "command.h"
+#include "generation.h"
+#include "rill/model_store.h"
+
+namespace rill::app {
+namespace {
+
+constexpr size_t kMaxPromptBytes = 64u << 20;
+
+struct RunFlags {
+  ModelFlags model;
+  SamplingFlags sampling;
+  std::string prompt;
+  std::string prompt_file;
+  std::string system;
+  bool raw = false;
+  bool quiet = false;
+};
+
+// `rill run "Why?"`: a single word group that names no model is the prompt.
+void SortPositionals(RunFlags& flags) {
+  if (flags.prompt.empty() && flags.prompt_file.empty() && !flags.model.model.empty() &&
+      StdinIsTerminalOrClosed() && !IsKnownModel(flags.model.model)) {
+    // A path that does not exist should say so rather than be asked as a question.
+    const std::string& word = flags.model.model;
+    const bool looks_like_path = word.find(' ') == std::string::npos &&
+                                 (word.find('/') != std::string::npos || word.ends_with(".gguf") ||
+                                  word.starts_with("hf:"));
+    if (looks_like_path) return;
+    flags.prompt = flags.model.model;
+    flags.model.model.clear();
+  }
+}
+
+Status Run(RunFlags& flags, int& exit_code) {
+  SortPositionals(flags);
+  std::string prompt = flags.prompt;
+  if (!flags.prompt_file.empty()) {
+    RILL_ASSIGN_OR_RETURN(prompt, ReadText(flags.prompt_file, kMaxPromptBytes));
+  } else if (prompt == "-" || (prompt.empty() && !StdinIsTerminal())) {
+    RILL_ASSIGN_OR_RETURN(prompt, ReadText("-", kMaxPromptBytes));
+  }
+  RILL_ASSIGN_OR_RETURN(GenerateOptions options, flags.sampling.Finish());
+  RILL_ASSIGN_OR_RETURN(auto llm, flags.model.Open());
+  if (llm->info().is_encoder) {
+    return Unsupported(llm->info().path + ": family " + llm->info().family +
+                       " is an encoder: it gives embeddings, not text (see `rill eval logits`)");
+  }
+
+  RenderedPrompt rendered;
+  const bool use_template = !flags.raw && llm->info().has_chat_template;
+  if (use_template) {
+    ChatInput chat;
+    chat.messages = MakeMessages(flags.system, prompt);
+    RILL_ASSIGN_OR_RETURN(rendered, llm->RenderChat(chat));
+  } else {
+    if (!flags.raw && !flags.quiet) {
+      std::fprintf(stderr, "rill: the model has no chat template: continuing the text as it is\n");
+    }
+    rendered.text = prompt;
+    RILL_ASSIGN_OR_RETURN(rendered.token_ids, llm->Tokenize(prompt, true, flags.raw));
+  }
+
+  InterruptScope interrupt;
+  const bool stream = !flags.model.json;
+  auto on_text = [&](std::string_view piece) {
+    if (stream) WriteStdout(piece);
+  };
+  RILL_ASSIGN_OR_RETURN(const GenerateResult result,
+                        llm->Generate(rendered.token_ids, options, on_text, interrupt.flag()));
+  if (stream) {
+    if (!result.text.ends_with('\n')) WriteStdout("\n");
+  } else {
+    Json out = GenerationJson(rendered.token_ids, result);
+    out.Set("model", llm->info().path);
+    out.Set("seed", Json(uint64_t{options.sampling.seed.value_or(0)}));
+    PrintJson(out);
+  }
+  if (!flags.quiet) std::fprintf(stderr, "%s\n", StatsLine(llm->info(), result).c_str());
+  if (result.finish_reason == "cancelled") exit_code = kExitInterrupted;
+  return OkStatus();
+}
+
+}  // namespace
+
+void AddRun(CLI::App& app, CommandContext& context) {
+  auto flags = std::make_shared<RunFlags>();
+  CLI::App* command = app.add_subcommand(
+      "run", "Answer one prompt. `rill run \"prompt\"` uses the default model");
+  command->footer(R"(Examples:
+  rill run "Why is the sky blue?"
+  rill run smollm2 "Write a haiku about rivers." --temperature 0
+  rill run model.gguf --raw "Once upon a time" -n 64
+  cat letter.txt | rill run smollm2 --system "Summarise the letter."
+The answer goes to stdout, statistics to stderr. Without a prompt on a terminal: see `rill chat`.)");
+  flags->model.AddTo(*command, true, false);
+  command->add_option("PROMPT", flags->prompt, "The user's message ('-': read stdin)");
+  command->add_option("-f,--file", flags->prompt_file, "Read the prompt from a file");
+  command->add_option("--system", flags->system,
+                      "System message (default: the template's own, if it has one)");
+  command->add_flag("--raw", flags->raw,
+                    "No chat template: continue the text; control tokens in it count");
+  command->add_flag("-q,--quiet", flags->quiet, "No statistics");
+  flags->sampling.AddTo(*command);
+  command->callback([flags, &context] {
+    if (flags->prompt.empty() && flags->prompt_file.empty() && StdinIsTerminal() &&
+        (flags->model.model.empty() || IsKnownModel(flags->model.model))) {
+      context.exit_code = ChatMain(flags->model, flags->sampling, flags->system);
+      return;
+    }
+    const Status status = Run(*flags, context.exit_code);
+    if (!status.ok()) context.exit_code = ReportError(status, flags->model.json);
+  });
+}
+
+}  // namespace rill::app
