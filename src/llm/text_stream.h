@@ -1,0 +1,31 @@
+// TextStream: output ids in, text out. Joins UTF-8 characters, leaves control tokens out, holds
+// back what might be the start of a stop string, and says when one was complete.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "text/stop_strings.h"
+#include "text/tokenizer.h"
+
+namespace rill::llm {
+
+class TextStream {
+ public:
+  TextStream(std::shared_ptr<const text::Tokenizer> tokenizer, std::vector<std::string> stop,
+             bool show_special);
+
+  // Text that is certain now. After stopped() nothing more comes.
+  std::string Push(int32_t token_id);
+  // What was held back.
+  std::string Finish();
+  bool stopped() const { return matcher_.stopped(); }
+  const std::string& stop_string() const { return matcher_.matched(); }
+
+ private:
+  text::IncrementalDetokenizer detokenizer_;
+  text::StopStringMatcher matcher_;
+};
+
+}  // namespace rill::llm
