@@ -43,7 +43,7 @@ Status Bench(BenchFlags& flags) {
   RILL_ASSIGN_OR_RETURN(auto llm, flags.model.Open());
   GenerateOptions greedy;
   greedy.sampling.temperature = 0;
-  greedy.ignore_eos = true;
+  greedy.sampling.ignore_eos = true;
   Json::Array runs;
   ProgressBar bar("bench", ProgressBar::Unit::kCount);
   int64_t done = 0;
@@ -77,7 +77,7 @@ Status Bench(BenchFlags& flags) {
   for (int32_t length : flags.prompt_lengths) {
     const auto prompt = FixedPrompt(length, llm->info().vocab_size);
     std::vector<double> rates;
-    greedy.max_tokens = 1;
+    greedy.sampling.max_tokens = 1;
     for (int32_t i = 0; i <= flags.repetitions; ++i) {  // the first one warms up
       RILL_ASSIGN_OR_RETURN(const auto result,
                             llm->Generate(prompt, greedy, nullptr, interrupt.flag()));
@@ -89,7 +89,7 @@ Status Bench(BenchFlags& flags) {
   }
   std::vector<double> rates;
   const auto prompt = FixedPrompt(1, llm->info().vocab_size);
-  greedy.max_tokens = flags.decode_tokens + 1;
+  greedy.sampling.max_tokens = flags.decode_tokens + 1;
   for (int32_t i = 0; i <= flags.repetitions; ++i) {
     RILL_ASSIGN_OR_RETURN(const auto result,
                           llm->Generate(prompt, greedy, nullptr, interrupt.flag()));

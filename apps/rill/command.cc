@@ -115,11 +115,15 @@ Result<std::unique_ptr<Llm>> ModelFlags::Open() const {
 
 void SamplingFlags::AddTo(CLI::App& command) {
   SamplingParams& s = options.sampling;
+  s.max_tokens = 0;
+  // Mild: a small model stays on its subject, and two runs still differ. Greedy is one flag away.
+  s.temperature = 0.3f;
+  s.top_p = 0.9f;
   const char* group = "Sampling";
   command
-      .add_option("-n,--max-tokens", options.max_tokens,
-                  "Most tokens to generate (cut to what fits the context)")
-      ->check(CLI::Range(1, 1 << 24))
+      .add_option("-n,--max-tokens", s.max_tokens,
+                  "Most tokens to generate (0: until the end or a full context)")
+      ->check(CLI::Range(0, 1 << 24))
       ->capture_default_str()
       ->group(group);
   command.add_option("--temperature", s.temperature, "0: greedy")->capture_default_str()->group(group);
@@ -148,10 +152,10 @@ void SamplingFlags::AddTo(CLI::App& command) {
       ->group(group);
   seed_option = command.add_option("--seed", seed, "Same seed, same answer (default: random)")
                     ->group(group);
-  command.add_option("--min-tokens", options.min_tokens, "No end before this many tokens")
+  command.add_option("--min-tokens", s.min_tokens, "No end before this many tokens")
       ->capture_default_str()
       ->group(group);
-  command.add_flag("--ignore-eos", options.ignore_eos, "Go on past the end-of-text token")->group(group);
+  command.add_flag("--ignore-eos", s.ignore_eos, "Go on past the end-of-text token")->group(group);
   command.add_option("--stop", options.stop, "Stop before this text; repeatable")->group(group);
 }
 

@@ -68,11 +68,8 @@ struct RenderedPrompt {
 };
 
 struct GenerateOptions {
+  // max_tokens is cut to what fits the context after the prompt; 0: all that fits.
   SamplingParams sampling;
-  int32_t max_tokens = 1024;         // cut to what fits the context after the prompt
-  int32_t min_tokens = 0;            // no end before this many
-  bool ignore_eos = false;           // go on past the model's own end tokens
-  std::vector<int32_t> stop_ids;     // besides the model's own
   std::vector<std::string> stop;     // stop strings; the text ends before the first of them
   bool show_special = false;         // write control tokens into the text
 };

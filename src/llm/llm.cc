@@ -1,0 +1,289 @@
+#include "rill/llm.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <thread>
+
+#include "backends/registry.h"
+#include "llm/chat_template_source.h"
+#include "llm/llm_impl.h"
+#include "llm/text_stream.h"
+
+namespace rill {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double SecondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// Contexts above this are allowed when asked for; by default they would promise memory that most
+// machines do not have (a 131072-token f16 cache of an 8B model is 17 GB).
+constexpr int32_t kDefaultMaxContext = 32768;
+
+int64_t ResidentBytes() {
+  long pages = 0;
+  if (std::FILE* file = std::fopen("/proc/self/statm", "r")) {
+    if (std::fscanf(file, "%*s %ld", &pages) != 1) pages = 0;
+    std::fclose(file);
+  }
+  return int64_t{pages} * sysconf(_SC_PAGESIZE);
+}
+
+}  // namespace
+
+Llm::Llm() : impl_(std::make_unique<Impl>()) {}
+Llm::~Llm() = default;
+const ModelInfo& Llm::info() const { return impl_->info; }
+
+Status Llm::Impl::LoadText() {
+  auto loaded = text::LoadTokenizer(source);
+  tokenizer_status = loaded.status();
+  if (!loaded.ok()) return tokenizer_status;
+  tokenizer = std::move(loaded).value();
+  auto token_text = [&](std::optional<int32_t> id) {
+    return id ? tokenizer->TokenText(*id) : std::string();
+  };
+  bos_token = token_text(tokenizer->bos_id());
+  eos_token = token_text(tokenizer->eos_id());
+  auto template_text = llm::FindChatTemplate(source);
+  if (!template_text.ok()) {
+    template_status = template_text.status();
+    return template_status;
+  }
+  auto compiled = text::ChatTemplate::Compile(*template_text, source.path + ": chat template");
+  template_status = compiled.status();
+  if (compiled.ok()) chat_template = std::move(compiled).value();
+  return template_status;
+}
+
+Status Llm::Impl::LoadModel() {
+  backends::BackendOptions backend_options;
+  backend_options.num_threads = options.num_threads;
+  backend_options.cpu_isa = options.cpu_isa;
+  RILL_ASSIGN_OR_RETURN(backend, backends::MakeBackend(options.backend, backend_options));
+  model::ModelOptions model_options;
+  model_options.activations =
+      options.activations == "f32" ? ops::ActivationMode::kF32 : ops::ActivationMode::kQ8;
+  model_options.max_context = options.max_context;
+  model_options.max_step_tokens = options.max_step_tokens;
+  model_options.max_step_rows = std::min(options.max_step_tokens, 64);
+  model_options.check_tensors = options.check_tensors;
+  RILL_ASSIGN_OR_RETURN(model, model::Model::Load(source, *backend, model_options));
+  const model::ModelConfig& config = model->config();
+  info.family = config.family;
+  info.name = config.name;
+  info.backend = backend->Describe();
+  info.num_layers = config.num_layers;
+  info.hidden_size = config.hidden_size;
+  info.num_heads = config.num_heads;
+  info.num_kv_heads = config.num_kv_heads;
+  info.vocab_size = config.vocab_size;
+  info.trained_context = config.trained_context;
+  info.max_context = config.max_context;
+  if (options.max_context == 0) info.max_context = std::min(info.max_context, kDefaultMaxContext);
+  info.num_parameters = config.num_parameters;
+  info.is_encoder = config.is_encoder;
+  return OkStatus();
+}
+
+Status Llm::Impl::EnsureEngine() {
+  if (engine) return OkStatus();
+  if (!model) return FailedPrecondition(info.path + ": opened for text only");
+  if (info.is_encoder) {
+    return Unsupported(info.path + ": family " + info.family + " is an encoder, it generates nothing");
+  }
+  engine::ModelRunnerOptions runner_options;
+  runner_options.kv_dtype = kv_dtype;
+  runner_options.page_size = options.page_size;
+  runner_options.num_pages = static_cast<int32_t>(
+      engine::PagesForContexts(1, info.max_context, options.page_size));
+  runner_options.max_step_tokens = options.max_step_tokens;
+  runner_options.max_step_rows = std::min(options.max_step_tokens, 64);
+  RILL_ASSIGN_OR_RETURN(runner,
+                        engine::ModelRunner::Create(*model, *backend, runner_options));
+  engine::EngineOptions engine_options;
+  if (tokenizer) {
+    engine_options.eos_ids.assign(tokenizer->stop_ids().begin(), tokenizer->stop_ids().end());
+  }
+  RILL_ASSIGN_OR_RETURN(engine, engine::Engine::Create(engine_options, *runner));
+  return OkStatus();
+}
+
+Result<std::unique_ptr<llm::Evaluator>> Llm::Impl::MakeEvaluator(int32_t max_tokens) {
+  if (!model) return FailedPrecondition(info.path + ": opened for text only");
+  if (max_tokens > model->config().max_context) {
+    return ResourceExhausted(fmt::format("{} tokens, but the model holds {} positions", max_tokens,
+                                         model->config().max_context));
+  }
+  return llm::Evaluator::Create(*model, *backend, kv_dtype, options.page_size,
+                                options.max_step_tokens, max_tokens);
+}
+
+Result<std::unique_ptr<Llm>> Llm::Open(const std::string& path, const LoadOptions& options) {
+  const auto start = Clock::now();
+  std::unique_ptr<Llm> llm(new Llm());
+  Impl& impl = *llm->impl_;
+  impl.options = options;
+  impl.info.path = path;
+  const auto kv_dtype = DTypeFromName(options.kv_dtype);
+  if (!kv_dtype || (*kv_dtype != DType::kF32 && *kv_dtype != DType::kF16 && *kv_dtype != DType::kBF16)) {
+    return InvalidArgument("kv_dtype: expected f32, f16 or bf16, got '" + options.kv_dtype + "'");
+  }
+  impl.kv_dtype = *kv_dtype;
+  if (options.activations != "q8" && options.activations != "f32") {
+    return InvalidArgument("activations: expected q8 or f32, got '" + options.activations + "'");
+  }
+  if (options.page_size < 16 || options.page_size % 16 != 0) {
+    return InvalidArgument(fmt::format("page_size: expected a multiple of 16, got {}",
+                                       options.page_size));
+  }
+  io::OpenOptions open_options;
+  open_options.use_mmap = options.use_mmap;
+  RILL_ASSIGN_OR_RETURN(impl.source, io::OpenModel(path, open_options));
+  impl.info.format = impl.source.format == io::ModelFormat::kGguf ? "gguf" : "huggingface";
+
+  // The vocabulary is read while the weights are packed: they share nothing but the mapping.
+  std::thread text_thread([&impl] { (void)impl.LoadText(); });
+  const Status status = options.text_only ? OkStatus() : impl.LoadModel();
+  text_thread.join();
+  if (!status.ok()) return status;
+  if (options.text_only && !impl.tokenizer) return impl.tokenizer_status;
+  impl.info.has_tokenizer = impl.tokenizer != nullptr;
+  impl.info.has_chat_template = impl.chat_template != nullptr;
+  if (impl.tokenizer && impl.info.vocab_size == 0) impl.info.vocab_size = impl.tokenizer->vocab_size();
+  impl.info.load_s = SecondsSince(start);
+  return llm;
+}
+
+Result<std::vector<int32_t>> Llm::Tokenize(std::string_view text, bool add_special,
+                                           bool parse_special) const {
+  if (!impl_->tokenizer) return impl_->tokenizer_status;
+  return impl_->tokenizer->Encode(text, {.add_special = add_special, .parse_special = parse_special});
+}
+
+Result<std::string> Llm::Detokenize(std::span<const int32_t> token_ids, bool skip_special) const {
+  if (!impl_->tokenizer) return impl_->tokenizer_status;
+  for (int32_t id : token_ids) {
+    if (id < 0 || id >= impl_->tokenizer->vocab_size()) {
+      return InvalidArgument(fmt::format("token id {}: expected one in [0, {})", id,
+                                         impl_->tokenizer->vocab_size()));
+    }
+  }
+  return impl_->tokenizer->Decode(token_ids, {.skip_special = skip_special});
+}
+
+std::string Llm::TokenText(int32_t token_id) const {
+  return impl_->tokenizer ? impl_->tokenizer->TokenText(token_id) : std::string();
+}
+
+Result<RenderedPrompt> Llm::RenderChat(const ChatInput& input) const {
+  if (!impl_->tokenizer) return impl_->tokenizer_status;
+  if (!impl_->chat_template) return impl_->template_status;
+  text::TemplateInput variables;
+  variables.messages = input.messages;
+  variables.tools = input.tools;
+  variables.documents = input.documents;
+  variables.extra = input.extra;
+  variables.add_generation_prompt = input.add_generation_prompt;
+  variables.bos_token = impl_->bos_token;
+  variables.eos_token = impl_->eos_token;
+  RILL_ASSIGN_OR_RETURN(text::MarkedText marked, impl_->chat_template->Render(variables));
+  RenderedPrompt prompt;
+  // The template writes BOS itself where it wants one.
+  prompt.token_ids = impl_->tokenizer->Encode(marked, /*add_special=*/false);
+  prompt.text = std::move(marked.text);
+  return prompt;
+}
+
+Result<GenerateResult> Llm::Generate(std::span<const int32_t> prompt_ids,
+                                     const GenerateOptions& options, const OnText& on_text,
+                                     const std::atomic<bool>* cancel) {
+  RILL_RETURN_IF_ERROR(impl_->EnsureEngine());
+  const auto prompt_size = static_cast<int32_t>(prompt_ids.size());
+  GenerateRequest request;
+  request.prompt_ids.assign(prompt_ids.begin(), prompt_ids.end());
+  request.sampling = options.sampling;
+  const int32_t room = impl_->info.max_context - prompt_size;
+  if (room < 1) {
+    return ResourceExhausted(fmt::format(
+        "the prompt has {} tokens, and the context holds {} positions (see --context)", prompt_size,
+        impl_->info.max_context));
+  }
+  int32_t& max_tokens = request.sampling.max_tokens;
+  max_tokens = max_tokens == 0 ? room : std::min(max_tokens, room);
+  request.sampling.min_tokens = std::min(request.sampling.min_tokens, max_tokens);
+
+  GenerateResult result;
+  std::unique_ptr<llm::TextStream> stream;
+  if (impl_->tokenizer) {
+    stream = std::make_unique<llm::TextStream>(impl_->tokenizer, options.stop, options.show_special);
+  } else if (!options.stop.empty()) {
+    return impl_->tokenizer_status;
+  }
+  auto emit = [&](const std::string& piece) {
+    if (piece.empty()) return;
+    result.text += piece;
+    if (on_text) on_text(piece);
+  };
+
+  const auto start = Clock::now();
+  Clock::time_point first_token = start, last_token = start;
+  FinishReason finish = FinishReason::kNone;
+  Status error;
+  bool want_cancel = false;
+  bool is_final = false;
+  auto on_event = [&](const TokenEvent& event) {
+    if (event.token_id >= 0 && !want_cancel) {
+      last_token = Clock::now();
+      if (result.output_ids.empty()) first_token = last_token;
+      result.output_ids.push_back(event.token_id);
+      const bool is_end = event.finish_reason == FinishReason::kStop;
+      if (stream && (!is_end || options.show_special)) emit(stream->Push(event.token_id));
+      if (stream && stream->stopped()) want_cancel = true;
+    }
+    if (event.finish_reason != FinishReason::kNone) {
+      finish = event.finish_reason;
+      error = event.error;
+    }
+    is_final = is_final || event.is_final;
+  };
+  RILL_ASSIGN_OR_RETURN(const RequestId id, impl_->engine->Submit(std::move(request), on_event));
+  while (!is_final) {
+    if (want_cancel || (cancel && cancel->load(std::memory_order_relaxed))) {
+      (void)impl_->engine->Cancel(id);
+      if (is_final) break;
+    }
+    (void)impl_->engine->Step();  // a failed step ends the request with its error event
+  }
+  if (finish == FinishReason::kError) return error;
+  if (stream && !stream->stopped()) emit(stream->Finish());
+
+  const bool stopped_by_text = stream && stream->stopped();
+  if (stopped_by_text) result.stop_string = stream->stop_string();
+  result.finish_reason =
+      stopped_by_text ? "stop" : std::string(FinishReasonName(finish));
+  GenerateStats& stats = result.stats;
+  stats.prompt_tokens = prompt_size;
+  stats.output_tokens = static_cast<int64_t>(result.output_ids.size());
+  auto seconds = [](Clock::duration d) { return std::chrono::duration<double>(d).count(); };
+  if (stats.output_tokens > 0) {
+    stats.first_token_s = seconds(first_token - start);
+    stats.prefill_s = stats.first_token_s;
+    stats.decode_s = seconds(last_token - first_token);
+    stats.prompt_tokens_per_s = prompt_size / std::max(stats.prefill_s, 1e-9);
+    if (stats.output_tokens > 1) {
+      stats.decode_tokens_per_s =
+          static_cast<double>(stats.output_tokens - 1) / std::max(stats.decode_s, 1e-9);
+    }
+  }
+  stats.resident_bytes = ResidentBytes();
+  return result;
+}
+
+}  // namespace rill
