@@ -1,0 +1,296 @@
+#include "llm/text_service.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+
+namespace rill::llm {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Adds the life of this object to a counter.
+class StageTimer {
+ public:
+  explicit StageTimer(std::atomic<int64_t>& total_ns) : total_ns_(total_ns) {}
+  ~StageTimer() {
+    total_ns_.fetch_add(
+        std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start_).count(),
+        std::memory_order_relaxed);
+  }
+
+ private:
+  std::atomic<int64_t>& total_ns_;
+  Clock::time_point start_ = Clock::now();
+};
+
+}  // namespace
+
+// One request on its way. `request` is read by the tokenise stage only until the generation
+// starts; the choices belong to the post-process thread.
+struct TextService::Live {
+  uint64_t handle = 0;
+  TextRequest request;
+  TextCallback callback;
+  int32_t prompt_tokens = 0;  // set before the generation starts
+
+  // Guarded by TextService::mutex_.
+  bool cancelled = false;
+  RequestId engine_id = 0;  // 0: not handed to the engine yet
+
+  struct Choice {
+    std::unique_ptr<TextStream> stream;
+    bool ended = false;  // its finish event was sent
+  };
+  std::vector<Choice> choices;
+  bool had_token = false;
+};
+
+TextService::TextService(std::shared_ptr<const text::Tokenizer> tokenizer,
+                         std::shared_ptr<const text::ChatTemplate> chat_template,
+                         std::string bos_token, std::string eos_token, int32_t max_context,
+                         engine::EngineLoop& loop, const TextServiceOptions& options)
+    : tokenizer_(std::move(tokenizer)),
+      chat_template_(std::move(chat_template)),
+      bos_token_(std::move(bos_token)),
+      eos_token_(std::move(eos_token)),
+      max_context_(max_context),
+      loop_(loop),
+      options_(options) {
+  for (int32_t i = 0; i < std::max(1, options_.tokenise_threads); ++i) {
+    threads_.emplace_back([this] { TokeniseMain(); });
+  }
+  threads_.emplace_back([this] { PostMain(); });
+}
+
+TextService::~TextService() {
+  std::vector<uint64_t> handles;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    stop_ = true;
+    for (const auto& [handle, live] : requests_) handles.push_back(handle);
+  }
+  for (uint64_t handle : handles) Cancel(handle);
+  tokenise_wake_.notify_all();
+  {
+    std::unique_lock<std::mutex> lock(mutex_);
+    idle_.wait(lock, [this] { return requests_.empty(); });
+  }
+  post_wake_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+StageTimes TextService::stage_times() const {
+  return {static_cast<double>(tokenise_ns_.load(std::memory_order_relaxed)) * 1e-9,
+          static_cast<double>(post_ns_.load(std::memory_order_relaxed)) * 1e-9};
+}
+
+Result<uint64_t> TextService::Submit(TextRequest request, TextCallback callback) {
+  auto live = std::make_shared<Live>();
+  live->request = std::move(request);
+  live->callback = std::move(callback);
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (stop_) return Unavailable("the service is shutting down");
+    if (live_.load(std::memory_order_relaxed) >= options_.max_requests) {
+      return Unavailable(fmt::format("{} requests are in flight, the limit is {}", live_.load(),
+                                     options_.max_requests));
+    }
+    live->handle = next_handle_.fetch_add(1, std::memory_order_relaxed);
+    live_.fetch_add(1, std::memory_order_relaxed);
+    requests_.emplace(live->handle, live);
+    tokenise_queue_.push_back(live);
+  }
+  tokenise_wake_.notify_one();
+  return live->handle;
+}
+
+void TextService::Cancel(uint64_t handle) {
+  RequestId engine_id = 0;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    auto it = requests_.find(handle);
+    if (it == requests_.end()) return;
+    it->second->cancelled = true;
+    engine_id = it->second->engine_id;
+  }
+  // Without an engine id the tokenise stage sees the mark and ends the request itself.
+  if (engine_id != 0) loop_.Cancel(engine_id);
+}
+
+void TextService::TokeniseMain() {
+  while (true) {
+    std::shared_ptr<Live> live;
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      tokenise_wake_.wait(lock, [this] { return stop_ || !tokenise_queue_.empty(); });
+      if (tokenise_queue_.empty()) return;
+      live = std::move(tokenise_queue_.front());
+      tokenise_queue_.pop_front();
+    }
+    StartGeneration(live);
+  }
+}
+
+Result<std::vector<int32_t>> TextService::Tokenise(const TextRequest& request) const {
+  if (const auto* ids = std::get_if<std::vector<int32_t>>(&request.prompt)) return *ids;
+  // A token is at most 16 bytes of what fits; checked before any work on a huge text.
+  const auto max_bytes = static_cast<size_t>(max_context_) * 16;
+  auto check_size = [&](size_t bytes) -> Status {
+    if (bytes <= max_bytes) return OkStatus();
+    return ResourceExhausted(fmt::format(
+        "This model's maximum context length is {} tokens. However, your prompt has {} bytes, which "
+        "cannot fit.", max_context_, bytes));
+  };
+  if (const auto* text = std::get_if<std::string>(&request.prompt)) {
+    RILL_RETURN_IF_ERROR(check_size(text->size()));
+    return tokenizer_->Encode(*text, {.add_special = request.add_special});
+  }
+  if (!chat_template_) return FailedPrecondition("the model has no chat template");
+  const auto& chat = std::get<ChatInput>(request.prompt);
+  text::TemplateInput input;
+  input.messages = chat.messages;
+  input.tools = chat.tools;
+  input.documents = chat.documents;
+  input.extra = chat.extra;
+  input.add_generation_prompt = chat.add_generation_prompt;
+  input.bos_token = bos_token_;
+  input.eos_token = eos_token_;
+  RILL_ASSIGN_OR_RETURN(const text::MarkedText marked, chat_template_->Render(input));
+  RILL_RETURN_IF_ERROR(check_size(marked.text.size()));
+  return tokenizer_->Encode(marked, /*add_special=*/false);
+}
+
+void TextService::StartGeneration(const std::shared_ptr<Live>& live) {
+  GenerateRequest generate;
+  {
+    StageTimer timer(tokenise_ns_);
+    auto ids = Tokenise(live->request);
+    if (!ids.ok()) return FailRequest(live, ids.status());
+    generate.prompt_ids = std::move(ids).value();
+  }
+  const auto prompt_size = static_cast<int64_t>(generate.prompt_ids.size());
+  live->prompt_tokens = static_cast<int32_t>(prompt_size);
+  generate.n = live->request.n;
+  generate.priority = live->request.priority;
+  generate.sampling = live->request.sampling;
+  int32_t& max_tokens = generate.sampling.max_tokens;
+  const int64_t room = max_context_ - prompt_size;
+  if (room < 1 || max_tokens > room) {
+    return FailRequest(
+        live, ResourceExhausted(fmt::format(
+                  "This model's maximum context length is {} tokens. However, you requested {} tokens "
+                  "({} in the messages, {} in the completion).",
+                  max_context_, prompt_size + max_tokens, prompt_size, max_tokens)));
+  }
+  if (max_tokens == 0) max_tokens = static_cast<int32_t>(room);
+
+  for (int32_t i = 0; i < std::max(1, live->request.n); ++i) {
+    Live::Choice choice;
+    choice.stream = std::make_unique<TextStream>(tokenizer_, live->request.stop,
+                                                 !live->request.skip_special);
+    live->choices.push_back(std::move(choice));
+  }
+  auto submitted = loop_.Submit(std::move(generate), [this, live](const TokenEvent& event) {
+    PushPost(live, event);
+  });
+  if (!submitted.ok()) return FailRequest(live, submitted.status());
+  bool cancel = false;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    live->engine_id = *submitted;
+    cancel = live->cancelled;
+  }
+  if (cancel) loop_.Cancel(*submitted);
+}
+
+void TextService::FailRequest(const std::shared_ptr<Live>& live, Status error) {
+  TokenEvent event;
+  event.finish_reason = FinishReason::kError;
+  event.is_final = true;
+  event.error = std::move(error);
+  event.usage.prompt_tokens = live->prompt_tokens;
+  PushPost(live, std::move(event));
+}
+
+void TextService::PushPost(std::shared_ptr<Live> live, TokenEvent event) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    post_queue_.push_back({std::move(live), std::move(event)});
+  }
+  post_wake_.notify_one();
+}
+
+void TextService::PostMain() {
+  std::deque<Post> batch;
+  while (true) {
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      post_wake_.wait(lock, [this] { return !post_queue_.empty() || (stop_ && requests_.empty()); });
+      if (post_queue_.empty()) return;
+      batch.swap(post_queue_);
+    }
+    for (Post& post : batch) HandlePost(post);
+    batch.clear();
+  }
+}
+
+void TextService::HandlePost(Post& post) {
+  Live& live = *post.live;
+  const TokenEvent& event = post.event;
+  {
+    StageTimer timer(post_ns_);
+    TextEvent out;
+    out.choice = event.choice;
+    out.prompt_tokens = live.prompt_tokens;
+    out.is_final = event.is_final;
+    out.usage = event.usage;
+    out.error = event.error;
+    out.finish_reason = event.finish_reason;
+    const auto index = static_cast<size_t>(event.choice);
+    Live::Choice* choice = index < live.choices.size() ? &live.choices[index] : nullptr;
+    bool send = event.is_final || !choice;
+    if (choice && !choice->ended) {
+      if (event.token_id >= 0) {
+        out.is_first = !live.had_token;
+        live.had_token = true;
+        out.tokens.push_back({event.token_id, event.logprob, event.top_logprobs});
+        // The token that ended the choice leaves no text.
+        if (event.finish_reason != FinishReason::kStop) {
+          out.text = choice->stream->Push(event.token_id);
+        }
+        send = true;
+      }
+      if (choice->stream->stopped()) {
+        out.finish_reason = FinishReason::kStop;
+        out.stop_string = choice->stream->stop_string();
+        if (live.request.include_stop_string) out.text += out.stop_string;
+      } else if (out.finish_reason != FinishReason::kNone) {
+        out.text += choice->stream->Finish();
+      }
+      if (out.finish_reason != FinishReason::kNone) {
+        choice->ended = true;
+        send = true;
+        // A stop string ends the choice here; the engine learns of it and sends its own end, which
+        // is dropped below unless it is the request's last event.
+        if (event.finish_reason == FinishReason::kNone) loop_.Cancel(live.engine_id, event.choice);
+      }
+    } else if (choice) {
+      out.finish_reason = FinishReason::kNone;  // this choice has had its end
+      out.error = OkStatus();
+    }
+    if (send) live.callback(out);
+  }
+  if (!event.is_final) return;
+  bool now_idle = false;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    requests_.erase(live.handle);
+    now_idle = requests_.empty();
+  }
+  live_.fetch_sub(1, std::memory_order_relaxed);
+  if (now_idle) idle_.notify_all();
+}
+
+}  // namespace rill::llm

@@ -1,0 +1,134 @@
+// TextService: many text requests at once, in three stages on their own threads:
+//
+//   caller -> [tokenise pool] -> engine thread (EngineLoop) -> [post-process thread] -> caller
+//
+// tokenise: chat template, token ids. engine: one forward for all. post-process: text joined from
+// ids, stop strings, log-probabilities as text. The queues are bounded by requests: at most
+// max_requests live at once, each with at most one entry in the tokenise queue and with events that
+// its own max_tokens bounds; the engine never waits for text work.
+//
+// Threads: Submit and Cancel from any thread. Events of one request come in order, on the
+// post-process thread (errors of the tokenise stage too); the callback must not block.
+// Every accepted request gets exactly one event with is_final, which is its last.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <variant>
+#include <vector>
+
+#include "engine/engine_loop.h"
+#include "llm/text_stream.h"
+#include "rill/llm.h"
+#include "rill/request.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+namespace rill::llm {
+
+struct TextRequest {
+  // A conversation, a text to continue, or ids.
+  std::variant<ChatInput, std::string, std::vector<int32_t>> prompt;
+  bool add_special = true;         // BOS and the like in front of a text prompt
+  SamplingParams sampling;         // max_tokens 0: all that fits the context
+  int32_t n = 1;
+  int32_t priority = 0;
+  std::vector<std::string> stop;
+  bool include_stop_string = false;
+  bool skip_special = true;        // control tokens leave no text
+};
+
+struct TextToken {
+  int32_t token_id = -1;
+  float logprob = 0.0f;
+  std::vector<TokenLogprob> top;   // most likely first, when asked for
+};
+
+struct TextEvent {
+  int32_t choice = 0;
+  std::string text;                // whole UTF-8 characters, may be empty
+  std::vector<TextToken> tokens;   // whose text has come with this event or is held back
+  FinishReason finish_reason = FinishReason::kNone;
+  std::string stop_string;         // with kStop: the stop string that matched, or empty
+  bool is_first = false;           // the request's first event with a token
+  int32_t prompt_tokens = 0;
+  bool is_final = false;           // the request's last event
+  Usage usage;                     // with is_final
+  Status error;                    // with kError
+};
+
+using TextCallback = std::function<void(const TextEvent&)>;
+
+struct TextServiceOptions {
+  int32_t tokenise_threads = 1;
+  int32_t max_requests = 1024;     // live at once, in any stage; more are refused with kUnavailable
+};
+
+// Seconds of work of each stage since the start (reference-systems: time shares per phase).
+struct StageTimes {
+  double tokenise_s = 0, postprocess_s = 0;
+};
+
+class TextService {
+ public:
+  // All references must outlive the service. `max_context`: positions of one sequence.
+  TextService(std::shared_ptr<const text::Tokenizer> tokenizer,
+              std::shared_ptr<const text::ChatTemplate> chat_template, std::string bos_token,
+              std::string eos_token, int32_t max_context, engine::EngineLoop& loop,
+              const TextServiceOptions& options);
+  ~TextService();  // cancels what is left; every request still gets its final event
+  TextService(const TextService&) = delete;
+  TextService& operator=(const TextService&) = delete;
+
+  // Errors come as an event, but for kUnavailable (full, or shutting down) which is returned.
+  Result<uint64_t> Submit(TextRequest request, TextCallback callback);
+  void Cancel(uint64_t handle);
+
+  int32_t live_requests() const { return live_.load(std::memory_order_relaxed); }
+  StageTimes stage_times() const;
+
+ private:
+  struct Live;
+  struct Post {
+    std::shared_ptr<Live> live;
+    TokenEvent event;
+  };
+
+  void TokeniseMain();
+  void PostMain();
+  Result<std::vector<int32_t>> Tokenise(const TextRequest& request) const;
+  void StartGeneration(const std::shared_ptr<Live>& live);
+  void PushPost(std::shared_ptr<Live> live, TokenEvent event);
+  void HandlePost(Post& post);
+  void FailRequest(const std::shared_ptr<Live>& live, Status error);
+
+  const std::shared_ptr<const text::Tokenizer> tokenizer_;
+  const std::shared_ptr<const text::ChatTemplate> chat_template_;
+  const std::string bos_token_, eos_token_;
+  const int32_t max_context_;
+  engine::EngineLoop& loop_;
+  const TextServiceOptions options_;
+
+  std::atomic<int32_t> live_{0};
+  std::atomic<uint64_t> next_handle_{1};
+  std::atomic<int64_t> tokenise_ns_{0}, post_ns_{0};
+
+  std::mutex mutex_;  // guards the members below
+  std::condition_variable tokenise_wake_, post_wake_, idle_;
+  bool stop_ = false;
+  std::deque<std::shared_ptr<Live>> tokenise_queue_;
+  std::deque<Post> post_queue_;
+  std::unordered_map<uint64_t, std::shared_ptr<Live>> requests_;
+
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace rill::llm
