@@ -38,6 +38,7 @@ struct TextService::Live {
   // Guarded by TextService::mutex_.
   bool cancelled = false;
   RequestId engine_id = 0;  // 0: not handed to the engine yet
+  std::vector<int32_t> ended_early;  // choices to cancel as soon as engine_id is known
 
   struct Choice {
     std::unique_ptr<TextStream> stream;
@@ -196,13 +197,15 @@ void TextService::StartGeneration(const std::shared_ptr<Live>& live) {
     PushPost(live, event);
   });
   if (!submitted.ok()) return FailRequest(live, submitted.status());
-  bool cancel = false;
+  // Events may have come already; what they asked for in the meantime is done now.
+  std::vector<int32_t> cancel;
   {
     std::lock_guard<std::mutex> lock(mutex_);
     live->engine_id = *submitted;
-    cancel = live->cancelled;
+    cancel = std::move(live->ended_early);
+    if (live->cancelled) cancel = {-1};
   }
-  if (cancel) loop_.Cancel(*submitted);
+  for (int32_t choice : cancel) loop_.Cancel(*submitted, choice);
 }
 
 void TextService::FailRequest(const std::shared_ptr<Live>& live, Status error) {
@@ -220,6 +223,16 @@ void TextService::PushPost(std::shared_ptr<Live> live, TokenEvent event) {
     post_queue_.push_back({std::move(live), std::move(event)});
   }
   post_wake_.notify_one();
+}
+
+void TextService::CancelChoice(Live& live, int32_t choice) {
+  RequestId engine_id = 0;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    engine_id = live.engine_id;
+    if (engine_id == 0) live.ended_early.push_back(choice);
+  }
+  if (engine_id != 0) loop_.Cancel(engine_id, choice);
 }
 
 void TextService::PostMain() {
@@ -274,7 +287,7 @@ void TextService::HandlePost(Post& post) {
         send = true;
         // A stop string ends the choice here; the engine learns of it and sends its own end, which
         // is dropped below unless it is the request's last event.
-        if (event.finish_reason == FinishReason::kNone) loop_.Cancel(live.engine_id, event.choice);
+        if (event.finish_reason == FinishReason::kNone) CancelChoice(live, event.choice);
       }
     } else if (choice) {
       out.finish_reason = FinishReason::kNone;  // this choice has had its end

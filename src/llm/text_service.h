@@ -108,6 +108,7 @@ class TextService {
   void StartGeneration(const std::shared_ptr<Live>& live);
   void PushPost(std::shared_ptr<Live> live, TokenEvent event);
   void HandlePost(Post& post);
+  void CancelChoice(Live& live, int32_t choice);
   void FailRequest(const std::shared_ptr<Live>& live, Status error);
 
   const std::shared_ptr<const text::Tokenizer> tokenizer_;
