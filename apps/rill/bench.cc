@@ -50,11 +50,11 @@ Status Bench(BenchFlags& flags) {
   const auto total =
       static_cast<int64_t>(flags.prompt_lengths.size() + 1) * (flags.repetitions + 1);
   if (!flags.model.json) {
-    WriteStdout(fmt::format("{} | {} | activations {} | kv {} | load {:.3f} s\n\n", llm->info().path,
-                            llm->info().backend, flags.model.options.activations,
+    WriteStdout(fmt::format("{} | {} | activations {} | kv {} | load {:.3f} s\n\n",
+                            llm->info().path, llm->info().backend, flags.model.options.activations,
                             flags.model.options.kv_dtype, llm->info().load_s));
-    WriteStdout(fmt::format("{:<10}{:>8}{:>12}{:>12}{:>12}\n", "phase", "tokens", "tok/s", "min",
-                            "max"));
+    WriteStdout(
+        fmt::format("{:<10}{:>8}{:>12}{:>12}{:>12}\n", "phase", "tokens", "tok/s", "min", "max"));
   }
   auto report = [&](const char* phase, int32_t tokens, int32_t context,
                     const std::vector<double>& rates) {

@@ -71,7 +71,8 @@ LineReader::Outcome ReadMessage(LineReader& reader, std::string& message) {
     const char* prompt = message.empty() && !quoted ? "> " : "… ";
     const auto outcome = reader.Read(prompt, interrupt, line);
     if (outcome != LineReader::Outcome::kLine) {
-      if (outcome == LineReader::Outcome::kEnd && !message.empty()) return LineReader::Outcome::kLine;
+      if (outcome == LineReader::Outcome::kEnd && !message.empty())
+        return LineReader::Outcome::kLine;
       return outcome;
     }
     if (quoted) {

@@ -68,7 +68,8 @@ void ModelFlags::AddTo(CLI::App& command, bool model_positional, bool model_requ
     if (model_required) option->required();
   }
   AddJson(command);
-  command.add_option("-t,--threads", options.num_threads, "CPU threads (0: all this process may use)")
+  command
+      .add_option("-t,--threads", options.num_threads, "CPU threads (0: all this process may use)")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str()
       ->group("Loading");
@@ -126,7 +127,9 @@ void SamplingFlags::AddTo(CLI::App& command) {
       ->check(CLI::Range(0, 1 << 24))
       ->capture_default_str()
       ->group(group);
-  command.add_option("--temperature", s.temperature, "0: greedy")->capture_default_str()->group(group);
+  command.add_option("--temperature", s.temperature, "0: greedy")
+      ->capture_default_str()
+      ->group(group);
   command.add_option("--top-k", s.top_k, "Keep the k likeliest tokens (0: all)")
       ->capture_default_str()
       ->group(group);
@@ -148,10 +151,11 @@ void SamplingFlags::AddTo(CLI::App& command) {
   command.add_option("--frequency-penalty", s.frequency_penalty, "0: off")
       ->capture_default_str()
       ->group(group);
-  command.add_option("--logit-bias", logit_bias, "ID=BIAS, added to that token's logit; repeatable")
+  command
+      .add_option("--logit-bias", logit_bias, "ID=BIAS, added to that token's logit; repeatable")
       ->group(group);
-  seed_option = command.add_option("--seed", seed, "Same seed, same answer (default: random)")
-                    ->group(group);
+  seed_option =
+      command.add_option("--seed", seed, "Same seed, same answer (default: random)")->group(group);
   command.add_option("--min-tokens", s.min_tokens, "No end before this many tokens")
       ->capture_default_str()
       ->group(group);
@@ -189,9 +193,15 @@ Result<GenerateOptions> SamplingFlags::Finish() const {
   return out;
 }
 
-bool StdinIsTerminal() { return isatty(STDIN_FILENO) == 1; }
-bool StdoutIsTerminal() { return isatty(STDOUT_FILENO) == 1; }
-bool StderrIsTerminal() { return isatty(STDERR_FILENO) == 1; }
+bool StdinIsTerminal() {
+  return isatty(STDIN_FILENO) == 1;
+}
+bool StdoutIsTerminal() {
+  return isatty(STDOUT_FILENO) == 1;
+}
+bool StderrIsTerminal() {
+  return isatty(STDERR_FILENO) == 1;
+}
 
 Result<std::string> ReadText(const std::string& path, size_t max_bytes) {
   const bool is_stdin = path == "-";
@@ -247,7 +257,9 @@ void WriteStdout(std::string_view text) {
   }
 }
 
-void PrintJson(const Json& json) { WriteStdout(json.Dump(StdoutIsTerminal() ? 2 : -1) + "\n"); }
+void PrintJson(const Json& json) {
+  WriteStdout(json.Dump(StdoutIsTerminal() ? 2 : -1) + "\n");
+}
 
 InterruptScope::InterruptScope() {
   g_interrupted = false;
@@ -264,7 +276,11 @@ InterruptScope::~InterruptScope() {
   sigaction(SIGINT, &action, nullptr);
 }
 
-const std::atomic<bool>* InterruptScope::flag() const { return &g_interrupted; }
-bool InterruptScope::interrupted() const { return g_interrupted; }
+const std::atomic<bool>* InterruptScope::flag() const {
+  return &g_interrupted;
+}
+bool InterruptScope::interrupted() const {
+  return g_interrupted;
+}
 
 }  // namespace rill::app

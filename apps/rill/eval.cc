@@ -35,8 +35,8 @@ Result<std::vector<int32_t>> ReadIds(const std::string& path) {
   ids.reserve(json.array().size());
   for (const Json& value : json.array()) {
     if (!value.FitsInt64() || value.int_value() < 0 || value.int_value() > INT32_MAX) {
-      return InvalidArgument(
-          fmt::format("{}: element {}: expected a token id, got {}", path, ids.size(), value.Dump()));
+      return InvalidArgument(fmt::format("{}: element {}: expected a token id, got {}", path,
+                                         ids.size(), value.Dump()));
     }
     ids.push_back(static_cast<int32_t>(value.int_value()));
   }
@@ -62,7 +62,8 @@ Status EvalLogits(EvalFlags& flags) {
   if (flags.model.json) {
     Json out;
     out.Set("out", flags.out);
-    out.Set("shape", Json::Array{Json(static_cast<int64_t>(ids.size())), Json(llm->logits_width())});
+    out.Set("shape",
+            Json::Array{Json(static_cast<int64_t>(ids.size())), Json(llm->logits_width())});
     PrintJson(out);
   } else {
     WriteStdout(fmt::format("{}: [{}, {}] f32\n", flags.out, ids.size(), llm->logits_width()));
@@ -73,8 +74,7 @@ Status EvalLogits(EvalFlags& flags) {
 Status EvalPerplexity(EvalFlags& flags) {
   RILL_ASSIGN_OR_RETURN(const std::string text, ReadText(flags.text, kMaxInputBytes));
   RILL_ASSIGN_OR_RETURN(auto llm, flags.model.Open());
-  const int32_t window =
-      flags.window > 0 ? flags.window : std::min(2048, llm->info().max_context);
+  const int32_t window = flags.window > 0 ? flags.window : std::min(2048, llm->info().max_context);
   const int32_t stride = flags.stride > 0 ? flags.stride : window;
   InterruptScope interrupt;
   ProgressBar bar("perplexity", ProgressBar::Unit::kCount);
@@ -94,9 +94,10 @@ Status EvalPerplexity(EvalFlags& flags) {
     out.Set("seconds", result.seconds);
     PrintJson(out);
   } else {
-    WriteStdout(fmt::format("perplexity {:.6f}  ({} tokens, {} predicted, window {}, stride {}, {:.1f} s)\n",
-                            result.perplexity, result.num_tokens, result.num_predicted, window,
-                            stride, result.seconds));
+    WriteStdout(fmt::format(
+        "perplexity {:.6f}  ({} tokens, {} predicted, window {}, stride {}, {:.1f} s)\n",
+        result.perplexity, result.num_tokens, result.num_predicted, window, stride,
+        result.seconds));
   }
   return OkStatus();
 }
@@ -144,7 +145,8 @@ void AddEval(CLI::App& app, CommandContext& context) {
     command->add_option("--out", flags->out, "X.npy: [num_tokens, vocab_size] f32")->required();
   }
   {
-    auto [command, flags] = add("perplexity", "Sliding-window perplexity of a text", EvalPerplexity);
+    auto [command, flags] =
+        add("perplexity", "Sliding-window perplexity of a text", EvalPerplexity);
     command->footer(
         "Windows of --window tokens begin every --stride tokens; each token is predicted once.\n"
         "Example:\n  rill eval perplexity smollm2 --text wiki.test.raw --window 1024 --stride 512");

@@ -47,7 +47,8 @@ Json GenerationJson(const std::vector<int32_t>& prompt_ids, const GenerateResult
 std::string StatsLine(const ModelInfo& info, const GenerateResult& result) {
   const GenerateStats& s = result.stats;
   return fmt::format(
-      "[{} prompt tokens at {:.1f} tok/s | {} output tokens at {:.1f} tok/s | first token {:.3f} s, "
+      "[{} prompt tokens at {:.1f} tok/s | {} output tokens at {:.1f} tok/s | first token {:.3f} "
+      "s, "
       "load {:.3f} s | {:.0f} MB resident | {} | {}]",
       s.prompt_tokens, s.prompt_tokens_per_s, s.output_tokens, s.decode_tokens_per_s,
       s.first_token_s, info.load_s, static_cast<double>(s.resident_bytes) / 1e6, info.backend,

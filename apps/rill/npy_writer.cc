@@ -20,8 +20,8 @@ Status NpyWriter::Open(const std::string& path, std::array<int64_t, 2> shape) {
   temporary_ = path + ".tmp" + std::to_string(getpid());
   file_ = std::fopen(temporary_.c_str(), "wb");
   if (!file_) return InvalidArgument(path + ": " + std::strerror(errno));
-  std::string header = fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}",
-                                   shape[0], shape[1]);
+  std::string header = fmt::format(
+      "{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", shape[0], shape[1]);
   // Magic, version and length are 10 bytes; the data starts at a multiple of 64.
   header.append(63 - (10 + header.size()) % 64, ' ');
   header += '\n';

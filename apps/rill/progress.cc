@@ -44,7 +44,8 @@ void ProgressBar::Update(int64_t done, int64_t total) {
   std::string line;
   if (total > 0) {
     constexpr int kWidth = 30;
-    const double share = std::clamp(static_cast<double>(done) / static_cast<double>(total), 0.0, 1.0);
+    const double share =
+        std::clamp(static_cast<double>(done) / static_cast<double>(total), 0.0, 1.0);
     const int filled = static_cast<int>(share * kWidth);
     const double left_s = rate > 0 ? static_cast<double>(total - done) / rate : 0;
     line = fmt::format("{} [{}{}] {:3.0f} %  {} of {}  {:.0f} s left", label_,

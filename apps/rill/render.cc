@@ -63,7 +63,8 @@ void AddRender(CLI::App& app, CommandContext& context) {
   auto flags = std::make_shared<RenderFlags>();
   CLI::App* command = app.add_subcommand("render", "A conversation through the chat template");
   command->footer(
-      "Example:\n  echo '[{\"role\":\"user\",\"content\":\"Hi\"}]' | rill render smollm2 --messages -");
+      "Example:\n  echo '[{\"role\":\"user\",\"content\":\"Hi\"}]' | rill render smollm2 "
+      "--messages -");
   flags->model.AddTo(*command);
   command->add_option("--messages", flags->messages, "JSON array of messages ('-': stdin)")
       ->required();

@@ -29,9 +29,9 @@ void SortPositionals(RunFlags& flags) {
       StdinIsTerminalOrClosed() && !IsKnownModel(flags.model.model)) {
     // A path that does not exist should say so rather than be asked as a question.
     const std::string& word = flags.model.model;
-    const bool looks_like_path = word.find(' ') == std::string::npos &&
-                                 (word.find('/') != std::string::npos || word.ends_with(".gguf") ||
-                                  word.starts_with("hf:"));
+    const bool looks_like_path =
+        word.find(' ') == std::string::npos &&
+        (word.find('/') != std::string::npos || word.ends_with(".gguf") || word.starts_with("hf:"));
     if (looks_like_path) return;
     flags.prompt = flags.model.model;
     flags.model.model.clear();
@@ -91,8 +91,8 @@ Status Run(RunFlags& flags, int& exit_code) {
 
 void AddRun(CLI::App& app, CommandContext& context) {
   auto flags = std::make_shared<RunFlags>();
-  CLI::App* command = app.add_subcommand(
-      "run", "Answer one prompt. `rill run \"prompt\"` uses the default model");
+  CLI::App* command =
+      app.add_subcommand("run", "Answer one prompt. `rill run \"prompt\"` uses the default model");
   command->footer(R"(Examples:
   rill run "Why is the sky blue?"
   rill run smollm2 "Write a haiku about rivers." --temperature 0

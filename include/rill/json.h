@@ -34,17 +34,17 @@ class Json {
   using Object = std::vector<Member>;  // file order
 
   Json() : value_(nullptr) {}
-  Json(std::nullptr_t) : value_(nullptr) {}          // NOLINT: implicit
-  Json(bool v) : value_(v) {}                        // NOLINT
-  Json(int v) : value_(static_cast<int64_t>(v)) {}   // NOLINT
-  Json(int64_t v) : value_(v) {}                     // NOLINT
-  Json(uint64_t v) : value_(v) {}                    // NOLINT
-  Json(double v) : value_(v) {}                      // NOLINT
-  Json(const char* v) : value_(std::string(v)) {}    // NOLINT
+  Json(std::nullptr_t) : value_(nullptr) {}             // NOLINT: implicit
+  Json(bool v) : value_(v) {}                           // NOLINT
+  Json(int v) : value_(static_cast<int64_t>(v)) {}      // NOLINT
+  Json(int64_t v) : value_(v) {}                        // NOLINT
+  Json(uint64_t v) : value_(v) {}                       // NOLINT
+  Json(double v) : value_(v) {}                         // NOLINT
+  Json(const char* v) : value_(std::string(v)) {}       // NOLINT
   Json(std::string_view v) : value_(std::string(v)) {}  // NOLINT
-  Json(std::string v) : value_(std::move(v)) {}      // NOLINT
-  Json(Array v) : value_(std::move(v)) {}            // NOLINT
-  Json(Object v) : value_(std::move(v)) {}           // NOLINT
+  Json(std::string v) : value_(std::move(v)) {}         // NOLINT
+  Json(Array v) : value_(std::move(v)) {}               // NOLINT
+  Json(Object v) : value_(std::move(v)) {}              // NOLINT
 
   // `culprit` (a file name) starts every error message.
   static Result<Json> Parse(std::string_view text, std::string_view culprit,
@@ -67,7 +67,7 @@ class Json {
 
   // Unchecked reads: the caller has tested the type (CHECK otherwise).
   bool bool_value() const;
-  int64_t int_value() const;    // CHECKs that a uint64 fits; test with FitsInt64()
+  int64_t int_value() const;  // CHECKs that a uint64 fits; test with FitsInt64()
   bool FitsInt64() const;
   uint64_t uint_value() const;  // CHECKs that it is an integer >= 0
   double number_value() const;  // any number, rounded to double

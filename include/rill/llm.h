@@ -24,79 +24,79 @@
 namespace rill {
 
 struct LoadOptions {
-  int num_threads = 0;               // <= 0: every CPU this process may use
-  std::string backend = "cpu";       // "cpu" or "reference" (slow and obvious, for comparison)
-  std::string cpu_isa;               // "": the best present; part of speed only, never of the result
-  std::string activations = "q8";    // "q8" or "f32": part of the arithmetic
-  std::string kv_dtype = "f16";      // "f32", "f16", "bf16": part of the arithmetic
-  int32_t max_context = 0;           // positions; 0: what the model was trained for, at most 32768
-  int32_t page_size = 64;            // KV positions per page, multiple of 16
-  int32_t max_step_tokens = 512;     // prefill chunk: rows of the largest step
-  int32_t max_sequences = 8;         // sequences at once
+  int num_threads = 0;             // <= 0: every CPU this process may use
+  std::string backend = "cpu";     // "cpu" or "reference" (slow and obvious, for comparison)
+  std::string cpu_isa;             // "": the best present; part of speed only, never of the result
+  std::string activations = "q8";  // "q8" or "f32": part of the arithmetic
+  std::string kv_dtype = "f16";    // "f32", "f16", "bf16": part of the arithmetic
+  int32_t max_context = 0;         // positions; 0: what the model was trained for, at most 32768
+  int32_t page_size = 64;          // KV positions per page, multiple of 16
+  int32_t max_step_tokens = 512;   // prefill chunk: rows of the largest step
+  int32_t max_sequences = 8;       // sequences at once
   bool use_mmap = true;
-  bool check_tensors = false;        // refuse NaN and Inf weights
-  bool text_only = false;            // tokenizer and chat template, no weights
+  bool check_tensors = false;  // refuse NaN and Inf weights
+  bool text_only = false;      // tokenizer and chat template, no weights
 };
 
 struct ModelInfo {
   std::string path;
-  std::string format;                // "gguf" or "huggingface"
-  std::string family;                // "llama", "qwen2", …
+  std::string format;  // "gguf" or "huggingface"
+  std::string family;  // "llama", "qwen2", …
   std::string name;
-  std::string backend;               // "cpu: avx2, 2 threads"
+  std::string backend;  // "cpu: avx2, 2 threads"
   int32_t num_layers = 0, hidden_size = 0, num_heads = 0, num_kv_heads = 0, vocab_size = 0;
-  int32_t max_context = 0;           // positions this load allows
+  int32_t max_context = 0;  // positions this load allows
   int32_t trained_context = 0;
   int64_t num_parameters = 0;
   bool is_encoder = false;
   bool has_tokenizer = false;
   bool has_chat_template = false;
-  double load_s = 0;                 // wall time of Open
+  double load_s = 0;  // wall time of Open
 };
 
 struct ChatInput {
-  Json messages;                     // [{"role": …, "content": …}, …]
-  Json tools;                        // array or null
-  Json documents;                    // array or null
-  Json extra;                        // object or null: further template variables
+  Json messages;   // [{"role": …, "content": …}, …]
+  Json tools;      // array or null
+  Json documents;  // array or null
+  Json extra;      // object or null: further template variables
   bool add_generation_prompt = true;
 };
 
 struct RenderedPrompt {
-  std::string text;                  // as the template wrote it
-  std::vector<int32_t> token_ids;    // control tokens only where the template itself wrote them
+  std::string text;                // as the template wrote it
+  std::vector<int32_t> token_ids;  // control tokens only where the template itself wrote them
 };
 
 struct GenerateOptions {
   // max_tokens is cut to what fits the context after the prompt; 0: all that fits.
   SamplingParams sampling;
-  std::vector<std::string> stop;     // stop strings; the text ends before the first of them
-  bool show_special = false;         // write control tokens into the text
+  std::vector<std::string> stop;  // stop strings; the text ends before the first of them
+  bool show_special = false;      // write control tokens into the text
 };
 
 struct GenerateStats {
   int64_t prompt_tokens = 0;
   int64_t output_tokens = 0;
-  double first_token_s = 0;          // from the call to the first output token
-  double prefill_s = 0;              // the same, less queueing: prompt tokens / prefill_s = rate
-  double decode_s = 0;               // from the first to the last output token
+  double first_token_s = 0;  // from the call to the first output token
+  double prefill_s = 0;      // the same, less queueing: prompt tokens / prefill_s = rate
+  double decode_s = 0;       // from the first to the last output token
   double prompt_tokens_per_s = 0;
-  double decode_tokens_per_s = 0;    // (output_tokens - 1) / decode_s
-  int64_t resident_bytes = 0;        // of the process, now
+  double decode_tokens_per_s = 0;  // (output_tokens - 1) / decode_s
+  int64_t resident_bytes = 0;      // of the process, now
 };
 
 struct GenerateResult {
-  std::vector<int32_t> output_ids;   // with the stop token, when one ended it
-  std::string text;                  // without stop token and stop string
-  std::string finish_reason;         // "stop", "length" or "cancelled"
-  std::string stop_string;           // the one that matched, or empty
+  std::vector<int32_t> output_ids;  // with the stop token, when one ended it
+  std::string text;                 // without stop token and stop string
+  std::string finish_reason;        // "stop", "length" or "cancelled"
+  std::string stop_string;          // the one that matched, or empty
   GenerateStats stats;
 };
 
 struct PerplexityResult {
-  double perplexity = 0;             // exp(mean negative log-likelihood)
-  double mean_nll = 0;               // nats per predicted token
-  int64_t num_tokens = 0;            // of the text
+  double perplexity = 0;   // exp(mean negative log-likelihood)
+  double mean_nll = 0;     // nats per predicted token
+  int64_t num_tokens = 0;  // of the text
   int64_t num_predicted = 0;
   double seconds = 0;
 };

@@ -16,15 +16,15 @@ namespace rill {
 
 enum class StatusCode : uint8_t {
   kOk = 0,
-  kInvalidArgument,    // a request, flag, file or shape is wrong; retrying as is cannot succeed
-  kNotFound,           // file, model, tensor or route does not exist
-  kUnsupported,        // well-formed, but Rill cannot do it; the message lists what it can
-  kResourceExhausted,  // memory, pages, queue or a stated limit
-  kFailedPrecondition, // the object is in a state that does not allow the call
-  kUnavailable,        // may succeed later: network, busy
-  kDataLoss,           // bytes changed or were lost: checksum, truncated while mapped
-  kCancelled,          // the caller asked for it
-  kInternal,           // our own defect
+  kInvalidArgument,     // a request, flag, file or shape is wrong; retrying as is cannot succeed
+  kNotFound,            // file, model, tensor or route does not exist
+  kUnsupported,         // well-formed, but Rill cannot do it; the message lists what it can
+  kResourceExhausted,   // memory, pages, queue or a stated limit
+  kFailedPrecondition,  // the object is in a state that does not allow the call
+  kUnavailable,         // may succeed later: network, busy
+  kDataLoss,            // bytes changed or were lost: checksum, truncated while mapped
+  kCancelled,           // the caller asked for it
+  kInternal,            // our own defect
 };
 
 // "ok", "invalid_argument", …: stable words for JSON and logs.
@@ -48,11 +48,15 @@ class [[nodiscard]] Status {
   std::string message_;
 };
 
-inline Status OkStatus() { return {}; }
+inline Status OkStatus() {
+  return {};
+}
 inline Status InvalidArgument(std::string message) {
   return {StatusCode::kInvalidArgument, std::move(message)};
 }
-inline Status NotFound(std::string message) { return {StatusCode::kNotFound, std::move(message)}; }
+inline Status NotFound(std::string message) {
+  return {StatusCode::kNotFound, std::move(message)};
+}
 inline Status Unsupported(std::string message) {
   return {StatusCode::kUnsupported, std::move(message)};
 }
@@ -65,18 +69,22 @@ inline Status FailedPrecondition(std::string message) {
 inline Status Unavailable(std::string message) {
   return {StatusCode::kUnavailable, std::move(message)};
 }
-inline Status DataLoss(std::string message) { return {StatusCode::kDataLoss, std::move(message)}; }
+inline Status DataLoss(std::string message) {
+  return {StatusCode::kDataLoss, std::move(message)};
+}
 inline Status Cancelled(std::string message) {
   return {StatusCode::kCancelled, std::move(message)};
 }
-inline Status Internal(std::string message) { return {StatusCode::kInternal, std::move(message)}; }
+inline Status Internal(std::string message) {
+  return {StatusCode::kInternal, std::move(message)};
+}
 
 // A value or the error that stood in its way. Reading value() of an error ends the process with
 // the error's message (a defect of the caller).
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: implicit
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}       // NOLINT: implicit
   Result(Status error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: implicit
 
   bool ok() const { return state_.index() == 0; }
@@ -106,10 +114,10 @@ class [[nodiscard]] Result {
 #define RILL_CONCAT_(a, b) RILL_CONCAT_INNER_(a, b)
 
 // Returns the error from the enclosing function, which returns Status or Result<T>.
-#define RILL_RETURN_IF_ERROR(expr)                        \
-  do {                                                    \
-    ::rill::Status rill_status_ = (expr);                 \
-    if (!rill_status_.ok()) return rill_status_;          \
+#define RILL_RETURN_IF_ERROR(expr)               \
+  do {                                           \
+    ::rill::Status rill_status_ = (expr);        \
+    if (!rill_status_.ok()) return rill_status_; \
   } while (false)
 
 // RILL_ASSIGN_OR_RETURN(auto file, OpenFile(path));

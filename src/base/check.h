@@ -23,8 +23,8 @@ struct CheckVoidify {
 
 }  // namespace rill::internal
 
-#define CHECK(condition)                    \
-  (condition) ? (void)0                     \
+#define CHECK(condition)                           \
+  (condition) ? (void)0                            \
               : ::rill::internal::CheckVoidify() & \
                     ::rill::internal::CheckFailure(__FILE__, __LINE__, #condition).stream()
 

@@ -6,15 +6,15 @@
 namespace rill {
 
 struct CpuFeatures {
-  bool avx2 = false;         // AVX2 + FMA + F16C, with OS support for ymm
+  bool avx2 = false;  // AVX2 + FMA + F16C, with OS support for ymm
   bool avx_vnni = false;
-  bool avx512 = false;       // F + BW + DQ + VL, with OS support for zmm
+  bool avx512 = false;  // F + BW + DQ + VL, with OS support for zmm
   bool avx512_vnni = false;
   bool neon = false;
   bool neon_dotprod = false;
   bool neon_i8mm = false;
-  std::string model_name;    // "AMD EPYC 7763", or "unknown"
-  size_t l2_bytes = 0;       // per core; 0 when unknown
+  std::string model_name;  // "AMD EPYC 7763", or "unknown"
+  size_t l2_bytes = 0;     // per core; 0 when unknown
 };
 
 const CpuFeatures& GetCpuFeatures();

@@ -29,7 +29,8 @@ constexpr uint16_t F32ToF16(float f) {
   const uint32_t bits = std::bit_cast<uint32_t>(f);
   const uint32_t sign = (bits >> 16) & 0x8000u;
   const uint32_t magnitude = bits & 0x7FFFFFFFu;
-  if (magnitude > 0x7F800000u) return static_cast<uint16_t>(sign | 0x7E00u | ((magnitude >> 13) & 0x1FFu));
+  if (magnitude > 0x7F800000u)
+    return static_cast<uint16_t>(sign | 0x7E00u | ((magnitude >> 13) & 0x1FFu));
   if (magnitude >= 0x477FF000u) return static_cast<uint16_t>(sign | 0x7C00u);  // >= 65520
   if (magnitude < 0x38800000u) {                                               // < 2^-14
     if (magnitude < 0x33000000u) return static_cast<uint16_t>(sign);           // < 2^-25
@@ -66,6 +67,8 @@ constexpr float F8E4M3ToF32(uint8_t b) {
 }
 
 // FP8 E5M2 (OCP OFP8): IEEE-like, the upper byte of a binary16.
-constexpr float F8E5M2ToF32(uint8_t b) { return F16ToF32(static_cast<uint16_t>(b << 8)); }
+constexpr float F8E5M2ToF32(uint8_t b) {
+  return F16ToF32(static_cast<uint16_t>(b << 8));
+}
 
 }  // namespace rill

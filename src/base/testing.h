@@ -35,6 +35,6 @@ inline std::string SmolLm2() {
 }  // namespace rill::testing
 
 // In a TEST body: declares `std::string name` or skips the test.
-#define RILL_SHARED_DATA_OR_SKIP(name, relative)                 \
+#define RILL_SHARED_DATA_OR_SKIP(name, relative)                  \
   const std::string name = ::rill::testing::SharedData(relative); \
   if (name.empty()) GTEST_SKIP() << "skipped: no shared data (" << (relative) << ")"

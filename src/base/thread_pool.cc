@@ -78,7 +78,9 @@ void ThreadPool::RunErased(Task task, void* context) {
   // sees the new epoch, or we see it parked and wake it.
   epoch_.fetch_add(1, std::memory_order_seq_cst);
   if (parked_.load(std::memory_order_seq_cst) > 0) {
-    { std::lock_guard<std::mutex> lock(mutex_); }
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+    }
     wake_.notify_all();
   }
   task(context, 0, num_workers_);

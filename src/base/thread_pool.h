@@ -36,9 +36,11 @@ class ThreadPool {
   // fn must not throw and must not call Run of the same pool.
   template <typename Fn>
   void Run(Fn&& fn) {
-    RunErased([](void* context, int worker, int num_workers) {
-      (*static_cast<std::remove_reference_t<Fn>*>(context))(worker, num_workers);
-    }, const_cast<void*>(static_cast<const void*>(&fn)));
+    RunErased(
+        [](void* context, int worker, int num_workers) {
+          (*static_cast<std::remove_reference_t<Fn>*>(context))(worker, num_workers);
+        },
+        const_cast<void*>(static_cast<const void*>(&fn)));
   }
 
   // Splits [0, count) into num_workers contiguous ranges that differ by at most one `grain`, and
@@ -68,8 +70,8 @@ class ThreadPool {
   std::vector<std::thread> threads_;
   Task task_ = nullptr;
   void* context_ = nullptr;
-  alignas(64) std::atomic<uint64_t> epoch_{0};   // incremented to start a task
-  alignas(64) std::atomic<int> remaining_{0};    // workers that have not finished it
+  alignas(64) std::atomic<uint64_t> epoch_{0};  // incremented to start a task
+  alignas(64) std::atomic<int> remaining_{0};   // workers that have not finished it
   std::atomic<int> parked_{0};
   std::atomic<bool> stop_{false};
   std::mutex mutex_;

@@ -26,7 +26,8 @@ Result<PerplexityResult> Llm::EvalPerplexity(std::string_view text, int32_t wind
                                              const OnProgress& on_progress) {
   const auto start = std::chrono::steady_clock::now();
   if (impl_->info.is_encoder) return Unsupported("perplexity: the model is an encoder");
-  if (window < 2) return InvalidArgument(fmt::format("window: expected at least 2, got {}", window));
+  if (window < 2)
+    return InvalidArgument(fmt::format("window: expected at least 2, got {}", window));
   if (stride < 1 || stride > window) {
     return InvalidArgument(fmt::format("stride: expected [1, window={}], got {}", window, stride));
   }
@@ -35,8 +36,8 @@ Result<PerplexityResult> Llm::EvalPerplexity(std::string_view text, int32_t wind
   RILL_ASSIGN_OR_RETURN(const auto ids, Tokenize(text, true, false));
   const auto total = static_cast<int64_t>(ids.size());
   if (total < 2) return InvalidArgument("perplexity: the text has fewer than two tokens");
-  RILL_ASSIGN_OR_RETURN(auto evaluator,
-                        impl_->MakeEvaluator(static_cast<int32_t>(std::min<int64_t>(window, total))));
+  RILL_ASSIGN_OR_RETURN(
+      auto evaluator, impl_->MakeEvaluator(static_cast<int32_t>(std::min<int64_t>(window, total))));
   PerplexityResult result;
   result.num_tokens = total;
   double nll = 0;
@@ -54,8 +55,9 @@ Result<PerplexityResult> Llm::EvalPerplexity(std::string_view text, int32_t wind
           for (int64_t i = 0; i < num_rows; ++i) {
             const int64_t target = begin + row + i + 1;
             if (target >= end) break;
-            const double term = llm::NegativeLogLikelihood(
-                logits + i * evaluator->width(), evaluator->width(), ids[static_cast<size_t>(target)]);
+            const double term =
+                llm::NegativeLogLikelihood(logits + i * evaluator->width(), evaluator->width(),
+                                           ids[static_cast<size_t>(target)]);
             if (!std::isfinite(term)) {
               return Internal(fmt::format("non-finite logits at token {}", target - 1));
             }
@@ -71,8 +73,7 @@ Result<PerplexityResult> Llm::EvalPerplexity(std::string_view text, int32_t wind
   }
   result.mean_nll = nll / static_cast<double>(result.num_predicted);
   result.perplexity = std::exp(result.mean_nll);
-  result.seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
 }
 
@@ -86,8 +87,8 @@ Result<uint64_t> Llm::Fingerprint() {
   uint64_t state = 0x9E3779B97F4A7C15ull;
   for (int32_t i = 0; i < length; ++i) {
     state = state * 6364136223846793005ull + 1442695040888963407ull;
-    ids.push_back(static_cast<int32_t>((state >> 33) %
-                                       static_cast<uint64_t>(impl_->info.vocab_size)));
+    ids.push_back(
+        static_cast<int32_t>((state >> 33) % static_cast<uint64_t>(impl_->info.vocab_size)));
   }
   XXH64_state_t* hash = XXH64_createState();
   XXH64_reset(hash, 0);

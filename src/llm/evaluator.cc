@@ -76,7 +76,7 @@ Status Evaluator::Run(std::span<const int32_t> token_ids, int64_t first_wanted_r
     model::StepInput input;
     input.token_ids = token_ids.subspan(static_cast<size_t>(begin), static_cast<size_t>(size));
     input.positions = std::span<const int32_t>(positions).subspan(static_cast<size_t>(begin),
-                                                                 static_cast<size_t>(size));
+                                                                  static_cast<size_t>(size));
     input.kv.layout = layout_;
     input.kv.base = kv_->data();
     input.kv.num_pages = static_cast<int32_t>(page_table_.size());

@@ -46,8 +46,8 @@ class Evaluator {
   int32_t max_rows_;
 };
 
-// Negative log-likelihood (nats) of `target` under logits [size]: log(sum exp(x - max)) - (x_t - max)
-// in f64, terms in ascending order.
+// Negative log-likelihood (nats) of `target` under logits [size]: log(sum exp(x - max)) - (x_t -
+// max) in f64, terms in ascending order.
 double NegativeLogLikelihood(const float* logits, int64_t size, int32_t target);
 
 }  // namespace rill::llm

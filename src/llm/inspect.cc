@@ -65,8 +65,11 @@ Json MetadataValue(const io::GgufValue& value) {
     return fmt::format("[{} x {}]", array.size(), io::GgufTypeName(array.element_type));
   }
   Json::Array out;
-  std::visit([&](const auto& values) { for (const auto& v : values) out.emplace_back(v); },
-             array.values);
+  std::visit(
+      [&](const auto& values) {
+        for (const auto& v : values) out.emplace_back(v);
+      },
+      array.values);
   return out;
 }
 

@@ -39,7 +39,9 @@ int64_t ResidentBytes() {
 
 Llm::Llm() : impl_(std::make_unique<Impl>()) {}
 Llm::~Llm() = default;
-const ModelInfo& Llm::info() const { return impl_->info; }
+const ModelInfo& Llm::info() const {
+  return impl_->info;
+}
 
 Status Llm::Impl::LoadText() {
   auto loaded = text::LoadTokenizer(source);
@@ -96,17 +98,17 @@ Status Llm::Impl::EnsureEngine() {
   if (engine) return OkStatus();
   if (!model) return FailedPrecondition(info.path + ": opened for text only");
   if (info.is_encoder) {
-    return Unsupported(info.path + ": family " + info.family + " is an encoder, it generates nothing");
+    return Unsupported(info.path + ": family " + info.family +
+                       " is an encoder, it generates nothing");
   }
   engine::ModelRunnerOptions runner_options;
   runner_options.kv_dtype = kv_dtype;
   runner_options.page_size = options.page_size;
-  runner_options.num_pages = static_cast<int32_t>(
-      engine::PagesForContexts(1, info.max_context, options.page_size));
+  runner_options.num_pages =
+      static_cast<int32_t>(engine::PagesForContexts(1, info.max_context, options.page_size));
   runner_options.max_step_tokens = options.max_step_tokens;
   runner_options.max_step_rows = std::min(options.max_step_tokens, 64);
-  RILL_ASSIGN_OR_RETURN(runner,
-                        engine::ModelRunner::Create(*model, *backend, runner_options));
+  RILL_ASSIGN_OR_RETURN(runner, engine::ModelRunner::Create(*model, *backend, runner_options));
   engine::EngineOptions engine_options;
   if (tokenizer) {
     engine_options.eos_ids.assign(tokenizer->stop_ids().begin(), tokenizer->stop_ids().end());
@@ -132,7 +134,8 @@ Result<std::unique_ptr<Llm>> Llm::Open(const std::string& path, const LoadOption
   impl.options = options;
   impl.info.path = path;
   const auto kv_dtype = DTypeFromName(options.kv_dtype);
-  if (!kv_dtype || (*kv_dtype != DType::kF32 && *kv_dtype != DType::kF16 && *kv_dtype != DType::kBF16)) {
+  if (!kv_dtype ||
+      (*kv_dtype != DType::kF32 && *kv_dtype != DType::kF16 && *kv_dtype != DType::kBF16)) {
     return InvalidArgument("kv_dtype: expected f32, f16 or bf16, got '" + options.kv_dtype + "'");
   }
   impl.kv_dtype = *kv_dtype;
@@ -140,8 +143,8 @@ Result<std::unique_ptr<Llm>> Llm::Open(const std::string& path, const LoadOption
     return InvalidArgument("activations: expected q8 or f32, got '" + options.activations + "'");
   }
   if (options.page_size < 16 || options.page_size % 16 != 0) {
-    return InvalidArgument(fmt::format("page_size: expected a multiple of 16, got {}",
-                                       options.page_size));
+    return InvalidArgument(
+        fmt::format("page_size: expected a multiple of 16, got {}", options.page_size));
   }
   io::OpenOptions open_options;
   open_options.use_mmap = options.use_mmap;
@@ -156,7 +159,8 @@ Result<std::unique_ptr<Llm>> Llm::Open(const std::string& path, const LoadOption
   if (options.text_only && !impl.tokenizer) return impl.tokenizer_status;
   impl.info.has_tokenizer = impl.tokenizer != nullptr;
   impl.info.has_chat_template = impl.chat_template != nullptr;
-  if (impl.tokenizer && impl.info.vocab_size == 0) impl.info.vocab_size = impl.tokenizer->vocab_size();
+  if (impl.tokenizer && impl.info.vocab_size == 0)
+    impl.info.vocab_size = impl.tokenizer->vocab_size();
   impl.info.load_s = SecondsSince(start);
   return llm;
 }
@@ -164,15 +168,16 @@ Result<std::unique_ptr<Llm>> Llm::Open(const std::string& path, const LoadOption
 Result<std::vector<int32_t>> Llm::Tokenize(std::string_view text, bool add_special,
                                            bool parse_special) const {
   if (!impl_->tokenizer) return impl_->tokenizer_status;
-  return impl_->tokenizer->Encode(text, {.add_special = add_special, .parse_special = parse_special});
+  return impl_->tokenizer->Encode(text,
+                                  {.add_special = add_special, .parse_special = parse_special});
 }
 
 Result<std::string> Llm::Detokenize(std::span<const int32_t> token_ids, bool skip_special) const {
   if (!impl_->tokenizer) return impl_->tokenizer_status;
   for (int32_t id : token_ids) {
     if (id < 0 || id >= impl_->tokenizer->vocab_size()) {
-      return InvalidArgument(fmt::format("token id {}: expected one in [0, {})", id,
-                                         impl_->tokenizer->vocab_size()));
+      return InvalidArgument(
+          fmt::format("token id {}: expected one in [0, {})", id, impl_->tokenizer->vocab_size()));
     }
   }
   return impl_->tokenizer->Decode(token_ids, {.skip_special = skip_special});
@@ -211,9 +216,9 @@ Result<GenerateResult> Llm::Generate(std::span<const int32_t> prompt_ids,
   request.sampling = options.sampling;
   const int32_t room = impl_->info.max_context - prompt_size;
   if (room < 1) {
-    return ResourceExhausted(fmt::format(
-        "the prompt has {} tokens, and the context holds {} positions (see --context)", prompt_size,
-        impl_->info.max_context));
+    return ResourceExhausted(
+        fmt::format("the prompt has {} tokens, and the context holds {} positions (see --context)",
+                    prompt_size, impl_->info.max_context));
   }
   int32_t& max_tokens = request.sampling.max_tokens;
   max_tokens = max_tokens == 0 ? room : std::min(max_tokens, room);
@@ -222,7 +227,8 @@ Result<GenerateResult> Llm::Generate(std::span<const int32_t> prompt_ids,
   GenerateResult result;
   std::unique_ptr<llm::TextStream> stream;
   if (impl_->tokenizer) {
-    stream = std::make_unique<llm::TextStream>(impl_->tokenizer, options.stop, options.show_special);
+    stream =
+        std::make_unique<llm::TextStream>(impl_->tokenizer, options.stop, options.show_special);
   } else if (!options.stop.empty()) {
     return impl_->tokenizer_status;
   }
@@ -266,8 +272,7 @@ Result<GenerateResult> Llm::Generate(std::span<const int32_t> prompt_ids,
 
   const bool stopped_by_text = stream && stream->stopped();
   if (stopped_by_text) result.stop_string = stream->stop_string();
-  result.finish_reason =
-      stopped_by_text ? "stop" : std::string(FinishReasonName(finish));
+  result.finish_reason = stopped_by_text ? "stop" : std::string(FinishReasonName(finish));
   GenerateStats& stats = result.stats;
   stats.prompt_tokens = prompt_size;
   stats.output_tokens = static_cast<int64_t>(result.output_ids.size());

@@ -37,7 +37,7 @@ struct TextService::Live {
 
   // Guarded by TextService::mutex_.
   bool cancelled = false;
-  RequestId engine_id = 0;  // 0: not handed to the engine yet
+  RequestId engine_id = 0;           // 0: not handed to the engine yet
   std::vector<int32_t> ended_early;  // choices to cancel as soon as engine_id is known
 
   struct Choice {
@@ -140,9 +140,11 @@ Result<std::vector<int32_t>> TextService::Tokenise(const TextRequest& request) c
   const auto max_bytes = static_cast<size_t>(max_context_) * 16;
   auto check_size = [&](size_t bytes) -> Status {
     if (bytes <= max_bytes) return OkStatus();
-    return ResourceExhausted(fmt::format(
-        "This model's maximum context length is {} tokens. However, your prompt has {} bytes, which "
-        "cannot fit.", max_context_, bytes));
+    return ResourceExhausted(
+        fmt::format("This model's maximum context length is {} tokens. However, your prompt has {} "
+                    "bytes, which "
+                    "cannot fit.",
+                    max_context_, bytes));
   };
   if (const auto* text = std::get_if<std::string>(&request.prompt)) {
     RILL_RETURN_IF_ERROR(check_size(text->size()));
@@ -180,22 +182,22 @@ void TextService::StartGeneration(const std::shared_ptr<Live>& live) {
   const int64_t room = max_context_ - prompt_size;
   if (room < 1 || max_tokens > room) {
     return FailRequest(
-        live, ResourceExhausted(fmt::format(
-                  "This model's maximum context length is {} tokens. However, you requested {} tokens "
-                  "({} in the messages, {} in the completion).",
-                  max_context_, prompt_size + max_tokens, prompt_size, max_tokens)));
+        live,
+        ResourceExhausted(fmt::format(
+            "This model's maximum context length is {} tokens. However, you requested {} tokens "
+            "({} in the messages, {} in the completion).",
+            max_context_, prompt_size + max_tokens, prompt_size, max_tokens)));
   }
   if (max_tokens == 0) max_tokens = static_cast<int32_t>(room);
 
   for (int32_t i = 0; i < std::max(1, live->request.n); ++i) {
     Live::Choice choice;
-    choice.stream = std::make_unique<TextStream>(tokenizer_, live->request.stop,
-                                                 !live->request.skip_special);
+    choice.stream =
+        std::make_unique<TextStream>(tokenizer_, live->request.stop, !live->request.skip_special);
     live->choices.push_back(std::move(choice));
   }
-  auto submitted = loop_.Submit(std::move(generate), [this, live](const TokenEvent& event) {
-    PushPost(live, event);
-  });
+  auto submitted = loop_.Submit(std::move(generate),
+                                [this, live](const TokenEvent& event) { PushPost(live, event); });
   if (!submitted.ok()) return FailRequest(live, submitted.status());
   // Events may have come already; what they asked for in the meantime is done now.
   std::vector<int32_t> cancel;
@@ -240,7 +242,8 @@ void TextService::PostMain() {
   while (true) {
     {
       std::unique_lock<std::mutex> lock(mutex_);
-      post_wake_.wait(lock, [this] { return !post_queue_.empty() || (stop_ && requests_.empty()); });
+      post_wake_.wait(lock,
+                      [this] { return !post_queue_.empty() || (stop_ && requests_.empty()); });
       if (post_queue_.empty()) return;
       batch.swap(post_queue_);
     }

@@ -37,39 +37,39 @@ namespace rill::llm {
 struct TextRequest {
   // A conversation, a text to continue, or ids.
   std::variant<ChatInput, std::string, std::vector<int32_t>> prompt;
-  bool add_special = true;         // BOS and the like in front of a text prompt
-  SamplingParams sampling;         // max_tokens 0: all that fits the context
+  bool add_special = true;  // BOS and the like in front of a text prompt
+  SamplingParams sampling;  // max_tokens 0: all that fits the context
   int32_t n = 1;
   int32_t priority = 0;
   std::vector<std::string> stop;
   bool include_stop_string = false;
-  bool skip_special = true;        // control tokens leave no text
+  bool skip_special = true;  // control tokens leave no text
 };
 
 struct TextToken {
   int32_t token_id = -1;
   float logprob = 0.0f;
-  std::vector<TokenLogprob> top;   // most likely first, when asked for
+  std::vector<TokenLogprob> top;  // most likely first, when asked for
 };
 
 struct TextEvent {
   int32_t choice = 0;
-  std::string text;                // whole UTF-8 characters, may be empty
-  std::vector<TextToken> tokens;   // whose text has come with this event or is held back
+  std::string text;               // whole UTF-8 characters, may be empty
+  std::vector<TextToken> tokens;  // whose text has come with this event or is held back
   FinishReason finish_reason = FinishReason::kNone;
-  std::string stop_string;         // with kStop: the stop string that matched, or empty
-  bool is_first = false;           // the request's first event with a token
+  std::string stop_string;  // with kStop: the stop string that matched, or empty
+  bool is_first = false;    // the request's first event with a token
   int32_t prompt_tokens = 0;
-  bool is_final = false;           // the request's last event
-  Usage usage;                     // with is_final
-  Status error;                    // with kError
+  bool is_final = false;  // the request's last event
+  Usage usage;            // with is_final
+  Status error;           // with kError
 };
 
 using TextCallback = std::function<void(const TextEvent&)>;
 
 struct TextServiceOptions {
   int32_t tokenise_threads = 1;
-  int32_t max_requests = 1024;     // live at once, in any stage; more are refused with kUnavailable
+  int32_t max_requests = 1024;  // live at once, in any stage; more are refused with kUnavailable
 };
 
 // Seconds of work of each stage since the start (reference-systems: time shares per phase).

@@ -9,7 +9,9 @@ TextStream::TextStream(std::shared_ptr<const text::Tokenizer> tokenizer,
     : detokenizer_(std::move(tokenizer), {.skip_special = !show_special}),
       matcher_(std::move(stop)) {}
 
-std::string TextStream::Push(int32_t token_id) { return matcher_.Push(detokenizer_.Push(token_id)); }
+std::string TextStream::Push(int32_t token_id) {
+  return matcher_.Push(detokenizer_.Push(token_id));
+}
 
 std::string TextStream::Finish() {
   std::string out = matcher_.Push(detokenizer_.Finish());

@@ -14,10 +14,10 @@ enum class DType : uint8_t {
 };
 
 struct DTypeTraits {
-  std::string_view name;       // "q4_0"
-  int32_t block_weights;       // elements per block; 1 for plain types
-  int32_t block_bytes;         // bytes per block
-  int32_t gguf_type;           // id in GGUF files, -1 when it has none
+  std::string_view name;  // "q4_0"
+  int32_t block_weights;  // elements per block; 1 for plain types
+  int32_t block_bytes;    // bytes per block
+  int32_t gguf_type;      // id in GGUF files, -1 when it has none
 };
 
 inline constexpr DTypeTraits kDTypeTraits[] = {
@@ -27,9 +27,15 @@ inline constexpr DTypeTraits kDTypeTraits[] = {
 };
 inline constexpr int kNumDTypes = sizeof(kDTypeTraits) / sizeof(kDTypeTraits[0]);
 
-constexpr const DTypeTraits& Traits(DType dtype) { return kDTypeTraits[static_cast<int>(dtype)]; }
-constexpr std::string_view DTypeName(DType dtype) { return Traits(dtype).name; }
-constexpr bool IsQuantBlock(DType dtype) { return Traits(dtype).block_weights > 1; }
+constexpr const DTypeTraits& Traits(DType dtype) {
+  return kDTypeTraits[static_cast<int>(dtype)];
+}
+constexpr std::string_view DTypeName(DType dtype) {
+  return Traits(dtype).name;
+}
+constexpr bool IsQuantBlock(DType dtype) {
+  return Traits(dtype).block_weights > 1;
+}
 
 constexpr std::optional<DType> DTypeFromGguf(int64_t gguf_type) {
   for (int i = 0; i < kNumDTypes; ++i) {

@@ -27,9 +27,9 @@ struct KvLayout {
   DType dtype = DType::kF16;
   int32_t num_layers = 0;
   int32_t num_kv_heads = 0;
-  int32_t k_dim = 0;      // per head
-  int32_t v_dim = 0;      // per head
-  int32_t page_size = 64; // positions, multiple of 16
+  int32_t k_dim = 0;       // per head
+  int32_t v_dim = 0;       // per head
+  int32_t page_size = 64;  // positions, multiple of 16
 
   int64_t v_stride() const { return (int64_t{v_dim} + 15) / 16 * 16; }
   int64_t element_bytes() const { return Traits(dtype).block_bytes; }
@@ -42,10 +42,10 @@ struct KvLayout {
 
 struct PagedKvView {
   KvLayout layout;
-  std::byte* base = nullptr;          // num_pages * layout.page_bytes()
+  std::byte* base = nullptr;  // num_pages * layout.page_bytes()
   int32_t num_pages = 0;
   int32_t num_seqs = 0;
-  int32_t max_pages = 0;              // row length of page_table
+  int32_t max_pages = 0;                // row length of page_table
   const int32_t* page_table = nullptr;  // [num_seqs, max_pages]
   const int32_t* q_offsets = nullptr;   // [num_seqs + 1]
   const int32_t* kv_lens = nullptr;     // [num_seqs]

@@ -19,20 +19,20 @@
 namespace rill::text {
 
 struct TemplateLimits {
-  int64_t max_steps = 5'000'000;         // evaluated nodes and loop iterations
-  int max_depth = 100;                   // source nesting; macro calls; evaluation: 10 times it
-  size_t max_output_bytes = 16u << 20;   // and of every string; all live values: 8 times it
+  int64_t max_steps = 5'000'000;        // evaluated nodes and loop iterations
+  int max_depth = 100;                  // source nesting; macro calls; evaluation: 10 times it
+  size_t max_output_bytes = 16u << 20;  // and of every string; all live values: 8 times it
   size_t max_source_bytes = 1u << 20;
 };
 
 struct TemplateInput {
-  Json messages;                         // array of {role, content, …}
-  Json tools;                            // array or null
-  Json documents;                        // array or null
+  Json messages;   // array of {role, content, …}
+  Json tools;      // array or null
+  Json documents;  // array or null
   bool add_generation_prompt = true;
-  std::string bos_token, eos_token;      // empty: undefined. Others through extra
-  Json extra;                            // object or null: further top-level variables (kwargs)
-  int64_t now_unix_s = -1;               // for strftime_now, local time; < 0 = the clock
+  std::string bos_token, eos_token;  // empty: undefined. Others through extra
+  Json extra;                        // object or null: further top-level variables (kwargs)
+  int64_t now_unix_s = -1;           // for strftime_now, local time; < 0 = the clock
 };
 
 class ChatTemplate {

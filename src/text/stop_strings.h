@@ -2,9 +2,10 @@
 // only what cannot be part of one.
 //
 // "First" is the match that ends first; of those that end at the same byte, the longest. The text
-// before it is emitted, nothing of the stop string or after it. Time is linear in the text times the
-// number of strings (Knuth, Morris & Pratt 1977), memory linear in the strings, whatever the text.
-// Matching is by bytes: pieces and strings are whole UTF-8 characters, so a cut never breaks one.
+// before it is emitted, nothing of the stop string or after it. Time is linear in the text times
+// the number of strings (Knuth, Morris & Pratt 1977), memory linear in the strings, whatever the
+// text. Matching is by bytes: pieces and strings are whole UTF-8 characters, so a cut never breaks
+// one.
 #pragma once
 
 #include <cstddef>
