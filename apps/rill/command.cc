@@ -75,8 +75,8 @@ void ModelFlags::AddTo(CLI::App& command, bool model_positional, bool model_requ
       ->group("Loading");
   command
       .add_option("--activations", options.activations,
-                  "Activations of quantised matrix products: q8 (int8 per group of 32) or f32")
-      ->check(CLI::IsMember({"q8", "f32"}))
+                  "Activations of quantised matrix products: f32 (exact) or q8 (int8, faster)")
+      ->check(CLI::IsMember({"f32", "q8"}))
       ->capture_default_str()
       ->group("Loading");
   command.add_option("--kv-dtype", options.kv_dtype, "Key/value cache: f32, f16 or bf16")

@@ -1,0 +1,135 @@
+#include "llm/text_service.h"
+
+#include <gtest/gtest.h>
+
+#include <future>
+
+#include "backends/registry.h"
+#include "base/testing.h"
+#include "engine/model_runner.h"
+#include "io/model_source.h"
+#include "model/model.h"
+
+namespace rill::llm {
+namespace {
+
+// A service over stories260K: trained, so its greedy texts differ by prompt.
+class TextServiceTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    RILL_SHARED_DATA_OR_SKIP(path, "models/stories260K/stories260K.gguf");
+    auto source = io::OpenModel(path);
+    ASSERT_TRUE(source.ok()) << source.status().ToString();
+    backend_ = std::move(backends::MakeBackend("cpu", {.num_threads = 1})).value();
+    auto model = model::Model::Load(*source, *backend_, {.max_step_tokens = 64});
+    ASSERT_TRUE(model.ok()) << model.status().ToString();
+    model_ = std::move(*model);
+    auto runner = engine::ModelRunner::Create(
+        *model_, *backend_, {.page_size = 16, .num_pages = 128, .max_step_tokens = 64});
+    ASSERT_TRUE(runner.ok()) << runner.status().ToString();
+    runner_ = std::move(*runner);
+    auto tokenizer = text::LoadTokenizer(*source);
+    ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().ToString();
+    auto engine = engine::Engine::Create({.eos_ids = {2}}, *runner_);
+    ASSERT_TRUE(engine.ok()) << engine.status().ToString();
+    loop_ = std::make_unique<engine::EngineLoop>(std::move(*engine));
+    service_ = std::make_unique<TextService>(*tokenizer, nullptr, "", "",
+                                             model_->config().max_context, *loop_,
+                                             TextServiceOptions{.max_requests = 64});
+  }
+
+  struct Outcome {
+    std::string text;
+    FinishReason finish = FinishReason::kNone;
+    std::string stop_string;
+    Status error;
+    int tokens = 0;
+    int finals = 0;
+  };
+
+  // Handle and the outcome of choice 0, ready at the final event.
+  std::pair<uint64_t, std::future<Outcome>> Start(TextRequest request) {
+    auto outcome = std::make_shared<Outcome>();
+    auto promise = std::make_shared<std::promise<Outcome>>();
+    auto future = promise->get_future();
+    auto handle = service_->Submit(std::move(request), [=](const TextEvent& event) {
+      outcome->text += event.text;
+      outcome->tokens += static_cast<int>(event.tokens.size());
+      if (event.finish_reason != FinishReason::kNone) {
+        outcome->finish = event.finish_reason;
+        outcome->stop_string = event.stop_string;
+        outcome->error = event.error;
+      }
+      if (event.is_final && ++outcome->finals == 1) promise->set_value(*outcome);
+    });
+    EXPECT_TRUE(handle.ok()) << handle.status().ToString();
+    return {handle.ok() ? *handle : 0, std::move(future)};
+  }
+
+  static TextRequest Greedy(const std::string& prompt, int32_t max_tokens) {
+    TextRequest request;
+    request.prompt = prompt;
+    request.sampling.temperature = 0;
+    request.sampling.max_tokens = max_tokens;
+    return request;
+  }
+
+  std::unique_ptr<ops::Backend> backend_;
+  std::unique_ptr<model::Model> model_;
+  std::unique_ptr<engine::ModelRunner> runner_;
+  std::unique_ptr<engine::EngineLoop> loop_;
+  std::unique_ptr<TextService> service_;  // before the loop in destruction
+};
+
+TEST_F(TextServiceTest, TogetherAndAlone_GiveTheSameTexts) {
+  const std::vector<std::string> prompts = {"Once upon a time", "The dog", "Lily and Tom", "One day",
+                                            "A big red ball",   "She",     "In the park",  "He saw"};
+  std::vector<std::string> alone;
+  for (const auto& prompt : prompts) alone.push_back(Start(Greedy(prompt, 40)).second.get().text);
+  std::vector<std::future<Outcome>> together;
+  for (const auto& prompt : prompts) together.push_back(Start(Greedy(prompt, 40)).second);
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    const Outcome outcome = together[i].get();
+    EXPECT_EQ(outcome.text, alone[i]);
+    EXPECT_EQ(outcome.tokens, 40);
+    EXPECT_EQ(outcome.finish, FinishReason::kLength);
+  }
+  EXPECT_NE(alone[0], alone[1]);
+}
+
+TEST_F(TextServiceTest, StopString_EndsTheTextBeforeIt) {
+  const std::string whole = Start(Greedy("Once upon a time", 60)).second.get().text;
+  const size_t at = whole.find("there was");
+  ASSERT_NE(at, std::string::npos) << whole;
+  TextRequest request = Greedy("Once upon a time", 60);
+  request.stop = {"there was"};
+  const Outcome outcome = Start(std::move(request)).second.get();
+  EXPECT_EQ(outcome.text, whole.substr(0, at));
+  EXPECT_EQ(outcome.finish, FinishReason::kStop);
+  EXPECT_EQ(outcome.stop_string, "there was");
+}
+
+TEST_F(TextServiceTest, Cancel_InEveryStage_EndsOnceAndFreesEverything) {
+  for (int delay_us : {0, 50, 200, 1000, 5000}) {
+    auto [handle, future] = Start(Greedy("Once upon a time", 400));
+    std::this_thread::sleep_for(std::chrono::microseconds(delay_us));
+    service_->Cancel(handle);
+    EXPECT_EQ(future.get().finish, FinishReason::kCancelled);
+  }
+  for (int i = 0; i < 200 && service_->live_requests() > 0; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  EXPECT_EQ(service_->live_requests(), 0);
+  EXPECT_EQ(loop_->stats().free_pages, loop_->stats().total_pages);
+}
+
+TEST_F(TextServiceTest, WhatCannotFit_IsAnErrorWithTheNumbers) {
+  TextRequest request = Greedy("Once upon a time", 100000);
+  const Outcome outcome = Start(std::move(request)).second.get();
+  EXPECT_EQ(outcome.finish, FinishReason::kError);
+  EXPECT_NE(outcome.error.message().find("maximum context length is 512"), std::string::npos)
+      << outcome.error.message();
+}
+
+}  // namespace
+}  // namespace rill::llm
