@@ -20,7 +20,9 @@ class TextServiceTest : public ::testing::Test {
     RILL_SHARED_DATA_OR_SKIP(path, "models/stories260K/stories260K.gguf");
     auto source = io::OpenModel(path);
     ASSERT_TRUE(source.ok()) << source.status().ToString();
-    backend_ = std::move(backends::MakeBackend("cpu", {.num_threads = 1})).value();
+    backends::BackendOptions options;
+    options.num_threads = 1;
+    backend_ = std::move(backends::MakeBackend("cpu", options)).value();
     auto model = model::Model::Load(*source, *backend_, {.max_step_tokens = 64});
     ASSERT_TRUE(model.ok()) << model.status().ToString();
     model_ = std::move(*model);
