@@ -43,3 +43,9 @@ def smollm2() -> str:
     if not path.exists():
         pytest.skip("skipped: SmolLM2 is not in the cache (rill pull smollm2)")
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def stories(shared_data) -> str:
+    """stories260K, a model of 1 MB: for what does not depend on the answer."""
+    return str(shared_data / "models" / "stories260K" / "stories260K.gguf")

@@ -2,6 +2,7 @@
 
 #include <editline/readline.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <clocale>
 #include <cstdio>
@@ -36,7 +37,11 @@ class LineReader {
     stifle_history(1000);
   }
   ~LineReader() {
-    if (terminal_) write_history(history_path_.c_str());
+    if (!terminal_) return;
+    const mode_t mask = umask(077);  // what somebody said to a model is their own affair
+    write_history(history_path_.c_str());
+    umask(mask);
+    chmod(history_path_.c_str(), 0600);
   }
 
   enum class Outcome { kLine, kInterrupted, kEnd };
@@ -191,6 +196,7 @@ Status Chat(const ModelFlags& model, const SamplingFlags& sampling, const std::s
     return Unsupported(llm->info().path +
                        ": the model has no chat template; continue a text with `rill run --raw`");
   }
+  InterruptScope keep_running;  // between questions and answers too, a Ctrl-C is no death
   LineReader reader;
   if (reader.terminal()) {
     std::fprintf(stderr, "%s, %s. /help lists commands, Ctrl-D leaves.\n",

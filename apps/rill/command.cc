@@ -116,14 +116,15 @@ Result<std::unique_ptr<Llm>> ModelFlags::Open() const {
 
 void SamplingFlags::AddTo(CLI::App& command) {
   SamplingParams& s = options.sampling;
-  s.max_tokens = 0;
+  // Long enough for any answer of a chat; a model that never ends does not fill the context.
+  s.max_tokens = 1024;
   // Mild: a small model stays on its subject, and two runs still differ. Greedy is one flag away.
   s.temperature = 0.3f;
   s.top_p = 0.9f;
   const char* group = "Sampling";
   command
       .add_option("-n,--max-tokens", s.max_tokens,
-                  "Most tokens to generate (0: until the end or a full context)")
+                  "Most tokens to generate (0: until the model ends or the context is full)")
       ->check(CLI::Range(0, 1 << 24))
       ->capture_default_str()
       ->group(group);
@@ -266,14 +267,11 @@ InterruptScope::InterruptScope() {
   struct sigaction action = {};
   action.sa_handler = OnInterrupt;
   sigemptyset(&action.sa_mask);
-  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGINT, &action, &previous_);
 }
 
 InterruptScope::~InterruptScope() {
-  struct sigaction action = {};
-  action.sa_handler = SIG_DFL;
-  sigemptyset(&action.sa_mask);
-  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGINT, &previous_, nullptr);
 }
 
 const std::atomic<bool>* InterruptScope::flag() const {

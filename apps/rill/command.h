@@ -1,6 +1,8 @@
 // What every subcommand shares: flags that name and load a model, errors, exit codes, output.
 #pragma once
 
+#include <signal.h>
+
 #include <CLI/CLI.hpp>
 #include <atomic>
 #include <memory>
@@ -80,6 +82,9 @@ class InterruptScope {
   ~InterruptScope();
   const std::atomic<bool>* flag() const;
   bool interrupted() const;
+
+ private:
+  struct sigaction previous_ = {};
 };
 
 // One entry per line of subcommand_list.def.

@@ -1,9 +1,6 @@
 #include "generation.h"
 
 #include <fmt/format.h>
-#include <poll.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 namespace rill::app {
 
@@ -48,23 +45,10 @@ std::string StatsLine(const ModelInfo& info, const GenerateResult& result) {
   const GenerateStats& s = result.stats;
   return fmt::format(
       "[{} prompt tokens at {:.1f} tok/s | {} output tokens at {:.1f} tok/s | first token {:.3f} "
-      "s, "
-      "load {:.3f} s | {:.0f} MB resident | {} | {}]",
+      "s, load {:.3f} s | {:.0f} MB resident | {} | {}]",
       s.prompt_tokens, s.prompt_tokens_per_s, s.output_tokens, s.decode_tokens_per_s,
       s.first_token_s, info.load_s, static_cast<double>(s.resident_bytes) / 1e6, info.backend,
       result.finish_reason);
-}
-
-// A terminal, a closed descriptor or /dev/null: nothing will be read from there. (A script that
-// runs `rill run "question"` has /dev/null or an inherited pipe as stdin.)
-bool StdinIsTerminalOrClosed() {
-  if (isatty(STDIN_FILENO)) return true;
-  struct stat info;
-  if (fstat(STDIN_FILENO, &info) != 0) return true;
-  if (S_ISCHR(info.st_mode)) return true;
-  if (S_ISREG(info.st_mode)) return info.st_size == 0;
-  struct pollfd descriptor = {STDIN_FILENO, POLLIN, 0};
-  return poll(&descriptor, 1, 0) <= 0 || (descriptor.revents & POLLIN) == 0;
 }
 
 }  // namespace rill::app

@@ -17,8 +17,6 @@ Json GenerationJson(const std::vector<int32_t>& prompt_ids, const GenerateResult
 // "12 prompt tokens in 0.05 s (240 tok/s), 64 output tokens at 90.1 tok/s, …"
 std::string StatsLine(const ModelInfo& info, const GenerateResult& result);
 
-bool StdinIsTerminalOrClosed();
-
 // The interactive loop; gives the exit code.
 int ChatMain(const ModelFlags& model, const SamplingFlags& sampling, const std::string& system);
 

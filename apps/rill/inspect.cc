@@ -11,6 +11,7 @@ struct InspectFlags {
   ModelFlags model;
   bool all_metadata = false;
   bool tensors = false;
+  bool plan = false;
 };
 
 std::string Scalar(const Json& value) {
@@ -45,7 +46,8 @@ void PrintSection(const std::string& title, const Json& section) {
   WriteStdout(out + "\n");
 }
 
-Status Inspect(const InspectFlags& flags) {
+Status Inspect(InspectFlags& flags) {
+  flags.model.options.plan_only = flags.plan;
   RILL_ASSIGN_OR_RETURN(auto llm, flags.model.Open());
   const Json report = llm->Inspect(flags.model.options.max_context);
   if (flags.model.json) {
@@ -66,10 +68,14 @@ void AddInspect(CLI::App& app, CommandContext& context) {
   auto flags = std::make_shared<InspectFlags>();
   CLI::App* command = app.add_subcommand(
       "inspect", "Config, tensors by type, memory plan for a context, kernels that will run");
-  command->footer("Example:\n  rill inspect smollm2 --context 4096 --kv-dtype bf16");
+  command->footer(
+      "Example:\n  rill inspect smollm2 --context 4096 --kv-dtype bf16\n"
+      "Every weight is read, and NaN and Inf are reported; with --check-tensors they are refused.");
   flags->model.AddTo(*command);
   command->add_flag("--metadata", flags->all_metadata, "Also every metadata key of the file");
   command->add_flag("--tensors", flags->tensors, "Also every tensor");
+  command->add_flag("--plan", flags->plan,
+                    "Load no weights: quick, with a memory plan, without kernels");
   command->callback([flags, &context] {
     const Status status = Inspect(*flags);
     if (!status.ok()) context.exit_code = ReportError(status, flags->model.json);

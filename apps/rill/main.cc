@@ -16,7 +16,8 @@ constexpr const char* kFooter = R"(Examples:
 
 MODEL is a name that was pulled, a GGUF file, or a Hugging Face folder.
 Exit codes: 0 done, 1 failure, 2 wrong usage or input, 3 not found, 4 not supported,
-            5 out of memory, disk or context, 6 network, 130 interrupted.
+            5 out of memory, disk or context, 6 network, 74 a model file changed
+            while it was in use, 130 interrupted.
 Environment: RILL_CACHE (where models live), RILL_CPU_ISA (scalar, avx2, avx512),
              RILL_OFFLINE, HF_TOKEN, HF_ENDPOINT.)";
 
@@ -24,6 +25,7 @@ Environment: RILL_CACHE (where models live), RILL_CPU_ISA (scalar, avx2, avx512)
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is an error of write(), not a death
+  rill::ExitOnMappingFault();
   CLI::App app("Rill: one LLM inference engine, from phone to data centre.", "rill");
   rill::app::CommandContext context;
   bool version = false;

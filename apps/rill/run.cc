@@ -17,34 +17,41 @@ struct RunFlags {
   ModelFlags model;
   SamplingFlags sampling;
   std::string prompt;
+  CLI::Option* prompt_option = nullptr;
+  bool has_prompt = false;  // on the command line
   std::string prompt_file;
   std::string system;
   bool raw = false;
   bool quiet = false;
 };
 
-// `rill run "Why?"`: a single word group that names no model is the prompt.
+// `rill run "Why?"` and `rill run -`: a lone argument that names no model is the prompt. Whether
+// stdin has something plays no part: a script's stdin is often a pipe that nobody writes to.
 void SortPositionals(RunFlags& flags) {
-  if (flags.prompt.empty() && flags.prompt_file.empty() && !flags.model.model.empty() &&
-      StdinIsTerminalOrClosed() && !IsKnownModel(flags.model.model)) {
+  const std::string& word = flags.model.model;
+  if (flags.prompt_option->count() > 0 || !flags.prompt_file.empty() || word.empty()) return;
+  if (word != "-") {
     // A path that does not exist should say so rather than be asked as a question.
-    const std::string& word = flags.model.model;
     const bool looks_like_path =
         word.find(' ') == std::string::npos &&
         (word.find('/') != std::string::npos || word.ends_with(".gguf") || word.starts_with("hf:"));
-    if (looks_like_path) return;
-    flags.prompt = flags.model.model;
-    flags.model.model.clear();
+    if (looks_like_path || IsKnownModel(word)) return;
   }
+  flags.prompt = word;
+  flags.has_prompt = true;
+  flags.model.model.clear();
 }
 
 Status Run(RunFlags& flags, int& exit_code) {
-  SortPositionals(flags);
   std::string prompt = flags.prompt;
   if (!flags.prompt_file.empty()) {
+    if (flags.has_prompt) return InvalidArgument("run: PROMPT and --file exclude each other");
     RILL_ASSIGN_OR_RETURN(prompt, ReadText(flags.prompt_file, kMaxPromptBytes));
-  } else if (prompt == "-" || (prompt.empty() && !StdinIsTerminal())) {
+  } else if (!flags.has_prompt || prompt == "-") {
     RILL_ASSIGN_OR_RETURN(prompt, ReadText("-", kMaxPromptBytes));
+  }
+  if (prompt.empty()) {
+    return InvalidArgument("run: the prompt is empty: give PROMPT, --file, or text on stdin");
   }
   RILL_ASSIGN_OR_RETURN(GenerateOptions options, flags.sampling.Finish());
   RILL_ASSIGN_OR_RETURN(auto llm, flags.model.Open());
@@ -100,7 +107,8 @@ void AddRun(CLI::App& app, CommandContext& context) {
   cat letter.txt | rill run smollm2 --system "Summarise the letter."
 The answer goes to stdout, statistics to stderr. Without a prompt on a terminal: see `rill chat`.)");
   flags->model.AddTo(*command, true, false);
-  command->add_option("PROMPT", flags->prompt, "The user's message ('-': read stdin)");
+  flags->prompt_option =
+      command->add_option("PROMPT", flags->prompt, "The user's message ('-' or none: read stdin)");
   command->add_option("-f,--file", flags->prompt_file, "Read the prompt from a file");
   command->add_option("--system", flags->system,
                       "System message (default: the template's own, if it has one)");
@@ -109,8 +117,9 @@ The answer goes to stdout, statistics to stderr. Without a prompt on a terminal:
   command->add_flag("-q,--quiet", flags->quiet, "No statistics");
   flags->sampling.AddTo(*command);
   command->callback([flags, &context] {
-    if (flags->prompt.empty() && flags->prompt_file.empty() && StdinIsTerminal() &&
-        (flags->model.model.empty() || IsKnownModel(flags->model.model))) {
+    flags->has_prompt = flags->prompt_option->count() > 0;
+    SortPositionals(*flags);
+    if (!flags->has_prompt && flags->prompt_file.empty() && StdinIsTerminal()) {
       context.exit_code = ChatMain(flags->model, flags->sampling, flags->system);
       return;
     }

@@ -38,6 +38,7 @@ struct LoadOptions {
   bool use_mmap = true;
   bool check_tensors = false;  // refuse NaN and Inf weights
   bool text_only = false;      // tokenizer and chat template, no weights
+  bool plan_only = false;      // the same, and config, shapes and memory plan for Inspect
 };
 
 struct ModelInfo {
@@ -153,6 +154,11 @@ class Llm {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+// For a program's main(): when a mapped model file is truncated or its disk fails, one line on stderr
+// names the file and the process exits with 74. (The kernel reports it with SIGBUS in the middle of
+// a computation; without this call that kills the process without a word.)
+void ExitOnMappingFault();
 
 // Operators of the standard with the kernels of every backend: what `rill ops` prints.
 Json DescribeOps();

@@ -8,6 +8,7 @@
 #include "backends/registry.h"
 #include "base/cpu_features.h"
 #include "base/thread_pool.h"
+#include "io/check_tensors.h"
 #include "llm/llm_impl.h"
 #include "model/program.h"
 
@@ -80,8 +81,17 @@ Json Metadata(const io::ModelSource& source) {
   return out;
 }
 
+// The kernel that `backend` chose for an op on this machine; "none" when it has none.
+std::string KernelName(const ops::Backend& backend, ops::OpId id) {
+  if (!model::HasKernel(backend.ops(), id)) return "none";
+  for (const ops::KernelInfo& info : backend.Kernels()) {
+    if (info.op == ops::SchemaOf(id).name) return info.kernel;
+  }
+  return std::string(backend.name());
+}
+
 // How often each op and each packed form of a weight occurs in the program.
-Json Kernels(const model::Program& program) {
+Json Kernels(const model::Program& program, const ops::Backend& backend) {
   std::map<std::string, int64_t> counts;
   for (const model::ProgramNode& node : program.nodes()) {
     std::string key(node.schema().name);
@@ -91,6 +101,7 @@ Json Kernels(const model::Program& program) {
           *reinterpret_cast<const ops::PackedWeight* const*>(node.args.get() + param.offset);
       if (weight) key += "  " + weight->Describe();
     }
+    key += "  (" + KernelName(backend, node.op) + ")";
     ++counts[key];
   }
   Json::Array rows;
@@ -101,6 +112,32 @@ Json Kernels(const model::Program& program) {
     rows.push_back(std::move(row));
   }
   return rows;
+}
+
+// From shapes alone: what a load with these options would take.
+Json PlannedMemory(const model::ModelPlan& plan, DType kv_dtype, int32_t positions) {
+  const int64_t kv_token_bytes = plan.kv_elements_per_token * Traits(kv_dtype).block_bytes;
+  const int64_t kv_bytes = kv_token_bytes * positions;
+  Json memory;
+  memory.Set("context", positions);
+  memory.Set("weights", Megabytes(plan.weight_bytes));
+  memory.Set("activations", Megabytes(plan.activation_bytes));
+  memory.Set("kv cache", Megabytes(kv_bytes));
+  memory.Set("kv bytes per token", Json(kv_token_bytes));
+  memory.Set("total", Megabytes(plan.weight_bytes + plan.activation_bytes + kv_bytes));
+  Json::Array unused;
+  for (const std::string& name : plan.unused_tensors) unused.emplace_back(name);
+  memory.Set("unused tensors", std::move(unused));
+  return memory;
+}
+
+Json CheckWeights(const io::TensorDirectory& tensors) {
+  const io::TensorReport report = io::CheckTensors(tensors);
+  Json check;
+  check.Set("weights looked at", Json(report.num_elements));
+  check.Set("NaN or Inf", report.defects.empty() ? "none" : report.Summary());
+  check.Set("subnormal", Json(report.num_subnormal));
+  return check;
 }
 
 }  // namespace
@@ -150,7 +187,11 @@ Json Llm::Inspect(int32_t context) const {
     run.Set("page_size", impl.options.page_size);
     run.Set("ops per step", Json(static_cast<int64_t>(impl.model->program().nodes().size())));
     out.Set("run", std::move(run));
-    out.Set("kernels", Kernels(impl.model->program()));
+    out.Set("kernels", Kernels(impl.model->program(), *impl.backend));
+    out.Set("check", CheckWeights(impl.source.tensors));
+  } else if (impl.plan) {
+    out.Set("memory", PlannedMemory(*impl.plan, impl.kv_dtype,
+                                    context > 0 ? context : impl.info.max_context));
   }
   out.Set("metadata", Metadata(impl.source));
   out.Set("tensors", AllTensors(impl.source.tensors));
@@ -177,9 +218,7 @@ Json DescribeOps() {
     const auto id = static_cast<ops::OpId>(i);
     const ops::OpSchema& schema = ops::SchemaOf(id);
     Json kernels = Json(Json::Object{});
-    for (const Entry& entry : entries) {
-      kernels.Set(entry.name, model::HasKernel(entry.backend->ops(), id) ? "yes" : "none");
-    }
+    for (const Entry& entry : entries) kernels.Set(entry.name, KernelName(*entry.backend, id));
     Json row;
     row.Set("name", schema.name);
     row.Set("version", schema.version);

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "backends/registry.h"
+#include "io/mapping_fault.h"
 #include "llm/chat_template_source.h"
 #include "llm/llm_impl.h"
 #include "llm/text_stream.h"
@@ -37,6 +38,10 @@ int64_t ResidentBytes() {
 
 }  // namespace
 
+void ExitOnMappingFault() {
+  io::InstallMappingFaultHandler();
+}
+
 Llm::Llm() : impl_(std::make_unique<Impl>()) {}
 Llm::~Llm() = default;
 const ModelInfo& Llm::info() const {
@@ -64,11 +69,7 @@ Status Llm::Impl::LoadText() {
   return template_status;
 }
 
-Status Llm::Impl::LoadModel() {
-  backends::BackendOptions backend_options;
-  backend_options.num_threads = options.num_threads;
-  backend_options.cpu_isa = options.cpu_isa;
-  RILL_ASSIGN_OR_RETURN(backend, backends::MakeBackend(options.backend, backend_options));
+model::ModelOptions Llm::Impl::MakeModelOptions() const {
   model::ModelOptions model_options;
   model_options.activations =
       options.activations == "f32" ? ops::ActivationMode::kF32 : ops::ActivationMode::kQ8;
@@ -76,11 +77,12 @@ Status Llm::Impl::LoadModel() {
   model_options.max_step_tokens = options.max_step_tokens;
   model_options.max_step_rows = std::min(options.max_step_tokens, 64);
   model_options.check_tensors = options.check_tensors;
-  RILL_ASSIGN_OR_RETURN(model, model::Model::Load(source, *backend, model_options));
-  const model::ModelConfig& config = model->config();
+  return model_options;
+}
+
+void Llm::Impl::SetInfo(const model::ModelConfig& config) {
   info.family = config.family;
   info.name = config.name;
-  info.backend = backend->Describe();
   info.num_layers = config.num_layers;
   info.hidden_size = config.hidden_size;
   info.num_heads = config.num_heads;
@@ -91,12 +93,28 @@ Status Llm::Impl::LoadModel() {
   if (options.max_context == 0) info.max_context = std::min(info.max_context, kDefaultMaxContext);
   info.num_parameters = config.num_parameters;
   info.is_encoder = config.is_encoder;
+}
+
+Status Llm::Impl::LoadModel() {
+  backends::BackendOptions backend_options;
+  backend_options.num_threads = options.num_threads;
+  backend_options.cpu_isa = options.cpu_isa;
+  RILL_ASSIGN_OR_RETURN(backend, backends::MakeBackend(options.backend, backend_options));
+  RILL_ASSIGN_OR_RETURN(model, model::Model::Load(source, *backend, MakeModelOptions()));
+  info.backend = backend->Describe();
+  SetInfo(model->config());
+  return OkStatus();
+}
+
+Status Llm::Impl::PlanModel() {
+  RILL_ASSIGN_OR_RETURN(plan, model::PlanModel(source, MakeModelOptions()));
+  SetInfo(plan->config);
   return OkStatus();
 }
 
 Status Llm::Impl::EnsureEngine() {
   if (engine) return OkStatus();
-  if (!model) return FailedPrecondition(info.path + ": opened for text only");
+  if (!model) return FailedPrecondition(info.path + ": opened without its weights");
   if (info.is_encoder) {
     return Unsupported(info.path + ": family " + info.family +
                        " is an encoder, it generates nothing");
@@ -118,7 +136,7 @@ Status Llm::Impl::EnsureEngine() {
 }
 
 Result<std::unique_ptr<llm::Evaluator>> Llm::Impl::MakeEvaluator(int32_t max_tokens) {
-  if (!model) return FailedPrecondition(info.path + ": opened for text only");
+  if (!model) return FailedPrecondition(info.path + ": opened without its weights");
   if (max_tokens > model->config().max_context) {
     return ResourceExhausted(fmt::format("{} tokens, but the model holds {} positions", max_tokens,
                                          model->config().max_context));
@@ -153,7 +171,12 @@ Result<std::unique_ptr<Llm>> Llm::Open(const std::string& path, const LoadOption
 
   // The vocabulary is read while the weights are packed: they share nothing but the mapping.
   std::thread text_thread([&impl] { (void)impl.LoadText(); });
-  const Status status = options.text_only ? OkStatus() : impl.LoadModel();
+  Status status;
+  if (options.plan_only) {
+    status = impl.PlanModel();
+  } else if (!options.text_only) {
+    status = impl.LoadModel();
+  }
   text_thread.join();
   if (!status.ok()) return status;
   if (options.text_only && !impl.tokenizer) return impl.tokenizer_status;

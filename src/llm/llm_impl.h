@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "engine/engine.h"
@@ -29,7 +30,10 @@ struct Llm::Impl {
   Status template_status;
   std::string bos_token, eos_token;  // as the template's variables want them
 
-  // Null when options.text_only. Destroyed in reverse order: engine before model before backend.
+  std::optional<model::ModelPlan> plan;  // only with options.plan_only
+
+  // Null when options.text_only or plan_only. Destroyed in reverse order: engine before model
+  // before backend.
   std::unique_ptr<ops::Backend> backend;
   std::unique_ptr<model::Model> model;
   std::unique_ptr<engine::ModelRunner> runner;
@@ -37,6 +41,9 @@ struct Llm::Impl {
 
   Status LoadText();
   Status LoadModel();
+  Status PlanModel();
+  model::ModelOptions MakeModelOptions() const;
+  void SetInfo(const model::ModelConfig& config);
   // Built on first use: `run` without generation needs no KV memory, evaluation no scheduler.
   Status EnsureEngine();
   Result<std::unique_ptr<llm::Evaluator>> MakeEvaluator(int32_t max_tokens);

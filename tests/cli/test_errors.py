@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import shutil
 import struct
 import subprocess
 import time
@@ -9,6 +10,7 @@ import time
 import pytest
 
 OK, FAILURE, USAGE, NOT_FOUND, UNSUPPORTED, RESOURCES, NETWORK = range(7)
+MODEL_CHANGED = 74
 
 
 def run(rill: str, *words, timeout=60, stdin=None, **environment) -> subprocess.CompletedProcess:
@@ -103,6 +105,51 @@ def test_truncated_model(rill, smollm2, tmp_path, cut):
     with open(smollm2, "rb") as source:
         path.write_bytes(source.read(cut))
     assert "cut.gguf" in refused(run(rill, "run", path, "Hi"), USAGE, FAILURE)
+
+
+@pytest.mark.parametrize("flags", [[], ["--no-mmap"]])
+def test_model_truncated_while_in_use(rill, smollm2, tmp_path, flags):
+    """Mapped: exit with a sentence. Read into memory: nothing happens."""
+    path = tmp_path / "shrinks.gguf"
+    shutil.copy(smollm2, path)
+    process = subprocess.Popen([rill, "run", path, "Tell me a story.", "--temperature", "0", "-q",
+                                "--ignore-eos", "-n", "40", *flags], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.read(1)
+    os.truncate(path, 4096)
+    out, error = process.communicate(timeout=60)
+    if flags:
+        assert process.returncode == 0 and error == b"" and len(out) > 40
+        return
+    assert process.returncode == MODEL_CHANGED, error
+    assert len(error.splitlines()) == 1
+    assert error.startswith(b"rill: ") and b"shrinks.gguf" in error and b"truncated" in error
+
+
+def test_weights_that_are_no_numbers(rill, stories, tmp_path):
+    gguf_package = pytest.importorskip("gguf")
+    reader = gguf_package.GGUFReader(stories)
+    offset = next(t.data_offset for t in reader.tensors if t.name == "output_norm.weight")
+    data = bytearray(pathlib.Path(stories).read_bytes())
+    data[offset:offset + 4] = struct.pack("<f", float("nan"))
+    path = tmp_path / "nan.gguf"
+    path.write_bytes(data)
+    message = refused(run(rill, "run", path, "Once", "--raw", "-n", 3), FAILURE)
+    assert "logit" in message and "nan" in message
+    message = refused(run(rill, "run", path, "Once", "--raw", "-n", 3, "--check-tensors"))
+    assert "nan.gguf" in message and "output_norm.weight" in message
+    report = json.loads(run(rill, "inspect", path, "--json").stdout)
+    assert "output_norm.weight" in report["check"]["NaN or Inf"]
+
+
+@pytest.mark.parametrize("words", [["", "--raw"], [""], []])
+def test_no_prompt(rill, stories, words):
+    assert "prompt" in refused(run(rill, "run", stories, *words))
+
+
+def test_two_prompts(rill, stories, tmp_path):
+    (tmp_path / "p.txt").write_text("Hi")
+    assert "--file" in refused(run(rill, "run", stories, "Hi", "--file", tmp_path / "p.txt"))
 
 
 def test_missing_models(rill, tmp_path):
