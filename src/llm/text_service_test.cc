@@ -129,7 +129,9 @@ TEST_F(TextServiceTest, WhatCannotFit_IsAnErrorWithTheNumbers) {
   TextRequest request = Greedy("Once upon a time", 100000);
   const Outcome outcome = Start(std::move(request)).second.get();
   EXPECT_EQ(outcome.finish, FinishReason::kError);
-  EXPECT_NE(outcome.error.message().find("maximum context length is 512"), std::string::npos)
+  const std::string limit =
+      "maximum context length is " + std::to_string(model_->config().max_context) + " tokens";
+  EXPECT_NE(outcome.error.message().find(limit), std::string::npos)
       << outcome.error.message();
 }
 
