@@ -22,7 +22,8 @@ constexpr Kernels MakeKernels() {
 #define DTYPE(Name, name, weights, bytes, gguf)
 #define DTYPE_BLOCK(Name, name, weights, bytes, gguf)                          \
   k.gemm_q8[static_cast<int>(DType::k##Name)] = GemmQ8<FormatOf(DType::k##Name)>; \
-  k.decode[static_cast<int>(DType::k##Name)] = DecodePanel<FormatOf(DType::k##Name)>;
+  k.decode[static_cast<int>(DType::k##Name)] = DecodePanel<FormatOf(DType::k##Name)>; \
+  k.gemv[static_cast<int>(DType::k##Name)] = GemvOf<FormatOf(DType::k##Name), kTile>();
 #include "tensor/dtype_list.def"
 #undef DTYPE
 #undef DTYPE_BLOCK

@@ -52,6 +52,11 @@ constexpr int64_t AttentionScratchFloats(int64_t k_dim, int64_t v_dim) {
 using GemmQ8Fn = void (*)(const uint8_t* panel, int64_t k, const QuantTile& x, int width,
                           float* out);
 using DecodeFn = void (*)(const uint8_t* panel, int64_t k, float* out);
+// `num_panels` quantised panels times `width` <= kMaxGemvWidth tokens; out [num_panels][width][16].
+using GemvFn = void (*)(const uint8_t* panels, int64_t panel_bytes, int64_t num_panels, int64_t k,
+                        const float* x, int width, float* out);
+inline constexpr int kMaxGemvWidth = 3;
+inline constexpr int kGemvPanels = 4;  // that callers had better offer at once
 
 struct Kernels {
   const char* name;  // namespace: "scalar_fma"
@@ -83,6 +88,7 @@ struct Kernels {
   // Matrix products. out is [width][16]; x tiles as packed by the two functions below.
   GemmQ8Fn gemm_q8[kNumDTypes];  // nullptr: no integer form
   DecodeFn decode[kNumDTypes];   // panel -> f32 [k][16]; nullptr for f32 itself
+  GemvFn gemv[kNumDTypes];       // decode and gemm_f32 in one, same bits; nullptr: none
   void (*gemm_f32)(const float* panel, int64_t k, const float* x, int width, float* out);
   // 4 panels (f32, [k][16] each, `panel_stride` floats apart) times one token; out [4][16].
   void (*gemv4_f32)(const float* panels, int64_t panel_stride, int64_t k, const float* x,

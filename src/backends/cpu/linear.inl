@@ -284,6 +284,150 @@ void DecodePanel(const uint8_t* panel, int64_t k, float* out) {
     p += F.unit_bytes();
   }
 }
+// acc[t] = fma(w, x[t], acc[t])
+template <int T>
+RILL_INLINE void FmaTokens(V16 w, const float* x, V16* acc) {
+#pragma GCC unroll 16
+  for (int t = 0; t < T; ++t) acc[t] = Fma(w, Set(x[t]), acc[t]);
+}
+
+// Codes that need not be moved to the low bits of a lane before the conversion: c 2^n converts as
+// exactly as c, and s 2^-n is exact for scales of at least 2^-80, so the product is the same.
+template <ExecFormat F>
+inline constexpr bool kNibblesInPlace = F.bits == 4 && F.code == CodeKind::kUnsigned &&
+                                        F.offset == 0 && F.has_min();
+template <ExecFormat F>
+inline constexpr bool kBytesInPlace = F.code == CodeKind::kSigned && F.scale == ScaleKind::kF16;
+
+template <ExecFormat F, int q, int j, int T>
+RILL_INLINE void FmaByte(B64 codes, const Scales& w, const float* x, V16* acc) {
+  V16 weight;
+  if constexpr (kBytesInPlace<F>) {
+    weight = Mul(w.s, ToFloat(ByteTop<j>(codes)));
+  } else {
+    I32 c = kSignedCodes<F> ? ByteS<j>(codes) : ByteU<j>(codes);
+    if constexpr (F.offset != 0) c = SubI(c, SetI(F.offset));
+    weight = F.has_min() ? Fma(w.s, ToFloat(c), w.m) : Mul(w.s, ToFloat(c));
+  }
+  FmaTokens<T>(weight, x + (q % 2 * 4 + j) * T, acc);
+}
+template <ExecFormat F, int q, int T>
+RILL_INLINE void FmaQuad(const uint8_t* codes, const Scales& w, const float* x, V16* acc) {
+  const B64 c = CodeQuad<F, q>(codes);
+  FmaByte<F, q, 0, T>(c, w, x, acc);
+  FmaByte<F, q, 1, T>(c, w, x, acc);
+  FmaByte<F, q, 2, T>(c, w, x, acc);
+  FmaByte<F, q, 3, T>(c, w, x, acc);
+}
+template <ExecFormat F, int q, int j, int T>
+RILL_INLINE void FmaNibble(B64 line, const Scales& w, V16 high_s, const float* x, V16* acc) {
+  const I32 byte = ByteU<j>(line);
+  const V16 weight = q == 0 ? Fma(w.s, ToFloat(AndI(byte, SetI(0x0F))), w.m)
+                            : Fma(high_s, ToFloat(AndI(byte, SetI(0xF0))), w.m);
+  FmaTokens<T>(weight, x + (q * 4 + j) * T, acc);
+}
+
+// k = 8 i .. 8 i + 7 of a unit of one panel; x and acc are those of these k.
+template <ExecFormat F, int i, int T>
+RILL_INLINE void FmaLine(const uint8_t* codes, const Scales& w, const float* x, V16* acc) {
+  if constexpr (kNibblesInPlace<F>) {
+    const B64 line = LoadB(codes + 64 * i);
+    const V16 high_s = Mul(w.s, Set(0x1p-4f));
+    FmaNibble<F, 0, 0, T>(line, w, high_s, x, acc);
+    FmaNibble<F, 0, 1, T>(line, w, high_s, x, acc);
+    FmaNibble<F, 0, 2, T>(line, w, high_s, x, acc);
+    FmaNibble<F, 0, 3, T>(line, w, high_s, x, acc);
+    FmaNibble<F, 1, 0, T>(line, w, high_s, x, acc);
+    FmaNibble<F, 1, 1, T>(line, w, high_s, x, acc);
+    FmaNibble<F, 1, 2, T>(line, w, high_s, x, acc);
+    FmaNibble<F, 1, 3, T>(line, w, high_s, x, acc);
+  } else {
+    FmaQuad<F, 2 * i, T>(codes, w, x, acc);
+    FmaQuad<F, 2 * i + 1, T>(codes, w, x, acc);
+  }
+}
+
+// P panels times T tokens, decoded in registers. The panels take turns every 8 k, which hides the
+// latency of the chain of additions that each output is.
+template <ExecFormat F, int T, int P>
+void GemvPanels(const uint8_t* panels, int64_t panel_bytes, int64_t k, const float* x, float* out) {
+  V16 acc[P][T];
+  Scales super[P], w[P];
+#pragma GCC unroll 4
+  for (int p = 0; p < P; ++p) {
+    super[p] = {Set(0.0f), Set(0.0f)};
+#pragma GCC unroll 4
+    for (int t = 0; t < T; ++t) acc[p][t] = Set(0.0f);
+  }
+  const int64_t units = k / kUnit;
+  const uint8_t* unit = panels;
+  for (int64_t u = 0; u < units; ++u, unit += F.unit_bytes(), x += kUnit * T) {
+    if constexpr (F.super_bytes() > 0) {
+      if (u % kUnitsPerSuper == 0) {
+#pragma GCC unroll 4
+        for (int p = 0; p < P; ++p) super[p] = LoadSuper<F>(unit + p * panel_bytes);
+        unit += F.super_bytes();
+      }
+    }
+    const auto scales = [&](int g) __attribute__((always_inline)) {
+#pragma GCC unroll 4
+      for (int p = 0; p < P; ++p) {
+        w[p] = LoadScales<F>(unit + p * panel_bytes, g, super[p]);
+        if constexpr (kBytesInPlace<F>) w[p].s = Mul(w[p].s, Set(0x1p-24f));
+      }
+    };
+    const uint8_t* codes = unit + F.scale_bytes();
+    scales(0);
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p) FmaLine<F, 0, T>(codes + p * panel_bytes, w[p], x, acc[p]);
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p) FmaLine<F, 1, T>(codes + p * panel_bytes, w[p], x + 8 * T, acc[p]);
+    if constexpr (F.group == 16) scales(1);
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p) FmaLine<F, 2, T>(codes + p * panel_bytes, w[p], x + 16 * T, acc[p]);
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p) FmaLine<F, 3, T>(codes + p * panel_bytes, w[p], x + 24 * T, acc[p]);
+  }
+#pragma GCC unroll 4
+  for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 4
+    for (int t = 0; t < T; ++t) Store(out + (p * T + t) * 16, acc[p][t]);
+  }
+}
+
+template <ExecFormat F, int T>
+void GemvWidth(const uint8_t* panels, int64_t panel_bytes, int64_t num_panels, int64_t k,
+               const float* x, float* out) {
+  constexpr int P = T == 1 ? kGemvPanels : T == 2 ? 2 : 1;
+  int64_t p = 0;
+  for (; p + P <= num_panels; p += P) {
+    GemvPanels<F, T, P>(panels + p * panel_bytes, panel_bytes, k, x, out + p * T * 16);
+  }
+  if constexpr (P > 1) {
+    for (; p < num_panels; ++p) {
+      GemvPanels<F, T, 1>(panels + p * panel_bytes, panel_bytes, k, x, out + p * T * 16);
+    }
+  }
+}
+template <ExecFormat F>
+void Gemv(const uint8_t* panels, int64_t panel_bytes, int64_t num_panels, int64_t k, const float* x,
+          int width, float* out) {
+  switch (width) {
+    case 1: return GemvWidth<F, 1>(panels, panel_bytes, num_panels, k, x, out);
+    case 2: return GemvWidth<F, 2>(panels, panel_bytes, num_panels, k, x, out);
+    default: return GemvWidth<F, 3>(panels, panel_bytes, num_panels, k, x, out);
+  }
+}
+// Scalar code has no registers to decode into: it keeps the path over a decoded panel.
+template <ExecFormat F, int tile>
+constexpr GemvFn GemvOf() {
+  if constexpr (tile == 1) {
+    return nullptr;
+  } else {
+    return Gemv<F>;
+  }
+}
+
 void DecodeF16(const uint8_t* panel, int64_t k, float* out) {
   const auto* p = reinterpret_cast<const uint16_t*>(panel);
   for (int64_t i = 0; i < k; ++i) Store(out + 16 * i, LoadF16(p + 16 * i));

@@ -76,6 +76,10 @@ Tiles PackActivations(Context& c, const CpuWeight& w, const float* const* x, int
 // Tokens whose activations stay in L2 while the panels stream past: bytes of tiles per block.
 constexpr int64_t kBlockBytes = 192 << 10;
 
+// Sums of one call of a kernel: a tile of one panel, or of a few panels for a few tokens.
+constexpr int64_t kOutFloats = 16 * 16;
+static_assert(kOutFloats >= kGemvPanels * kMaxGemvWidth * kPanelRows);
+
 // Panels [begin, end) of one segment times the tiles; emit(panel, tile, out [width][16]).
 template <typename Emit>
 void SegmentTiles(Context& c, const CpuWeight::Segment& s, int64_t expert, const Tiles& tiles,
@@ -98,8 +102,18 @@ void SegmentTiles(Context& c, const CpuWeight::Segment& s, int64_t expert, const
     return;
   }
   const DecodeFn decode = c.k.decode[static_cast<int>(s.dtype)];
-  float* decoded = scratch + 64 + 16 * tiles.width;
+  float* decoded = scratch + kOutFloats;
   int64_t panel = begin;
+  const GemvFn gemv = c.k.gemv[static_cast<int>(s.dtype)];
+  if (gemv != nullptr && tiles.num_tokens <= kMaxGemvWidth) {
+    const int width = tiles.WidthOf(0);
+    for (; panel < end; panel += kGemvPanels) {
+      const int64_t n = std::min<int64_t>(kGemvPanels, end - panel);
+      gemv(s.Panel(expert, panel), s.panel_bytes, n, k, tiles.F32(0), width, out);
+      for (int64_t i = 0; i < n; ++i) emit(panel + i, 0, out + i * width * kPanelRows);
+    }
+    return;
+  }
   if (tiles.num_tokens == 1) {
     for (; panel + 4 <= end; panel += 4) {
       const float* panels = reinterpret_cast<const float*>(s.Panel(expert, panel));
@@ -129,7 +143,7 @@ void SegmentTiles(Context& c, const CpuWeight::Segment& s, int64_t expert, const
 }
 
 float* WorkerScratch(Context& c, int worker, const Tiles& tiles) {
-  const int64_t floats = 2 * (64 + 16 * int64_t{tiles.width}) + 4 * tiles.k * kPanelRows;
+  const int64_t floats = kOutFloats + 4 * tiles.k * kPanelRows;
   return c.worker[static_cast<size_t>(worker)].Array<float>(floats);
 }
 

@@ -190,6 +190,19 @@ RILL_INLINE I32 ByteS(B64 a) {
           _mm256_srai_epi32(_mm256_slli_epi32(a.hi, 24 - 8 * j), 24)};
 }
 
+template <int j>
+RILL_INLINE I32 ByteTop(B64 a) {
+  if constexpr (j == 3) {
+    const __m256i m = _mm256_set1_epi32(INT32_MIN >> 7);
+    return {_mm256_and_si256(a.lo, m), _mm256_and_si256(a.hi, m)};
+  } else {
+    const __m256i pick = _mm256_setr_epi8(-1, -1, -1, j, -1, -1, -1, j + 4, -1, -1, -1, j + 8, -1,
+                                          -1, -1, j + 12, -1, -1, -1, j, -1, -1, -1, j + 4, -1, -1,
+                                          -1, j + 8, -1, -1, -1, j + 12);
+    return {_mm256_shuffle_epi8(a.lo, pick), _mm256_shuffle_epi8(a.hi, pick)};
+  }
+}
+
 // vpmaddubsw sums pairs into 16 bits; pairs are added there and widened once at the end.
 struct DotAcc {
   __m256i lo, hi;

@@ -115,6 +115,11 @@ RILL_INLINE I32 ByteS(B64 a) {
   return {_mm512_srai_epi32(_mm512_slli_epi32(a.v, 24 - 8 * j), 24)};
 }
 
+template <int j>
+RILL_INLINE I32 ByteTop(B64 a) {
+  return {_mm512_and_si512(_mm512_slli_epi32(a.v, 24 - 8 * j), _mm512_set1_epi32(INT32_MIN >> 7))};
+}
+
 struct DotAcc {
   __m512i v;
 };

@@ -198,6 +198,12 @@ RILL_INLINE I32 ByteS(B64 a) {
   return BitsAs<I32>(BitsAs<U32>(a.v) << (24 - 8 * j)) >> 24;
 }
 
+// Byte j of each row times 2^24, signed.
+template <int j>
+RILL_INLINE I32 ByteTop(B64 a) {
+  return BitsAs<I32>((BitsAs<U32>(a.v) << (24 - 8 * j)) & 0xFF000000u);
+}
+
 // Integer dot products of 4 bytes a row with 4 broadcast activations. DotAcc adds up unsigned
 // weights (in 16 bits on some ISAs: kDotQuads says how many fit), FinishDot gives int32 per row.
 using DotAcc = I32;
