@@ -7,6 +7,7 @@
 #include <clocale>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <iostream>
 
 #include "command.h"
@@ -32,6 +33,8 @@ class LineReader {
     if (!std::setlocale(LC_CTYPE, "") || MB_CUR_MAX == 1) std::setlocale(LC_CTYPE, "C.UTF-8");
     rl_catch_signals = 0;  // a Ctrl-C makes readline() return null; InterruptScope saw it
     using_history();
+    std::error_code ignored;  // without a folder there is no history, and that is all
+    std::filesystem::create_directories(ModelCacheFolder(), ignored);
     history_path_ = ModelCacheFolder() + "/chat_history";
     read_history(history_path_.c_str());
     stifle_history(1000);

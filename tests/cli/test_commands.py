@@ -360,8 +360,6 @@ class Terminal:
         raise AssertionError("still running")
 
 
-@pytest.mark.xfail(reason="known fault: a character typed right after a Ctrl-C at the prompt can be "
-                          "lost, and the history file is not always written", strict=False)
 def test_interrupt_in_a_chat_stops_the_answer_and_not_the_program(rill, smollm2, tmp_path):
     saved = tmp_path / "talk.json"
     chat = Terminal(rill, "chat", smollm2, "--temperature", "0", "--ignore-eos", "-n", "0",
@@ -377,7 +375,7 @@ def test_interrupt_in_a_chat_stops_the_answer_and_not_the_program(rill, smollm2,
     chat.expect("> ")
     chat.type("\x03")  # with nothing to stop: a new line, and no more
     chat.expect("> ")
-    chat.type("/system Be brief\x7f\x7f\x7f\x7f\x7frave.\n")  # edited with backspace
+    chat.type("/system Be brief\x7f\x7f\x7f\x7frave.\n")  # edited with backspace
     chat.expect("> ")
     chat.type("/system\n")
     chat.expect("Be brave.\r\n", 10)
@@ -388,16 +386,15 @@ def test_interrupt_in_a_chat_stops_the_answer_and_not_the_program(rill, smollm2,
     assert json.loads(saved.read_text()) == [{"role": "system", "content": "Be brave."}]
 
 
-@pytest.mark.xfail(reason="known fault: a character typed right after a Ctrl-C at the prompt can be "
-                          "lost, and the history file is not always written", strict=False)
 def test_run_without_a_prompt_on_a_terminal_is_a_chat(rill, smollm2, tmp_path):
     chat = Terminal(rill, "run", smollm2, RILL_CACHE=str(tmp_path))
     chat.expect("> ")
     chat.type("/exit\n")
     assert chat.wait() == 0
     # What was typed is remembered, for its owner's eyes.
-    assert (tmp_path / "chat_history").stat().st_mode & 0o077 == 0
-    assert "/exit" in (tmp_path / "chat_history").read_text()
+    [history] = tmp_path.rglob("chat_history")
+    assert history.stat().st_mode & 0o077 == 0
+    assert "/exit" in history.read_text().replace("\\040", " ")
 
 
 def test_closed_pipe_ends_quietly(rill, smollm2):
