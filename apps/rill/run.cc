@@ -74,6 +74,7 @@ Status Run(RunFlags& flags, int& exit_code) {
     RILL_ASSIGN_OR_RETURN(rendered.token_ids, llm->Tokenize(prompt, true, flags.raw));
   }
 
+  options.continues_prompt = !use_template;
   InterruptScope interrupt;
   const bool stream = !flags.model.json;
   auto on_text = [&](std::string_view piece) {

@@ -24,17 +24,17 @@
 namespace rill {
 
 struct LoadOptions {
-  int num_threads = 0;             // <= 0: every CPU this process may use
-  std::string backend = "cpu";     // "cpu" or "reference" (slow and obvious, for comparison)
-  std::string cpu_isa;             // "": the best present; part of speed only, never of the result
+  int num_threads = 0;          // <= 0: every CPU this process may use
+  std::string backend = "cpu";  // "cpu" or "reference" (slow and obvious, for comparison)
+  std::string cpu_isa;          // "": the best present; part of speed only, never of the result
   // "f32" or "q8": part of the arithmetic. f32 until a measured table says otherwise: on SmolLM2
   // Q4_1 q8 decodes twice as fast, but gives another top token at one position in forty.
   std::string activations = "f32";
-  std::string kv_dtype = "f16";    // "f32", "f16", "bf16": part of the arithmetic
-  int32_t max_context = 0;         // positions; 0: what the model was trained for, at most 32768
-  int32_t page_size = 64;          // KV positions per page, multiple of 16
-  int32_t max_step_tokens = 512;   // prefill chunk: rows of the largest step
-  int32_t max_sequences = 8;       // sequences at once
+  std::string kv_dtype = "f16";   // "f32", "f16", "bf16": part of the arithmetic
+  int32_t max_context = 0;        // positions; 0: what the model was trained for, at most 32768
+  int32_t page_size = 64;         // KV positions per page, multiple of 16
+  int32_t max_step_tokens = 512;  // prefill chunk: rows of the largest step
+  int32_t max_sequences = 8;      // sequences at once
   bool use_mmap = true;
   bool check_tensors = false;  // refuse NaN and Inf weights
   bool text_only = false;      // tokenizer and chat template, no weights
@@ -74,7 +74,10 @@ struct GenerateOptions {
   // max_tokens is cut to what fits the context after the prompt; 0: all that fits.
   SamplingParams sampling;
   std::vector<std::string> stop;  // stop strings; the text ends before the first of them
-  bool show_special = false;      // write control tokens into the text
+  // The answer goes on the prompt's text (no chat template between): a first token that begins a
+  // word keeps its space, which SentencePiece would drop at the start of a text.
+  bool continues_prompt = false;
+  bool show_special = false;  // write control tokens into the text
 };
 
 struct GenerateStats {
@@ -155,9 +158,9 @@ class Llm {
   std::unique_ptr<Impl> impl_;
 };
 
-// For a program's main(): when a mapped model file is truncated or its disk fails, one line on stderr
-// names the file and the process exits with 74. (The kernel reports it with SIGBUS in the middle of
-// a computation; without this call that kills the process without a word.)
+// For a program's main(): when a mapped model file is truncated or its disk fails, one line on
+// stderr names the file and the process exits with 74. (The kernel reports it with SIGBUS in the
+// middle of a computation; without this call that kills the process without a word.)
 void ExitOnMappingFault();
 
 // Operators of the standard with the kernels of every backend: what `rill ops` prints.

@@ -16,6 +16,8 @@ class TextStream {
   TextStream(std::shared_ptr<const text::Tokenizer> tokenizer, std::vector<std::string> stop,
              bool show_special);
 
+  // What stands before the answer: read, but neither returned nor searched for stop strings.
+  void Skip(int32_t token_id) { (void)detokenizer_.Push(token_id); }
   // Text that is certain now. After stopped() nothing more comes.
   std::string Push(int32_t token_id);
   // What was held back.
