@@ -1,0 +1,560 @@
+#include "server/http/connection.h"
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include "server/errors.h"
+
+namespace rill::server {
+
+namespace asio = boost::asio;
+using boost::system::error_code;
+
+namespace {
+
+constexpr auto kUse = asio::as_tuple(asio::use_awaitable);
+constexpr size_t kMaxLingerBytes = 1 << 20;
+
+HttpFault MakeFault(int status, std::string_view code, std::string message) {
+  return {status, std::string(code), std::move(message)};
+}
+
+bool IsSaneRequestId(std::string_view id) {
+  if (id.empty() || id.size() > 128) return false;
+  for (char c : id) {
+    const bool ok = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                    c == '-' || c == '_' || c == '.' || c == ':';
+    if (!ok) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+Connection::Connection(std::shared_ptr<ServerCore> core, Socket socket, ListenerTraits listener,
+                       Peer peer, std::string* scratch)
+    : core_(std::move(core)),
+      socket_(std::move(socket)),
+      listener_(listener),
+      peer_(std::move(peer)),
+      scratch_(scratch),
+      writer_signal_(socket_.get_executor()),
+      scanner_({core_->limits().max_request_line_bytes, core_->limits().max_header_fields,
+                core_->limits().max_head_bytes}) {
+  core_->counters().connections_now.fetch_add(1);
+  core_->unauthenticated_now.fetch_add(1);
+}
+
+Connection::~Connection() {
+  if (!authenticated_) core_->unauthenticated_now.fetch_sub(1);
+  if (peer_.counted) core_->gate().peers().Release(peer_.address);
+  core_->counters().connections_now.fetch_sub(1);
+}
+
+void Connection::Start() {
+  const auto now = Clock::now();
+  if (listener_.tls) {
+    state_ = State::kHandshake;
+    deadline_ = now + core_->limits().tls_handshake_timeout;
+    tls_context_ = core_->tls();
+    tls_.emplace(socket_, *tls_context_);
+  } else {
+    deadline_ = now + core_->limits().keep_alive_timeout;
+  }
+  error_code ignored;
+  socket_.non_blocking(true, ignored);
+  SetIdle(true);
+  asio::co_spawn(
+      socket_.get_executor(), [self = shared_from_this()] { return self->Reader(); },
+      asio::detached);
+}
+
+void Connection::SetIdle(bool idle) {
+  if (idle == idle_) return;
+  idle_ = idle;
+  if (idle) {
+    idle_entry_ = core_->AddIdle(weak_from_this());
+  } else {
+    core_->RemoveIdle(idle_entry_);
+  }
+}
+
+void Connection::PostCloseIfIdle() {
+  asio::post(socket_.get_executor(), [self = shared_from_this()] {
+    if (self->state_ == State::kHead || self->state_ == State::kHandshake) self->Close();
+  });
+}
+
+void Connection::WakeWriter() {
+  writer_signal_.cancel();
+}
+
+asio::awaitable<bool> Connection::Handshake() {
+  auto [error] = co_await tls_->async_handshake(asio::ssl::stream_base::server, kUse);
+  if (error || state_ == State::kClosed) {
+    if (state_ != State::kClosed) core_->counters().tls_failures.fetch_add(1);
+    Close();
+    co_return false;
+  }
+  state_ = State::kHead;
+  deadline_ = Clock::now() + core_->limits().keep_alive_timeout;
+  co_return true;
+}
+
+asio::awaitable<void> Connection::Reader() {
+  auto self = shared_from_this();
+  if (tls_) {
+    const bool ok = co_await Handshake();
+    if (!ok) co_return;
+  }
+  asio::co_spawn(socket_.get_executor(), [self] { return self->Writer(); }, asio::detached);
+  std::string tls_buffer;
+  if (tls_) tls_buffer.resize(16 << 10);
+  while (state_ != State::kClosed) {
+    if (state_ == State::kExchange && in_.size() >= core_->limits().max_pipelined_bytes) {
+      // Enough read ahead: only a reset is noticed until the answer is out.
+      reading_paused_ = true;
+      auto [error] = co_await socket_.async_wait(Socket::wait_error, kUse);
+      reading_paused_ = false;
+      if (state_ == State::kClosed) break;
+      if (!error) {
+        OnPeerGone();
+        break;
+      }
+      continue;
+    }
+    size_t count = 0;
+    error_code error;
+    if (tls_) {
+      auto [read_error, read_count] =
+          co_await tls_->async_read_some(asio::buffer(tls_buffer), kUse);
+      error = read_error;
+      count = read_count;
+    } else {
+      // Without a buffer of its own an idle connection costs little memory.
+      auto [wait_error] = co_await socket_.async_wait(Socket::wait_read, kUse);
+      error = wait_error;
+      if (!error && state_ != State::kClosed) {
+        count = socket_.read_some(asio::buffer(*scratch_), error);
+        if (error == asio::error::would_block || error == asio::error::try_again) continue;
+      }
+    }
+    if (state_ == State::kClosed) break;
+    if (error) {
+      if (error == asio::error::operation_aborted) continue;
+      OnPeerGone();
+      break;
+    }
+    core_->counters().bytes_in.fetch_add(count, std::memory_order_relaxed);
+    if (state_ == State::kLinger) {
+      linger_bytes_ += count;
+      if (linger_bytes_ > kMaxLingerBytes) Close();
+      continue;
+    }
+    body_window_bytes_ += count;
+    in_.append(tls_ ? tls_buffer.data() : scratch_->data(), count);
+    Process();
+  }
+}
+
+asio::awaitable<void> Connection::Writer() {
+  auto self = shared_from_this();
+  std::string piece;
+  while (state_ != State::kClosed) {
+    bool of_exchange = false;
+    if (!raw_out_.empty()) {
+      piece = std::move(raw_out_);
+      raw_out_.clear();
+    } else {
+      const Exchange::Next next = exchange_ ? exchange_->Take(&piece) : Exchange::Next::kNothing;
+      if (next == Exchange::Next::kEnd) {
+        FinishExchange();
+        continue;
+      }
+      if (next == Exchange::Next::kAbort) {
+        if (exchange_->overflowed()) core_->counters().slow_readers_cut.fetch_add(1);
+        Close();
+        break;
+      }
+      if (next == Exchange::Next::kNothing) {
+        writer_signal_.expires_at(Clock::time_point::max());
+        co_await writer_signal_.async_wait(kUse);
+        continue;
+      }
+      of_exchange = true;
+    }
+    writing_ = true;
+    write_window_start_ = Clock::now();
+    write_window_bytes_ = 0;
+    size_t done = 0;
+    error_code error;
+    while (done < piece.size() && !error && state_ != State::kClosed) {
+      const asio::const_buffer rest = asio::buffer(piece) + done;
+      size_t count = 0;
+      if (tls_) {
+        auto [write_error, written] = co_await tls_->async_write_some(rest, kUse);
+        error = write_error;
+        count = written;
+      } else {
+        count = socket_.write_some(rest, error);
+        if (error == asio::error::would_block || error == asio::error::try_again) {
+          auto [wait_error] = co_await socket_.async_wait(Socket::wait_write, kUse);
+          error = wait_error;
+          if (error == asio::error::operation_aborted) error = {};
+          continue;
+        }
+      }
+      done += count;
+      write_window_bytes_ += count;
+      core_->counters().bytes_out.fetch_add(count, std::memory_order_relaxed);
+    }
+    writing_ = false;
+    if (state_ == State::kClosed) break;
+    if (error) {
+      OnPeerGone();
+      break;
+    }
+    if (of_exchange && exchange_) exchange_->Sent(piece.size());
+  }
+}
+
+void Connection::Process() {
+  while (true) {
+    switch (state_) {
+      case State::kHead: {
+        if (in_.empty()) return;
+        if (!head_started_) {
+          head_started_ = true;
+          deadline_ = Clock::now() + core_->limits().head_timeout;
+        }
+        const HeadScanner::State scanned = scanner_.Scan(in_);
+        if (scanned == HeadScanner::State::kNeedMore) return;
+        if (scanned == HeadScanner::State::kBad) {
+          core_->counters().malformed.fetch_add(1);
+          Fail(scanner_.fault());
+          return;
+        }
+        const size_t head_bytes = scanner_.head_bytes();
+        const bool go_on = BeginRequest(std::string_view(in_).substr(0, head_bytes));
+        in_.erase(0, head_bytes);
+        scanner_.Reset();
+        head_started_ = false;
+        if (!go_on) return;
+        break;
+      }
+      case State::kBody:
+        if (!FeedBody()) return;
+        Dispatch();
+        break;
+      default: return;
+    }
+  }
+}
+
+Exchange::Options Connection::ExchangeOptions(bool close) {
+  Exchange::Options options;
+  options.http_1_0 = head_.minor_version == 0;
+  options.close = close;
+  options.max_unsent_bytes = core_->limits().max_unsent_bytes;
+  options.draining = [core = core_] { return core->gate().draining(); };
+  options.wake = [weak = weak_from_this(), executor = socket_.get_executor()] {
+    asio::post(executor, [weak] {
+      if (auto self = weak.lock()) self->WakeWriter();
+    });
+  };
+  return options;
+}
+
+bool Connection::BeginRequest(std::string_view head_bytes) {
+  SetIdle(false);
+  const auto now = Clock::now();
+  const HttpLimits& limits = core_->limits();
+  const HeadLimits head_limits{limits.max_request_line_bytes, limits.max_header_fields,
+                               limits.max_head_bytes};
+  ++requests_;
+  core_->counters().requests.fetch_add(1);
+  request_ = std::make_shared<HttpRequest>();
+  request_->received = now;
+  request_->peer = peer_.text;
+  if (HttpFault fault = ParseHead(head_bytes, head_limits, &head_)) {
+    core_->counters().malformed.fetch_add(1);
+    Fail(fault);
+    return false;
+  }
+  request_->method = head_.method;
+  request_->method_text = head_.method_text;
+  for (const Header& field : head_.fields) {
+    if (field.name == "x-request-id" && IsSaneRequestId(field.value)) {
+      request_->request_id = field.value;
+    }
+  }
+  if (request_->request_id.empty()) request_->request_id = NewRequestId();
+
+  verdict_ = core_->gate().Judge(head_, listener_, peer_.address, now);
+  if (verdict_.wrong_key) core_->counters().auth_failures.fetch_add(1);
+  if (verdict_.fault.status == 429 && verdict_.fault.code == "too_many_wrong_keys") {
+    core_->counters().auth_throttled.fetch_add(1);
+  }
+  if (verdict_.authenticated && !authenticated_) {
+    authenticated_ = true;
+    core_->unauthenticated_now.fetch_sub(1);
+  }
+  if (verdict_.key_use) request_->tenant = verdict_.key_use->key().name;
+  if (verdict_.fault) {
+    Fail(verdict_.fault, std::move(verdict_.headers));
+    return state_ == State::kHead;
+  }
+  request_->is_admin = verdict_.is_admin;
+  request_->path = std::move(verdict_.target.path);
+  request_->query = std::move(verdict_.target.query);
+  request_->params = std::move(verdict_.params);
+  core_->RequestBegins();
+  request_counted_ = true;
+
+  state_ = State::kBody;
+  body_window_start_ = now;
+  body_window_bytes_ = 0;
+  decoder_.reset();
+  body_left_ = head_.content_length;
+  if (head_.chunked) {
+    const size_t head_size = head_bytes.size();
+    decoder_.emplace(verdict_.max_body, limits.max_header_fields - head_.fields.size(),
+                     limits.max_head_bytes - std::min(limits.max_head_bytes, head_size));
+  }
+  if (head_.expect_continue && (head_.chunked || body_left_ > 0) &&
+      in_.size() == head_bytes.size()) {
+    raw_out_ = "HTTP/1.1 100 Continue\r\n\r\n";
+    WakeWriter();
+  }
+  return true;
+}
+
+bool Connection::FeedBody() {
+  const size_t before = request_->body.size();
+  bool complete = false;
+  if (decoder_) {
+    if (in_.empty()) return false;
+    size_t consumed = 0;
+    const ChunkDecoder::State decoded = decoder_->Decode(in_, &consumed, &request_->body);
+    in_.erase(0, consumed);
+    if (decoded == ChunkDecoder::State::kBad) {
+      if (decoder_->fault().status == 400) core_->counters().malformed.fetch_add(1);
+      Fail(decoder_->fault());
+      return false;
+    }
+    complete = decoded == ChunkDecoder::State::kComplete;
+  } else {
+    const size_t take = static_cast<size_t>(std::min<uint64_t>(body_left_, in_.size()));
+    request_->body.append(in_, 0, take);
+    in_.erase(0, take);
+    body_left_ -= take;
+    complete = body_left_ == 0;
+  }
+  const size_t added = request_->body.size() - before;
+  if (!core_->ReserveBody(added)) {
+    Fail(MakeFault(503, "server_overloaded", "too many large requests at once"),
+         {{"Retry-After", "5"}});
+    return false;
+  }
+  reserved_body_ += added;
+  return complete;
+}
+
+void Connection::Dispatch() {
+  state_ = State::kExchange;
+  request_->headers = std::move(head_.fields);
+  const bool close = !head_.keep_alive || requests_ >= core_->limits().max_requests_per_connection;
+  Exchange::Options options = ExchangeOptions(close);
+  options.head_only = head_.method == Method::kHead;
+  options.extra_headers = std::move(verdict_.headers);
+  exchange_ = std::make_shared<Exchange>(request_, std::move(options));
+  auto responder = std::make_shared<ExchangeResponder>(exchange_);
+  try {
+    verdict_.route->handler(request_, responder);
+  } catch (const std::exception& error) {
+    // A defect of the handler ends its request, not the server. The responder's end answers 500.
+    core_->Warn(std::string("handler of ") + verdict_.route->path + " threw: " + error.what());
+  }
+}
+
+void Connection::Fail(const HttpFault& fault, std::vector<Header> headers) {
+  SetIdle(false);
+  // After a framing fault nothing that follows can be trusted; after a refusal, a body that was
+  // announced is not read. Otherwise the connection may go on.
+  const bool in_head = state_ == State::kHead;
+  const bool framing_ok = in_head && request_ != nullptr && verdict_.fault.status == fault.status &&
+                          verdict_.fault.code == fault.code;
+  const bool has_body = head_.chunked || head_.content_length > 0;
+  const bool close = !framing_ok || has_body || !head_.keep_alive || fault.status == 503 ||
+                     requests_ >= core_->limits().max_requests_per_connection;
+  if (!request_) {
+    request_ = std::make_shared<HttpRequest>();
+    request_->received = Clock::now();
+    request_->peer = peer_.text;
+    head_ = RequestHead();
+  }
+  if (request_->request_id.empty()) request_->request_id = NewRequestId();
+  state_ = State::kExchange;
+  if (!request_counted_) {
+    core_->RequestBegins();
+    request_counted_ = true;
+  }
+  Exchange::Options options = ExchangeOptions(close);
+  options.head_only = head_.method == Method::kHead;
+  exchange_ = std::make_shared<Exchange>(request_, std::move(options));
+  std::string body;
+  if (fault.status != 204) {
+    body = core_->ErrorBody(fault);
+    headers.push_back({"Content-Type", "application/json"});
+  }
+  exchange_->Send(fault.status, std::move(headers), std::move(body));
+}
+
+void Connection::EndRequest(bool complete) {
+  if (!exchange_ && !request_counted_) return;
+  const int status = exchange_ ? exchange_->status() : 0;
+  if (status >= 100 && status < 600) {
+    core_->counters().responses_by_class[status / 100].fetch_add(1);
+  }
+  if (core_->options().on_request_end && request_) {
+    HttpServerOptions::AccessRecord record;
+    record.request_id = request_->request_id;
+    record.method = request_->method_text;
+    if (verdict_.route) record.route = verdict_.route->path;
+    record.peer = peer_.text;
+    record.tenant = request_->tenant;
+    record.status = status;
+    record.complete = complete;
+    record.body_bytes_in = request_->body.size();
+    record.body_bytes_out = exchange_ ? exchange_->body_bytes() : 0;
+    record.received = request_->received;
+    record.ended = Clock::now();
+    core_->options().on_request_end(record);
+  }
+  if (exchange_) exchange_->Detach();
+  exchange_.reset();
+  request_.reset();
+  if (verdict_.key_use) verdict_.key_use->Release();
+  verdict_ = Verdict();
+  core_->ReleaseBody(reserved_body_);
+  reserved_body_ = 0;
+  if (request_counted_) core_->RequestEnds();
+  request_counted_ = false;
+}
+
+void Connection::FinishExchange() {
+  const bool close = exchange_->close_after();
+  EndRequest(true);
+  if (close) {
+    BeginLinger();
+    return;
+  }
+  state_ = State::kHead;
+  head_started_ = false;
+  deadline_ = Clock::now() + core_->limits().keep_alive_timeout;
+  SetIdle(true);
+  if (core_->closing_idle && in_.empty()) {
+    Close();
+    return;
+  }
+  if (reading_paused_) {
+    error_code ignored;
+    socket_.cancel(ignored);  // the reader reads again
+  }
+  Process();
+}
+
+// The answer is out. Closing now would reset the connection if the client has sent more than we
+// read, and the reset may overtake the answer: so only our direction is closed, and what still
+// comes is read and dropped until the client closes too, or for `linger`.
+void Connection::BeginLinger() {
+  state_ = State::kLinger;
+  in_.clear();
+  in_.shrink_to_fit();
+  deadline_ = Clock::now() + core_->limits().linger;
+  if (tls_) {
+    // close_notify tells the client that the answer was whole.
+    tls_->async_shutdown([self = shared_from_this()](error_code) { self->Close(); });
+    return;
+  }
+  error_code ignored;
+  socket_.shutdown(Socket::shutdown_send, ignored);
+  if (reading_paused_) socket_.cancel(ignored);
+}
+
+void Connection::OnPeerGone() {
+  Close();
+}
+
+void Connection::Close() {
+  if (state_ == State::kClosed) return;
+  const bool in_request = state_ == State::kBody || state_ == State::kExchange;
+  state_ = State::kClosed;
+  SetIdle(false);
+  error_code ignored;
+  socket_.close(ignored);
+  writer_signal_.cancel();
+  if (in_request) {
+    core_->counters().clients_gone.fetch_add(1);
+    if (exchange_) exchange_->MarkGone();
+  }
+  EndRequest(false);
+}
+
+void Connection::Tick(Clock::time_point now) {
+  const HttpLimits& limits = core_->limits();
+  switch (state_) {
+    case State::kHandshake:
+      if (now >= deadline_) {
+        core_->counters().tls_failures.fetch_add(1);
+        Close();
+      }
+      break;
+    case State::kHead:
+      if (core_->closing_idle && !head_started_) {
+        Close();
+      } else if (now >= deadline_) {
+        if (!head_started_) {
+          Close();
+        } else {
+          core_->counters().head_timeouts.fetch_add(1);
+          request_.reset();
+          Fail(MakeFault(408, "request_timeout", "the head did not arrive in time"));
+        }
+      }
+      break;
+    case State::kBody:
+      if (now - body_window_start_ >= limits.body_window) {
+        if (body_window_bytes_ < limits.body_min_bytes_per_window) {
+          core_->counters().body_timeouts.fetch_add(1);
+          Fail(MakeFault(408, "request_timeout", "the body did not arrive in time"));
+        } else {
+          body_window_start_ = now;
+          body_window_bytes_ = 0;
+        }
+      }
+      break;
+    case State::kExchange:
+      if (writing_ && now - write_window_start_ >= limits.write_stall) {
+        if (write_window_bytes_ < 1024) {
+          core_->counters().slow_readers_cut.fetch_add(1);
+          Close();
+          break;
+        }
+        write_window_start_ = now;
+        write_window_bytes_ = 0;
+      }
+      if (exchange_) exchange_->PingIfIdle(now, limits.ping_interval);
+      break;
+    case State::kLinger:
+      if (now >= deadline_) Close();
+      break;
+    case State::kClosed: break;
+  }
+}
+
+}  // namespace rill::server

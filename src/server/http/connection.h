@@ -1,0 +1,113 @@
+// Connection: one client's socket. Reads requests, hands them to handlers, writes the answers.
+//
+// Owner: one I/O thread; every method runs there, Post… excepted. Two coroutines:
+//   Reader  is armed from the first byte to the last, also while an answer is under way: that is
+//           how a client that left is noticed. What it reads then is the next request (pipelining),
+//           kept until the answer is out; beyond max_pipelined_bytes it only watches for errors.
+//   Writer  sends what the exchange queues, one queued piece after the other.
+// Timeouts are looked at by Tick(), which the I/O thread calls for every connection at a fixed
+// pace.
+//
+// States: kHead (waiting for or reading a head) → kBody → kExchange (handler and answer) → kHead …
+// → kLinger (answered, closing: reads and drops) → kClosed. One request at a time.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
+#include <boost/asio/ssl/stream.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "server/http/chunk_decoder.h"
+#include "server/http/exchange.h"
+#include "server/http/gate.h"
+#include "server/http/head_parser.h"
+#include "server/http/server_core.h"
+
+namespace rill::server {
+
+class Connection : public std::enable_shared_from_this<Connection> {
+ public:
+  using Socket = boost::asio::generic::stream_protocol::socket;
+  using Clock = std::chrono::steady_clock;
+
+  struct Peer {
+    std::string text;      // for logs, with port
+    std::string address;   // key of PeerTable
+    bool counted = false;  // in the PeerTable's connections
+  };
+
+  // `scratch` is the I/O thread's read buffer, shared by its connections.
+  Connection(std::shared_ptr<ServerCore> core, Socket socket, ListenerTraits listener, Peer peer,
+             std::string* scratch);
+  ~Connection();
+
+  void Start();
+  // At a fixed pace: deadlines and pings.
+  void Tick(Clock::time_point now);
+  // Drops the connection at once; a handler that waits is told.
+  void Close();
+  bool closed() const { return state_ == State::kClosed; }
+  // Any thread: closes it if it is still idle.
+  void PostCloseIfIdle();
+
+ private:
+  enum class State : uint8_t { kHandshake, kHead, kBody, kExchange, kLinger, kClosed };
+
+  boost::asio::awaitable<void> Reader();
+  boost::asio::awaitable<void> Writer();
+  boost::asio::awaitable<bool> Handshake();
+
+  void Process();  // takes in_ as far as the state allows
+  bool BeginRequest(std::string_view head);
+  bool FeedBody();  // true when the body is complete
+  void Dispatch();
+  void Fail(const HttpFault& fault, std::vector<Header> headers = {});
+  void FinishExchange();
+  void BeginLinger();
+  void OnPeerGone();
+  void EndRequest(bool complete);
+  void SetIdle(bool idle);
+  void WakeWriter();
+  Exchange::Options ExchangeOptions(bool close);
+
+  const std::shared_ptr<ServerCore> core_;
+  Socket socket_;
+  const ListenerTraits listener_;
+  const Peer peer_;
+  std::string* const scratch_;
+  std::optional<boost::asio::ssl::stream<Socket&>> tls_;
+  std::shared_ptr<boost::asio::ssl::context> tls_context_;
+  boost::asio::steady_timer writer_signal_;
+
+  State state_ = State::kHead;
+  std::string in_;
+  HeadScanner scanner_;
+  RequestHead head_;
+  Verdict verdict_;
+  std::shared_ptr<HttpRequest> request_;
+  std::optional<ChunkDecoder> decoder_;
+  uint64_t body_left_ = 0;
+  size_t reserved_body_ = 0;
+  std::shared_ptr<Exchange> exchange_;
+  bool request_counted_ = false;
+  std::string raw_out_;  // "100 Continue", before any exchange
+  int requests_ = 0;
+  bool authenticated_ = false;
+  bool reading_paused_ = false;
+  bool idle_ = false;
+  ServerCore::IdleList::iterator idle_entry_;
+
+  Clock::time_point deadline_;  // of kHandshake, kHead and kLinger
+  bool head_started_ = false;
+  Clock::time_point body_window_start_;
+  size_t body_window_bytes_ = 0;
+  bool writing_ = false;
+  Clock::time_point write_window_start_;
+  size_t write_window_bytes_ = 0;
+  size_t linger_bytes_ = 0;
+};
+
+}  // namespace rill::server

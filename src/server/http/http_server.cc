@@ -1,0 +1,411 @@
+#include "server/http/http_server.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <cerrno>
+#include <cstring>
+#include <thread>
+#include <unordered_set>
+
+#include "base/check.h"
+#include "server/errors.h"
+#include "server/http/connection.h"
+#include "server/http/listener.h"
+#include "server/http/server_core.h"
+
+namespace rill::server {
+
+namespace asio = boost::asio;
+using boost::system::error_code;
+
+namespace {
+
+constexpr auto kUse = asio::as_tuple(asio::use_awaitable);
+constexpr size_t kScratchBytes = 64 << 10;
+// Descriptors that are not client connections: model files, logs, listeners, epoll.
+constexpr rlim_t kOtherDescriptors = 128;
+
+// One event loop and its connections.
+struct IoThread {
+  asio::io_context context{1};
+  asio::executor_work_guard<asio::io_context::executor_type> work{context.get_executor()};
+  std::unordered_set<std::shared_ptr<Connection>> connections;
+  std::string scratch = std::string(kScratchBytes, '\0');
+  asio::steady_timer ticker{context};
+  bool stopping = false;
+  std::thread thread;
+};
+
+class HttpServerImpl final : public HttpServer {
+ public:
+  HttpServerImpl(std::shared_ptr<ServerCore> core, std::vector<Listener> listeners)
+      : core_(std::move(core)), listeners_(std::move(listeners)) {
+    for (int i = 0; i < std::max(1, core_->options().io_threads); ++i) {
+      threads_.push_back(std::make_unique<IoThread>());
+    }
+    for (const Listener& listener : listeners_) {
+      if (listener.traits.is_unix) continue;
+      int& port = listener.traits.is_admin ? admin_port_ : port_;
+      if (port == 0) port = listener.port;
+    }
+    reserved_fd_ = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+    tick_ = TickInterval(core_->limits());
+  }
+  ~HttpServerImpl() override {
+    Stop();
+    if (reserved_fd_ >= 0) ::close(reserved_fd_);
+  }
+
+  int port() const override { return port_; }
+  int admin_port() const override { return admin_port_; }
+  void Start() override;
+  void BeginDrain(std::chrono::seconds retry_after) override {
+    core_->gate().SetDraining(std::max(1, static_cast<int>(retry_after.count())));
+  }
+  void StopAccepting() override;
+  bool WaitIdle(Connection::Clock::time_point deadline) override {
+    return core_->WaitIdle(deadline);
+  }
+  void Stop() override;
+  Status ReloadTls() override { return core_->LoadTls(); }
+  Status SetApiKeys(std::vector<ApiKey> keys) override {
+    return core_->gate().SetKeys(std::move(keys));
+  }
+  HttpCounters counters() const override;
+  const std::vector<Route>& routes() const override { return core_->gate().router().routes(); }
+
+ private:
+  static std::chrono::milliseconds TickInterval(const HttpLimits& limits);
+  asio::awaitable<void> Accept(Listener* listener);
+  asio::awaitable<void> Ticker(IoThread* thread);
+  void AcceptOne(int fd, const Listener& listener, const void* address, size_t size);
+  void Refuse(int fd, const char* code);
+  // Uses the reserved descriptor to take one connection that there is no descriptor for, and drops
+  // it: otherwise the backlog would stay ready and the loop spin.
+  void DropOne(int listener_fd);
+
+  const std::shared_ptr<ServerCore> core_;
+  std::vector<Listener> listeners_;
+  std::vector<std::unique_ptr<asio::posix::stream_descriptor>> acceptors_;
+  std::vector<std::unique_ptr<IoThread>> threads_;
+  std::chrono::milliseconds tick_{250};
+  size_t next_thread_ = 0;
+  int reserved_fd_ = -1;
+  int port_ = 0, admin_port_ = 0;
+  bool started_ = false, accepting_ = false, stopped_ = false;
+};
+
+// Fine enough for the shortest limit, and never a load: 4 times a second by default.
+std::chrono::milliseconds HttpServerImpl::TickInterval(const HttpLimits& limits) {
+  std::chrono::milliseconds shortest{2000};
+  for (auto limit :
+       {limits.tls_handshake_timeout, limits.head_timeout, limits.body_window,
+        limits.keep_alive_timeout, limits.write_stall, limits.ping_interval, limits.linger}) {
+    shortest = std::min(shortest, limit);
+  }
+  return std::max(std::chrono::milliseconds(5), shortest / 8);
+}
+
+void HttpServerImpl::Start() {
+  CHECK(!started_) << "HttpServer::Start() twice";
+  started_ = accepting_ = true;
+  for (Listener& listener : listeners_) {
+    acceptors_.push_back(
+        std::make_unique<asio::posix::stream_descriptor>(threads_[0]->context, listener.fd));
+    listener.fd = -1;  // the descriptor owns it now
+    const size_t index = acceptors_.size() - 1;
+    asio::co_spawn(
+        threads_[0]->context, [this, index] { return Accept(&listeners_[index]); }, asio::detached);
+  }
+  for (auto& thread : threads_) {
+    asio::co_spawn(
+        thread->context, [this, raw = thread.get()] { return Ticker(raw); }, asio::detached);
+    thread->thread = std::thread([raw = thread.get()] { raw->context.run(); });
+  }
+}
+
+asio::awaitable<void> HttpServerImpl::Ticker(IoThread* thread) {
+  while (!thread->stopping) {
+    thread->ticker.expires_after(tick_);
+    co_await thread->ticker.async_wait(kUse);
+    const auto now = Connection::Clock::now();
+    for (auto it = thread->connections.begin(); it != thread->connections.end();) {
+      (*it)->Tick(now);
+      it = (*it)->closed() ? thread->connections.erase(it) : std::next(it);
+    }
+  }
+}
+
+asio::awaitable<void> HttpServerImpl::Accept(Listener* listener) {
+  asio::posix::stream_descriptor& acceptor =
+      *acceptors_[static_cast<size_t>(listener - listeners_.data())];
+  asio::steady_timer pause(threads_[0]->context);
+  while (accepting_) {
+    auto [wait_error] =
+        co_await acceptor.async_wait(asio::posix::stream_descriptor::wait_read, kUse);
+    if (wait_error || !accepting_) break;
+    // A batch at most, so that the connections of this thread get their turn.
+    for (int i = 0; i < 64 && accepting_; ++i) {
+      sockaddr_storage address{};
+      socklen_t size = sizeof(address);
+      const int fd = ::accept4(acceptor.native_handle(), reinterpret_cast<sockaddr*>(&address),
+                               &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      if (fd >= 0) {
+        AcceptOne(fd, *listener, &address, size);
+        continue;
+      }
+      if (errno == EAGAIN || errno == EWOULDBLOCK) break;
+      if (errno == EINTR || errno == ECONNABORTED || errno == EPROTO) continue;
+      const int error = errno;
+      if (core_->counters().accept_errors.fetch_add(1) % 1000 == 0) {
+        core_->Warn("accept on " + listener->name + ": " + std::strerror(error));
+      }
+      // Out of descriptors or memory. Room is made by the longest idle connection; without one
+      // the client is dropped, and the loop pauses.
+      if (!core_->EvictOldestIdle()) DropOne(acceptor.native_handle());
+      pause.expires_after(std::chrono::milliseconds(20));
+      co_await pause.async_wait(kUse);
+      break;
+    }
+  }
+}
+
+void HttpServerImpl::DropOne(int listener_fd) {
+  if (reserved_fd_ >= 0) ::close(reserved_fd_);
+  const int fd = ::accept4(listener_fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if (fd >= 0) Refuse(fd, "server_overloaded");
+  reserved_fd_ = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+void HttpServerImpl::Refuse(int fd, const char* code) {
+  core_->counters().connections_refused.fetch_add(1);
+  const HttpFault fault{503, code, "too many connections"};
+  const std::string body = core_->ErrorBody(fault);
+  const std::string answer =
+      "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: " +
+      std::to_string(body.size()) + "\r\nretry-after: 5\r\nconnection: close\r\n\r\n" + body;
+  (void)!::send(fd, answer.data(), answer.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  ::shutdown(fd, SHUT_WR);
+  ::close(fd);
+}
+
+void HttpServerImpl::AcceptOne(int fd, const Listener& listener, const void* address, size_t size) {
+  const HttpLimits& limits = core_->limits();
+  CoreCounters& counters = core_->counters();
+  counters.connections_accepted.fetch_add(1);
+  const PeerAddress peer =
+      listener.traits.is_unix ? PeerAddress{"unix", "unix", true} : DescribePeer(address, size);
+  const bool counted =
+      !listener.traits.is_unix && (!peer.is_loopback || limits.loopback_has_ip_limit);
+  if (counted && !core_->gate().peers().Admit(peer.key, limits.max_connections_per_ip)) {
+    Refuse(fd, "too_many_connections");
+    return;
+  }
+  const bool full = counters.connections_now >= static_cast<uint64_t>(limits.max_connections) ||
+                    (core_->gate().has_keys() &&
+                     core_->unauthenticated_now >= limits.max_unauthenticated_connections);
+  if (full && !core_->EvictOldestIdle()) {
+    if (counted) core_->gate().peers().Release(peer.key);
+    Refuse(fd, "server_overloaded");
+    return;
+  }
+  const int on = 1, send_buffer = 64 << 10, user_timeout_ms = 30'000;
+  const int idle_s = 30, interval_s = 5, probes = 3;
+  ::setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof(send_buffer));
+  if (!listener.traits.is_unix) {
+    ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    // A client that vanished without a word: its probes go unanswered and the kernel resets.
+    ::setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    ::setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
+    ::setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof(interval_s));
+    ::setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+    ::setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms, sizeof(user_timeout_ms));
+  }
+  IoThread* thread = threads_[next_thread_++ % threads_.size()].get();
+  int family = AF_UNIX;
+  if (!listener.traits.is_unix) {
+    family = static_cast<const sockaddr*>(address)->sa_family;
+  }
+  asio::post(thread->context, [this, thread, fd, family, traits = listener.traits, peer, counted] {
+    if (thread->stopping) {
+      if (counted) core_->gate().peers().Release(peer.key);
+      ::close(fd);
+      return;
+    }
+    error_code error;
+    Connection::Socket socket(thread->context);
+    socket.assign(asio::generic::stream_protocol(family, 0), fd, error);
+    if (error) {
+      if (counted) core_->gate().peers().Release(peer.key);
+      ::close(fd);
+      return;
+    }
+    auto connection = std::make_shared<Connection>(core_, std::move(socket), traits,
+                                                   Connection::Peer{peer.text, peer.key, counted},
+                                                   &thread->scratch);
+    thread->connections.insert(connection);
+    connection->Start();
+  });
+}
+
+void HttpServerImpl::StopAccepting() {
+  core_->closing_idle = true;
+  if (!started_ || stopped_) {
+    listeners_.clear();
+    return;
+  }
+  asio::post(threads_[0]->context, [this] {
+    accepting_ = false;
+    for (auto& acceptor : acceptors_) {
+      error_code ignored;
+      acceptor->close(ignored);
+    }
+    for (Listener& listener : listeners_) listener.Close();
+  });
+}
+
+void HttpServerImpl::Stop() {
+  if (stopped_) return;
+  StopAccepting();
+  stopped_ = true;
+  if (!started_) return;
+  for (auto& thread : threads_) {
+    asio::post(thread->context, [raw = thread.get()] {
+      raw->stopping = true;
+      raw->ticker.cancel();
+      for (const auto& connection : raw->connections) connection->Close();
+      raw->connections.clear();
+      raw->work.reset();
+    });
+  }
+  for (auto& thread : threads_) thread->thread.join();
+}
+
+HttpCounters HttpServerImpl::counters() const {
+  const CoreCounters& from = core_->counters();
+  HttpCounters out;
+  out.connections_accepted = from.connections_accepted;
+  out.connections_now = from.connections_now;
+  out.connections_refused = from.connections_refused;
+  out.connections_evicted = from.connections_evicted;
+  out.accept_errors = from.accept_errors;
+  out.tls_failures = from.tls_failures;
+  out.requests = from.requests;
+  out.requests_now = from.requests_now;
+  for (int i = 0; i < 6; ++i) out.responses_by_class[i] = from.responses_by_class[i];
+  out.malformed = from.malformed;
+  out.auth_failures = from.auth_failures;
+  out.auth_throttled = from.auth_throttled;
+  out.head_timeouts = from.head_timeouts;
+  out.body_timeouts = from.body_timeouts;
+  out.slow_readers_cut = from.slow_readers_cut;
+  out.clients_gone = from.clients_gone;
+  out.bytes_in = from.bytes_in;
+  out.bytes_out = from.bytes_out;
+  return out;
+}
+
+Status CheckOptions(const HttpServerOptions& options) {
+  if (options.port < 0 || options.port > 65535 || options.admin_port < -1 ||
+      options.admin_port > 65535) {
+    return InvalidArgument("port: expected 0 to 65535");
+  }
+  if (options.io_threads < 1 || options.io_threads > 256) {
+    return InvalidArgument("io_threads: expected 1 to 256, got " +
+                           std::to_string(options.io_threads));
+  }
+  if (options.tls_certificate.empty() != options.tls_private_key.empty()) {
+    return InvalidArgument("TLS needs both a certificate and its private key");
+  }
+  return OkStatus();
+}
+
+// Raises the soft limit of descriptors as far as allowed and lowers max_connections to fit.
+void FitDescriptors(HttpServerOptions* options) {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  const rlim_t wanted = static_cast<rlim_t>(options->limits.max_connections) + kOtherDescriptors;
+  if (limit.rlim_cur < wanted) {
+    rlimit raised = limit;
+    raised.rlim_cur = std::min(limit.rlim_max, wanted);
+    if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) limit = raised;
+  }
+  if (limit.rlim_cur >= wanted) return;
+  const int fits =
+      std::max(16, static_cast<int>(limit.rlim_cur) - static_cast<int>(kOtherDescriptors));
+  if (options->on_warning) {
+    options->on_warning("open files are limited to " + std::to_string(limit.rlim_cur) +
+                        ": at most " + std::to_string(fits) + " connections instead of " +
+                        std::to_string(options->limits.max_connections));
+  }
+  options->limits.max_connections = fits;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<HttpServer>> HttpServer::Create(HttpServerOptions options,
+                                                       std::vector<Route> routes) {
+  RILL_RETURN_IF_ERROR(CheckOptions(options));
+  FitDescriptors(&options);
+  // The names under which this server itself is reached are allowed hosts of a loopback listener.
+  std::vector<Listener> listeners;
+  for (int fd : options.inherited_fds) {
+    RILL_ASSIGN_OR_RETURN(Listener listener, AdoptListener(fd));
+    listeners.push_back(std::move(listener));
+  }
+  if (options.inherited_fds.empty()) {
+    for (const std::string& address : options.addresses) {
+      RILL_ASSIGN_OR_RETURN(std::vector<Listener> more, ListenTcp(address, options.port));
+      for (Listener& listener : more) listeners.push_back(std::move(listener));
+    }
+    if (!options.unix_path.empty()) {
+      RILL_ASSIGN_OR_RETURN(Listener listener, ListenUnix(options.unix_path, options.unix_mode));
+      listeners.push_back(std::move(listener));
+    }
+  }
+  if (listeners.empty()) return InvalidArgument("no address and no Unix socket to listen on");
+  if (options.admin_port >= 0) {
+    RILL_ASSIGN_OR_RETURN(std::vector<Listener> more, ListenTcp("127.0.0.1", options.admin_port));
+    for (Listener& listener : more) {
+      listener.traits.is_admin = true;
+      listeners.push_back(std::move(listener));
+    }
+  }
+  if (!options.admin_unix_path.empty()) {
+    RILL_ASSIGN_OR_RETURN(Listener listener, ListenUnix(options.admin_unix_path, 0600));
+    listener.traits.is_admin = true;
+    listeners.push_back(std::move(listener));
+  }
+  for (Listener& listener : listeners) {
+    if (!listener.traits.is_unix && !listener.traits.is_loopback && options.api_keys.empty() &&
+        !options.allow_unauthenticated) {
+      return FailedPrecondition("listen on '" + listener.name +
+                                "': reachable from other machines, and no API key is asked for; "
+                                "give one, or allow unauthenticated use explicitly");
+    }
+    listener.traits.tls = !options.tls_certificate.empty() && !listener.traits.is_unix;
+  }
+  auto core = std::make_shared<ServerCore>(options);
+  RILL_ASSIGN_OR_RETURN(std::unique_ptr<Gate> gate, Gate::Create(options, std::move(routes)));
+  core->set_gate(std::move(gate));
+  if (!options.tls_certificate.empty()) RILL_RETURN_IF_ERROR(core->LoadTls());
+  return std::unique_ptr<HttpServer>(
+      std::make_unique<HttpServerImpl>(std::move(core), std::move(listeners)));
+}
+
+}  // namespace rill::server

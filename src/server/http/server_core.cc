@@ -1,0 +1,127 @@
+#include "server/http/server_core.h"
+
+#include <openssl/rand.h>
+#include <openssl/ssl.h>
+
+#include "server/errors.h"
+#include "server/http/connection.h"
+
+namespace rill::server {
+
+std::string ServerCore::ErrorBody(const HttpFault& fault) const {
+  if (options_.error_body) return options_.error_body(fault.status, fault.code, fault.message);
+  return MakeError(fault.status, fault.code, fault.message).Body();
+}
+
+void ServerCore::Warn(const std::string& text) const {
+  if (options_.on_warning) options_.on_warning(text);
+}
+
+std::shared_ptr<boost::asio::ssl::context> ServerCore::tls() const {
+  std::lock_guard lock(tls_mutex_);
+  return tls_;
+}
+
+Status ServerCore::LoadTls() {
+  namespace ssl = boost::asio::ssl;
+  if (options_.tls_certificate.empty()) return FailedPrecondition("TLS is not configured");
+  auto context = std::make_shared<ssl::context>(ssl::context::tls_server);
+  SSL_CTX* native = context->native_handle();
+  SSL_CTX_set_min_proto_version(native, TLS1_2_VERSION);
+  SSL_CTX_set_options(native, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+                                  SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_NO_TICKET);
+  SSL_CTX_set_session_cache_mode(native, SSL_SESS_CACHE_OFF);
+  // Idle connections give their buffers back.
+  SSL_CTX_set_mode(native, SSL_MODE_RELEASE_BUFFERS);
+  SSL_CTX_set_alpn_select_cb(
+      native,
+      [](SSL*, const unsigned char** out, unsigned char* out_length, const unsigned char* in,
+         unsigned int in_length, void*) {
+        static constexpr unsigned char kHttp11[] = "\x08http/1.1";
+        unsigned char* selected = nullptr;
+        if (SSL_select_next_proto(&selected, out_length, kHttp11, sizeof(kHttp11) - 1, in,
+                                  in_length) != OPENSSL_NPN_NEGOTIATED) {
+          return SSL_TLSEXT_ERR_ALERT_FATAL;
+        }
+        *out = selected;
+        return SSL_TLSEXT_ERR_OK;
+      },
+      nullptr);
+  boost::system::error_code error;
+  context->use_certificate_chain_file(options_.tls_certificate, error);
+  if (error) {
+    return InvalidArgument(options_.tls_certificate + ": not a PEM certificate chain (" +
+                           error.message() + ")");
+  }
+  context->use_private_key_file(options_.tls_private_key, ssl::context::pem, error);
+  if (error) {
+    return InvalidArgument(options_.tls_private_key + ": not the private key of " +
+                           options_.tls_certificate + " in PEM (" + error.message() + ")");
+  }
+  if (SSL_CTX_check_private_key(native) != 1) {
+    return InvalidArgument(options_.tls_private_key + ": does not belong to " +
+                           options_.tls_certificate);
+  }
+  std::lock_guard lock(tls_mutex_);
+  tls_ = std::move(context);
+  return OkStatus();
+}
+
+ServerCore::IdleList::iterator ServerCore::AddIdle(std::weak_ptr<Connection> connection) {
+  std::lock_guard lock(idle_mutex_);
+  return idle_.insert(idle_.end(), std::move(connection));
+}
+
+void ServerCore::RemoveIdle(IdleList::iterator entry) {
+  std::lock_guard lock(idle_mutex_);
+  idle_.erase(entry);
+}
+
+bool ServerCore::EvictOldestIdle() {
+  std::shared_ptr<Connection> victim;
+  {
+    std::lock_guard lock(idle_mutex_);
+    for (auto it = idle_.begin(); it != idle_.end(); ++it) {
+      victim = it->lock();
+      if (!victim) continue;
+      // To the end, so that the next call takes another one; its owner removes the entry.
+      idle_.splice(idle_.end(), idle_, it);
+      break;
+    }
+  }
+  if (!victim) return false;
+  counters_.connections_evicted.fetch_add(1);
+  victim->PostCloseIfIdle();
+  return true;
+}
+
+void ServerCore::RequestEnds() {
+  if (counters_.requests_now.fetch_sub(1) != 1) return;
+  std::lock_guard lock(wait_mutex_);
+  wait_.notify_all();
+}
+
+bool ServerCore::WaitIdle(std::chrono::steady_clock::time_point deadline) {
+  std::unique_lock lock(wait_mutex_);
+  return wait_.wait_until(lock, deadline, [this] { return counters_.requests_now == 0; });
+}
+
+bool ServerCore::ReserveBody(size_t bytes) {
+  if (buffered_bytes_.fetch_add(bytes) + bytes <= options_.limits.max_buffered_bytes) return true;
+  buffered_bytes_.fetch_sub(bytes);
+  return false;
+}
+
+std::string NewRequestId() {
+  unsigned char bytes[16];
+  std::string id = "req_";
+  if (RAND_bytes(bytes, sizeof(bytes)) != 1) return id + "0";
+  static constexpr char kHex[] = "0123456789abcdef";
+  for (unsigned char byte : bytes) {
+    id += kHex[byte >> 4];
+    id += kHex[byte & 15];
+  }
+  return id;
+}
+
+}  // namespace rill::server

@@ -1,0 +1,80 @@
+// ServerCore: what all connections of one HttpServer share. Lives as long as the last of them.
+#pragma once
+
+#include <atomic>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ssl/context.hpp>
+#include <condition_variable>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "server/http/gate.h"
+#include "server/http/http_server.h"
+
+namespace rill::server {
+
+class Connection;
+
+// Atomic twins of HttpCounters; see there.
+struct CoreCounters {
+  std::atomic<uint64_t> connections_accepted{0}, connections_now{0}, connections_refused{0},
+      connections_evicted{0}, accept_errors{0}, tls_failures{0}, requests{0}, requests_now{0},
+      malformed{0}, auth_failures{0}, auth_throttled{0}, head_timeouts{0}, body_timeouts{0},
+      slow_readers_cut{0}, clients_gone{0}, bytes_in{0}, bytes_out{0};
+  std::atomic<uint64_t> responses_by_class[6] = {};
+};
+
+class ServerCore {
+ public:
+  explicit ServerCore(HttpServerOptions options) : options_(std::move(options)) {}
+
+  const HttpServerOptions& options() const { return options_; }
+  const HttpLimits& limits() const { return options_.limits; }
+  Gate& gate() { return *gate_; }
+  void set_gate(std::unique_ptr<Gate> gate) { gate_ = std::move(gate); }
+  CoreCounters& counters() { return counters_; }
+
+  // Body of an error in the operator's form, else OpenAI's.
+  std::string ErrorBody(const HttpFault& fault) const;
+  void Warn(const std::string& text) const;
+
+  std::shared_ptr<boost::asio::ssl::context> tls() const;
+  Status LoadTls();
+
+  // Connections that may be closed to make room: none of them has a request under way. The list
+  // holds the longest idle first. `connection` is called on its own thread.
+  using IdleList = std::list<std::weak_ptr<Connection>>;
+  IdleList::iterator AddIdle(std::weak_ptr<Connection> connection);
+  void RemoveIdle(IdleList::iterator entry);
+  bool EvictOldestIdle();
+
+  void RequestBegins() { counters_.requests_now.fetch_add(1); }
+  void RequestEnds();
+  bool WaitIdle(std::chrono::steady_clock::time_point deadline);
+
+  // Bytes of request bodies held now. False when `bytes` more would exceed the limit.
+  bool ReserveBody(size_t bytes);
+  void ReleaseBody(size_t bytes) { buffered_bytes_.fetch_sub(bytes); }
+
+  std::atomic<int> unauthenticated_now{0};
+  std::atomic<bool> closing_idle{false};  // StopAccepting(): idle connections end
+
+ private:
+  HttpServerOptions options_;
+  std::unique_ptr<Gate> gate_;
+  CoreCounters counters_;
+  mutable std::mutex tls_mutex_;
+  std::shared_ptr<boost::asio::ssl::context> tls_;
+  std::mutex idle_mutex_;
+  IdleList idle_;
+  std::mutex wait_mutex_;
+  std::condition_variable wait_;
+  std::atomic<size_t> buffered_bytes_{0};
+};
+
+// Random 128 bits as "req_" and 32 hexadecimal digits.
+std::string NewRequestId();
+
+}  // namespace rill::server
