@@ -293,7 +293,13 @@ void Engine::Die(const Status& error) {
 }
 
 Status Engine::Step() {
-  CHECK(!emitting_) << "Step called from a callback";
+  Status result = Compute();
+  EmitEvents();
+  return result;
+}
+
+Status Engine::Compute() {
+  CHECK(!emitting_) << "a step begun from a callback";
   Status result;
   scheduler_.Plan(plan_, newly_admitted_);
   if (!plan_.empty()) {
@@ -314,7 +320,6 @@ Status Engine::Step() {
       FailStep(result);
     }
   }
-  EmitEvents();
   return result;
 }
 

@@ -63,6 +63,10 @@ class Engine {
   // Runs one step and hands out its events. An error is the runner's: the requests of that step
   // have ended with it. The engine goes on unless dead().
   Status Step();
+  // Step in two halves, for an owner that publishes stats() between them, so that whoever learns
+  // of an end from its event finds it counted: all but the events, and the events.
+  Status Compute();
+  void EmitEvents();
 
   bool dead() const { return !dead_.ok(); }
   const EngineOptions& options() const { return options_; }
@@ -87,7 +91,6 @@ class Engine {
   void FinishChoice(RequestState& request, int32_t choice, TokenEvent event);
   void FinishRequest(RequestState& request, FinishReason reason, const Status& error);
   void FillUsage(const RequestState& request, Usage& usage) const;
-  void EmitEvents();
 
   const EngineOptions options_;
   StepRunner& runner_;

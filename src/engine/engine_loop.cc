@@ -117,8 +117,9 @@ void EngineLoop::PublishStats() {
 void EngineLoop::ThreadMain() {
   while (TakeNotes()) {
     // A failed step has already ended its requests with the reason, and stats() counts it.
-    (void)engine_->Step();
+    (void)engine_->Compute();
     PublishStats();
+    engine_->EmitEvents();
   }
 }
 

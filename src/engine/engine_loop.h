@@ -43,7 +43,7 @@ class EngineLoop {
   // Refuses new requests; lets running and waiting ones end (drain) or cancels them; returns when
   // the thread has ended. Further calls do nothing.
   void Stop(bool drain);
-  // As of the last step.
+  // As of the last step. Who has seen an event sees the state that it came from, or a later one.
   EngineStats stats() const;
 
  private:

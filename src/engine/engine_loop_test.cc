@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <ctime>
+#include <future>
 
 #include "engine/engine_test_util.h"
 
@@ -31,6 +32,25 @@ std::vector<int32_t> ReadAll(EventQueue& queue, FinishReason* finish = nullptr) 
   }
   ADD_FAILURE() << "no final event";
   return tokens;
+}
+
+// Its own callback is the earliest that anyone can learn of a request's end.
+TEST(EngineLoop, FinalEvent_IsCountedInStatsWhenItArrives) {
+  HashRunner runner(SmallRunner());
+  EngineLoop loop(MakeEngine(runner));
+  for (const bool cancel : {false, true}) {
+    std::promise<EngineStats> at_end;
+    const auto id = loop.Submit(Greedy({1, 2, 3}, cancel ? 40 : 5), [&](const TokenEvent& event) {
+      if (cancel && event.index == 0) loop.Cancel(event.request_id);
+      if (event.is_final) at_end.set_value(loop.stats());
+    });
+    ASSERT_TRUE(id.ok()) << id.status().ToString();
+    const EngineStats stats = at_end.get_future().get();
+    EXPECT_EQ(stats.free_pages, stats.total_pages);
+    EXPECT_EQ(stats.running_requests, 0);
+    EXPECT_EQ(stats.finished_requests, cancel ? 2 : 1);
+    EXPECT_EQ(stats.cancelled_requests, cancel ? 1 : 0);
+  }
 }
 
 TEST(EngineLoop, ManyThreads_EachGetsItsOwnChain) {
