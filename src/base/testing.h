@@ -8,6 +8,9 @@
 
 namespace rill::testing {
 
+// The root of the checkout (tests/source_dir.cc).
+std::string SourceDir();
+
 inline bool PathExists(const std::string& path) {
   struct stat info;
   return ::stat(path.c_str(), &info) == 0;
@@ -17,7 +20,7 @@ inline bool PathExists(const std::string& path) {
 // Empty when that folder or the path is absent.
 inline std::string SharedData(const std::string& relative) {
   const char* env = std::getenv("RILL_SHARED_DATA");
-  std::string path = (env ? std::string(env) : std::string(RILL_SOURCE_DIR) + "/../shared/data");
+  std::string path = (env ? std::string(env) : SourceDir() + "/../shared/data");
   path += "/" + relative;
   return PathExists(path) ? path : std::string();
 }

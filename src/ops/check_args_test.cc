@@ -9,6 +9,7 @@
 #include <sstream>
 #include <vector>
 
+#include "base/testing.h"
 #include "ops/backend.h"
 #include "ops/dim_solver.h"
 #include "ops/overlap.h"
@@ -277,8 +278,7 @@ TEST(Schemas, FormulaIsTheHeaders) {
   for (int i = 0; i < kNumOps; ++i) {
     const OpSchema& schema = SchemaOf(static_cast<OpId>(i));
     EXPECT_EQ(&schema, FindSchema(schema.name));
-    std::ifstream file(std::string(RILL_SOURCE_DIR) + "/src/ops/" + std::string(schema.name) +
-                       ".h");
+    std::ifstream file(testing::SourceDir() + "/src/ops/" + std::string(schema.name) + ".h");
     std::ostringstream header;
     header << file.rdbuf();
     std::istringstream lines{std::string(schema.formula)};

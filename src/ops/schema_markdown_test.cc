@@ -5,11 +5,13 @@
 #include <fstream>
 #include <sstream>
 
+#include "base/testing.h"
+
 namespace rill::ops {
 namespace {
 
 std::string Committed(const std::string& page) {
-  std::ifstream file(std::string(RILL_SOURCE_DIR) + "/docs/ops/" + page + ".md");
+  std::ifstream file(testing::SourceDir() + "/docs/ops/" + page + ".md");
   std::ostringstream text;
   text << file.rdbuf();
   return text.str();

@@ -21,7 +21,7 @@ namespace {
 // Hashes of tests/golden/quant.txt by "decode q4_0".
 std::map<std::string, uint64_t> ReadGolden() {
   std::map<std::string, uint64_t> golden;
-  std::ifstream in(std::string(RILL_SOURCE_DIR) + "/tests/golden/quant.txt");
+  std::ifstream in(testing::SourceDir() + "/tests/golden/quant.txt");
   for (std::string line; std::getline(in, line);) {
     if (line.starts_with('#')) continue;
     std::istringstream words(line);
