@@ -36,23 +36,19 @@ bool IsSaneRequestId(std::string_view id) {
 }  // namespace
 
 Connection::Connection(std::shared_ptr<ServerCore> core, Socket socket, ListenerTraits listener,
-                       Peer peer, std::string* scratch)
+                       Peer peer, std::unique_ptr<ConnectionSlot> slot, std::string* scratch)
     : core_(std::move(core)),
       socket_(std::move(socket)),
       listener_(listener),
       peer_(std::move(peer)),
+      slot_(std::move(slot)),
       scratch_(scratch),
       writer_signal_(socket_.get_executor()),
       scanner_({core_->limits().max_request_line_bytes, core_->limits().max_header_fields,
-                core_->limits().max_head_bytes}) {
-  core_->counters().connections_now.fetch_add(1);
-  core_->unauthenticated_now.fetch_add(1);
-}
+                core_->limits().max_head_bytes}) {}
 
 Connection::~Connection() {
-  if (!authenticated_) core_->unauthenticated_now.fetch_sub(1);
-  if (peer_.counted) core_->gate().peers().Release(peer_.address);
-  core_->counters().connections_now.fetch_sub(1);
+  Close();
 }
 
 void Connection::Start() {
@@ -77,7 +73,8 @@ void Connection::SetIdle(bool idle) {
   if (idle == idle_) return;
   idle_ = idle;
   if (idle) {
-    idle_entry_ = core_->AddIdle(weak_from_this());
+    if (in_.empty() && in_.capacity() > 4096) std::string().swap(in_);
+    idle_entry_ = core_->AddIdle({weak_from_this(), slot_->authenticated()});
   } else {
     core_->RemoveIdle(idle_entry_);
   }
@@ -243,7 +240,7 @@ void Connection::Process() {
         in_.erase(0, head_bytes);
         scanner_.Reset();
         head_started_ = false;
-        if (!go_on) return;
+        if (!go_on) return;  // answered already; the next request waits for the answer's end
         break;
       }
       case State::kBody:
@@ -299,14 +296,11 @@ bool Connection::BeginRequest(std::string_view head_bytes) {
   if (verdict_.fault.status == 429 && verdict_.fault.code == "too_many_wrong_keys") {
     core_->counters().auth_throttled.fetch_add(1);
   }
-  if (verdict_.authenticated && !authenticated_) {
-    authenticated_ = true;
-    core_->unauthenticated_now.fetch_sub(1);
-  }
+  if (verdict_.authenticated) slot_->Authenticated();
   if (verdict_.key_use) request_->tenant = verdict_.key_use->key().name;
   if (verdict_.fault) {
     Fail(verdict_.fault, std::move(verdict_.headers));
-    return state_ == State::kHead;
+    return false;
   }
   request_->is_admin = verdict_.is_admin;
   request_->path = std::move(verdict_.target.path);
@@ -498,6 +492,7 @@ void Connection::Close() {
   error_code ignored;
   socket_.close(ignored);
   writer_signal_.cancel();
+  slot_->Release();
   if (in_request) {
     core_->counters().clients_gone.fetch_add(1);
     if (exchange_) exchange_->MarkGone();

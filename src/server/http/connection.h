@@ -34,14 +34,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
   using Clock = std::chrono::steady_clock;
 
   struct Peer {
-    std::string text;      // for logs, with port
-    std::string address;   // key of PeerTable
-    bool counted = false;  // in the PeerTable's connections
+    std::string text;     // for logs, with port
+    std::string address;  // key of PeerTable
   };
 
   // `scratch` is the I/O thread's read buffer, shared by its connections.
   Connection(std::shared_ptr<ServerCore> core, Socket socket, ListenerTraits listener, Peer peer,
-             std::string* scratch);
+             std::unique_ptr<ConnectionSlot> slot, std::string* scratch);
   ~Connection();
 
   void Start();
@@ -77,6 +76,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Socket socket_;
   const ListenerTraits listener_;
   const Peer peer_;
+  const std::unique_ptr<ConnectionSlot> slot_;
   std::string* const scratch_;
   std::optional<boost::asio::ssl::stream<Socket&>> tls_;
   std::shared_ptr<boost::asio::ssl::context> tls_context_;
@@ -95,7 +95,6 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool request_counted_ = false;
   std::string raw_out_;  // "100 Continue", before any exchange
   int requests_ = 0;
-  bool authenticated_ = false;
   bool reading_paused_ = false;
   bool idle_ = false;
   ServerCore::IdleList::iterator idle_entry_;

@@ -360,7 +360,7 @@ HeadScanner::State HeadScanner::Scan(std::string_view buffer) {
     } else if (lines_ == 0 && position_ == 0 && kToken[byte] == false) {
       return Bad(400, "malformed_request", "request line: the method is not a token");
     }
-    if (lines_ == 0 && position_ - line_start_ >= limits_.max_request_line_bytes) {
+    if (byte != '\r' && lines_ == 0 && position_ >= limits_.max_request_line_bytes) {
       return Bad(414, "uri_too_long",
                  "the request line is longer than " +
                      std::to_string(limits_.max_request_line_bytes) + " bytes");

@@ -11,6 +11,7 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/dispatch.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
@@ -177,7 +178,7 @@ asio::awaitable<void> HttpServerImpl::Accept(Listener* listener) {
       }
       // Out of descriptors or memory. Room is made by the longest idle connection; without one
       // the client is dropped, and the loop pauses.
-      if (!core_->EvictOldestIdle()) DropOne(acceptor.native_handle());
+      if (!core_->EvictOldestIdle(false)) DropOne(acceptor.native_handle());
       pause.expires_after(std::chrono::milliseconds(20));
       co_await pause.async_wait(kUse);
       break;
@@ -216,14 +217,16 @@ void HttpServerImpl::AcceptOne(int fd, const Listener& listener, const void* add
     Refuse(fd, "too_many_connections");
     return;
   }
-  const bool full = counters.connections_now >= static_cast<uint64_t>(limits.max_connections) ||
-                    (core_->gate().has_keys() &&
-                     core_->unauthenticated_now >= limits.max_unauthenticated_connections);
-  if (full && !core_->EvictOldestIdle()) {
+  // A stranger takes a stranger's place; anybody that of the longest idle.
+  const bool full = counters.connections_now >= static_cast<uint64_t>(limits.max_connections);
+  const bool strangers_full = core_->gate().has_keys() &&
+                              core_->unauthenticated_now >= limits.max_unauthenticated_connections;
+  if ((full || strangers_full) && !core_->EvictOldestIdle(strangers_full)) {
     if (counted) core_->gate().peers().Release(peer.key);
     Refuse(fd, "server_overloaded");
     return;
   }
+  auto slot = std::make_unique<ConnectionSlot>(core_, counted ? peer.key : "");
   const int on = 1, send_buffer = 64 << 10, user_timeout_ms = 30'000;
   const int idle_s = 30, interval_s = 5, probes = 3;
   ::setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof(send_buffer));
@@ -241,23 +244,19 @@ void HttpServerImpl::AcceptOne(int fd, const Listener& listener, const void* add
   if (!listener.traits.is_unix) {
     family = static_cast<const sockaddr*>(address)->sa_family;
   }
-  asio::post(thread->context, [this, thread, fd, family, traits = listener.traits, peer, counted] {
-    if (thread->stopping) {
-      if (counted) core_->gate().peers().Release(peer.key);
-      ::close(fd);
-      return;
-    }
-    error_code error;
+  // At once when it is this thread: a burst of clients is then seen by the limits one by one.
+  asio::dispatch(thread->context, [this, thread, fd, family, traits = listener.traits, peer,
+                                   slot = std::move(slot)]() mutable {
     Connection::Socket socket(thread->context);
-    socket.assign(asio::generic::stream_protocol(family, 0), fd, error);
-    if (error) {
-      if (counted) core_->gate().peers().Release(peer.key);
+    error_code error;
+    if (!thread->stopping) socket.assign(asio::generic::stream_protocol(family, 0), fd, error);
+    if (thread->stopping || error) {
       ::close(fd);
       return;
     }
     auto connection = std::make_shared<Connection>(core_, std::move(socket), traits,
-                                                   Connection::Peer{peer.text, peer.key, counted},
-                                                   &thread->scratch);
+                                                   Connection::Peer{peer.text, peer.key},
+                                                   std::move(slot), &thread->scratch);
     thread->connections.insert(connection);
     connection->Start();
   });

@@ -67,9 +67,28 @@ Status ServerCore::LoadTls() {
   return OkStatus();
 }
 
-ServerCore::IdleList::iterator ServerCore::AddIdle(std::weak_ptr<Connection> connection) {
+ConnectionSlot::ConnectionSlot(std::shared_ptr<ServerCore> core, std::string address)
+    : core_(std::move(core)), address_(std::move(address)) {
+  core_->counters().connections_now.fetch_add(1);
+  core_->unauthenticated_now.fetch_add(1);
+}
+
+void ConnectionSlot::Authenticated() {
+  if (!authenticated_ && core_) core_->unauthenticated_now.fetch_sub(1);
+  authenticated_ = true;
+}
+
+void ConnectionSlot::Release() {
+  if (!core_) return;
+  if (!authenticated_) core_->unauthenticated_now.fetch_sub(1);
+  if (!address_.empty()) core_->gate().peers().Release(address_);
+  core_->counters().connections_now.fetch_sub(1);
+  core_.reset();
+}
+
+ServerCore::IdleList::iterator ServerCore::AddIdle(IdleEntry entry) {
   std::lock_guard lock(idle_mutex_);
-  return idle_.insert(idle_.end(), std::move(connection));
+  return idle_.insert(idle_.end(), std::move(entry));
 }
 
 void ServerCore::RemoveIdle(IdleList::iterator entry) {
@@ -77,12 +96,13 @@ void ServerCore::RemoveIdle(IdleList::iterator entry) {
   idle_.erase(entry);
 }
 
-bool ServerCore::EvictOldestIdle() {
+bool ServerCore::EvictOldestIdle(bool strangers_only) {
   std::shared_ptr<Connection> victim;
   {
     std::lock_guard lock(idle_mutex_);
     for (auto it = idle_.begin(); it != idle_.end(); ++it) {
-      victim = it->lock();
+      if (strangers_only && it->authenticated) continue;
+      victim = it->connection.lock();
       if (!victim) continue;
       // To the end, so that the next call takes another one; its owner removes the entry.
       idle_.splice(idle_.end(), idle_, it);

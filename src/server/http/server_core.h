@@ -16,6 +16,25 @@
 namespace rill::server {
 
 class Connection;
+class ServerCore;
+
+// A connection's place in the limits, taken when it is accepted, given back once.
+class ConnectionSlot {
+ public:
+  // `address` is empty when the connection does not count for its address.
+  ConnectionSlot(std::shared_ptr<ServerCore> core, std::string address);
+  ~ConnectionSlot() { Release(); }
+  ConnectionSlot(const ConnectionSlot&) = delete;
+  ConnectionSlot& operator=(const ConnectionSlot&) = delete;
+  void Authenticated();
+  bool authenticated() const { return authenticated_; }
+  void Release();
+
+ private:
+  std::shared_ptr<ServerCore> core_;
+  const std::string address_;
+  bool authenticated_ = false;
+};
 
 // Atomic twins of HttpCounters; see there.
 struct CoreCounters {
@@ -44,11 +63,16 @@ class ServerCore {
   Status LoadTls();
 
   // Connections that may be closed to make room: none of them has a request under way. The list
-  // holds the longest idle first. `connection` is called on its own thread.
-  using IdleList = std::list<std::weak_ptr<Connection>>;
-  IdleList::iterator AddIdle(std::weak_ptr<Connection> connection);
+  // holds the longest idle first. The victim is told on its own thread. With `strangers_only` those
+  // that have shown a valid key are spared.
+  struct IdleEntry {
+    std::weak_ptr<Connection> connection;
+    bool authenticated = false;
+  };
+  using IdleList = std::list<IdleEntry>;
+  IdleList::iterator AddIdle(IdleEntry entry);
   void RemoveIdle(IdleList::iterator entry);
-  bool EvictOldestIdle();
+  bool EvictOldestIdle(bool strangers_only);
 
   void RequestBegins() { counters_.requests_now.fetch_add(1); }
   void RequestEnds();

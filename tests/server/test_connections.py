@@ -1,0 +1,422 @@
+"""What clients do to connections: pipelining, leaving, being slow, coming in crowds."""
+import json
+import os
+import pathlib
+import resource
+import signal
+import socket
+import struct
+import threading
+import time
+
+import pytest
+
+from http_client import HOST, Server, exchange, read_chunks, read_response, statuses
+
+
+def get(path, more=b""):
+    return f"GET {path} HTTP/1.1\r\n".encode() + HOST + more + b"\r\n"
+
+
+@pytest.fixture(scope="module")
+def server(build_dir):
+    with Server(build_dir, linger=300) as running:
+        yield running
+
+
+def test_pipelined_requests_are_answered_in_order(server):
+    """B5: the second and third wait while the first streams."""
+    many = b"".join(get(f"/v1/echo?i={i}") for i in range(50))
+    with server.connect() as sock:
+        sock.sendall(get("/v1/stream?n=5&ms=20") + many + get("/v1/echo?last=1", b"Connection: close\r\n"))
+        file = sock.makefile("rb")
+        status, headers, body = read_response(file)
+        assert status == 200 and body.endswith(b"data: [DONE]\n\n")
+        for i in range(50):
+            assert json.loads(read_response(file)[2])["query"] == {"i": str(i)}
+        status, headers, body = read_response(file)
+        assert headers["connection"] == "close" and json.loads(body)["query"] == {"last": "1"}
+        assert file.read() == b""
+
+
+def test_pipelining_beyond_the_limit_waits_and_loses_nothing(server):
+    body = b"b" * 200_000
+    with server.connect(timeout=10) as sock:
+        big = b"POST /v1/echo HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % len(body) + body
+        sender = threading.Thread(target=sock.sendall, args=(get("/v1/slow?ms=300") + big + big,))
+        sender.start()
+        file = sock.makefile("rb")
+        assert read_response(file)[2] == b"slow\n"
+        for _ in range(2):
+            assert json.loads(read_response(file)[2])["body_bytes"] == len(body)
+        sender.join()
+
+
+def test_one_event_is_one_chunk(server):
+    with server.connect() as sock:
+        sock.sendall(get("/v1/stream?n=20"))
+        file = sock.makefile("rb")
+        while file.readline() != b"\r\n":
+            pass
+        chunks = read_chunks(file)
+    assert len(chunks) == 21 and all(c.startswith(b"data: ") and c.endswith(b"\n\n") for c in chunks)
+
+
+def test_http_1_0_client_gets_an_unchunked_stream_that_ends_with_the_connection(server):
+    answer = server.raw(b"GET /v1/stream?n=2 HTTP/1.0\r\n\r\n")
+    head, body = answer.split(b"\r\n\r\n", 1)
+    assert b"transfer-encoding" not in head.lower() and b"connection: close" in head.lower()
+    assert body.startswith(b"data: 0") and body.endswith(b"data: [DONE]\n\n")
+
+
+def test_head_has_the_headers_of_get_and_no_body(server):
+    assert server.request("HEAD", "/v1/echo")[0] == 200
+    answer = server.raw(b"HEAD /v1/big?bytes=5000 HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
+    assert b"content-length: 5000\r\n" in answer and answer.endswith(b"\r\n\r\n")
+
+
+def leave(sock, how):
+    if how == "rst":
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if how == "half":
+        sock.shutdown(socket.SHUT_WR)
+    else:
+        sock.close()
+
+
+@pytest.mark.parametrize("how", ["fin", "rst", "half"])
+@pytest.mark.parametrize("path", ["/v1/slow?ms=10000", "/v1/stream?first_ms=10000", "/v1/stream?n=1000&ms=10"])
+def test_a_client_that_leaves_is_noticed_at_once(server, how, path):
+    """B6: before the answer, between events, streaming or not."""
+    before = server.counters()
+    sock = server.connect()
+    sock.sendall(get(path))
+    server.wait_for(lambda c: c["requests_now"] == 2)
+    start = time.monotonic()
+    leave(sock, how)
+    after = server.wait_for(lambda c: c["gone_callbacks"] == before["gone_callbacks"] + 1, 2)
+    assert time.monotonic() - start < 0.5
+    assert after["clients_gone"] == before["clients_gone"] + 1 and after["requests_now"] == 1
+    sock.close()
+
+
+def test_leaving_in_head_and_body_costs_nothing(server):
+    for data in (b"GE", b"GET /v1/echo HTTP/1.1\r\nHo", b"POST /v1/echo HTTP/1.1\r\n" + HOST + b"Content-Length: 100\r\n\r\nabc"):
+        with server.connect() as sock:
+            sock.sendall(data)
+    server.wait_for(lambda c: c["connections_now"] == 1 and c["requests_now"] == 1)
+
+
+def test_disconnect_storm(server):
+    """500 clients leave at once; nothing stays behind."""
+    socks = [server.connect() for _ in range(500)]
+    for sock in socks:
+        sock.sendall(get("/v1/stream?n=100&ms=50"))
+    server.wait_for(lambda c: c["requests_now"] >= 400)
+    for i, sock in enumerate(socks):
+        leave(sock, "rst" if i % 2 else "fin")
+    server.wait_for(lambda c: c["requests_now"] == 1 and c["connections_now"] == 1, 10)
+
+
+def test_an_answer_that_never_comes_is_500_and_a_throwing_handler_is_survived(server):
+    assert server.get("/v1/silent")[0] == 500
+    status, _, body = server.get("/v1/throws")
+    assert status == 500 and json.loads(body)["error"]["type"] == "server_error" and b"planted" not in body
+
+
+def test_slow_head_slow_body_and_idle_connections_are_timed_out(build_dir):
+    """B2: slowloris and slow POST; others are served meanwhile."""
+    with Server(build_dir, head_timeout=400, body_window=400, body_min_bytes_per_window=1000,
+                keep_alive_timeout=600, linger=100) as server:
+        results = {}
+
+        def drip(name, start, more):
+            with server.connect(timeout=5) as sock:
+                sock.sendall(start)
+                begin = time.monotonic()
+                sock.settimeout(0.05)
+                answer = b""
+                while time.monotonic() - begin < 4:
+                    try:
+                        sock.sendall(more)
+                        part = sock.recv(4096)
+                        if not part:
+                            break
+                        answer += part
+                    except TimeoutError:
+                        continue
+                    except OSError:
+                        break
+                results[name] = (time.monotonic() - begin, statuses(answer))
+
+        clients = [threading.Thread(target=drip, args=args) for args in (
+            ("head", b"GET / HTTP/1.1\r\nX: ", b"a"),
+            ("body", b"POST /v1/echo HTTP/1.1\r\n" + HOST + b"Content-Length: 1000000\r\n\r\n", b"a"),
+            ("chunks", b"POST /v1/echo HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n"),
+            ("idle", b"", b""))]
+        for client in clients:
+            client.start()
+        slowest = 0
+        for _ in range(20):
+            start = time.monotonic()
+            assert server.get("/health")[0] == 200
+            slowest = max(slowest, time.monotonic() - start)
+            time.sleep(0.02)
+        for client in clients:
+            client.join()
+        assert slowest < 0.3
+        for name, status in (("head", [408]), ("body", [408]), ("chunks", [408]), ("idle", [])):
+            seconds, got = results[name]
+            assert got == status and 0.3 < seconds < 2.5, (name, seconds, got)
+        counters = server.counters()
+        assert counters["head_timeouts"] == 1 and counters["body_timeouts"] == 2
+
+
+def test_a_slow_but_steady_body_is_read(build_dir):
+    with Server(build_dir, body_window=300, body_min_bytes_per_window=100) as server:
+        with server.connect() as sock:
+            sock.sendall(b"POST /v1/echo HTTP/1.1\r\n" + HOST + b"Content-Length: 10000\r\n\r\n")
+            for _ in range(10):
+                sock.sendall(b"a" * 1000)
+                time.sleep(0.1)
+            assert read_response(sock.makefile("rb"))[0] == 200
+
+
+def test_never_reading_client_is_cut_and_others_go_on(build_dir):
+    """B7, by size (256 KiB unsent) and by time (no progress)."""
+    with Server(build_dir, write_stall=500, linger=100) as server:
+        with server.connect(rcvbuf=4096) as sock:
+            sock.sendall(get("/v1/stream?n=100000&bytes=1000"))
+            server.wait_for(lambda c: c["cut_writes"] == c["slow_readers_cut"] == c["gone_callbacks"] == 1)
+        with server.connect(rcvbuf=4096) as sock:
+            sock.sendall(get("/v1/big?bytes=20000000"))
+            start = time.monotonic()
+            server.wait_for(lambda c: c["slow_readers_cut"] == 2)
+            assert time.monotonic() - start > 0.3
+        status, _, body = server.get("/v1/big?bytes=20000000")
+        assert status == 200 and len(body) == 20_000_000, "a client that reads gets any size"
+
+
+def test_pings_fill_the_silence_of_event_streams(build_dir):
+    with Server(build_dir, ping_interval=100) as server:
+        _, _, body = server.get("/v1/stream?n=2&ms=450")
+        assert 3 <= body.count(b": ping\n\n") <= 5 and body.index(b"data: 0") < body.index(b": ping")
+        assert server.get("/v1/slow?ms=300")[2] == b"slow\n"
+
+
+def test_expect_100_continue(build_dir):
+    """B4: the body is asked for only when it will be read."""
+    with Server(build_dir, linger=200) as server:
+        expect = b"POST /v1/small HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\nConnection: close\r\n"
+        with server.connect() as sock:
+            sock.sendall(expect + b"Content-Length: 5\r\n\r\n")
+            assert sock.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            assert statuses(exchange(sock, b"hello")) == [200]
+        assert statuses(server.raw(expect + b"Content-Length: 1001\r\n\r\n")) == [413]
+        answer = server.raw(expect.replace(b"small", b"nowhere") + b"Content-Length: 5\r\n\r\n")
+        assert statuses(answer) == [404]
+        answer = server.raw(expect + b"Transfer-Encoding: chunked\r\n\r\n3e9\r\n" + b"a" * 1001 + b"\r\n0\r\n\r\n")
+        assert statuses(answer)[-1] == 413
+
+
+def test_answer_to_a_body_that_is_not_read_arrives(server):
+    """413 while megabytes are still coming: no reset may overtake the answer."""
+    status, headers, _ = server.request("POST", "/v1/small", body=b"a" * 900_000)
+    assert status == 413 and headers["connection"] == "close"
+
+
+def test_100_000_one_byte_chunks(server):
+    """B3: linear time, whole body."""
+    body = b"1\r\na\r\n" * 100_000 + b"0\r\n\r\n"
+    start = time.monotonic()
+    with server.connect(timeout=20) as sock:
+        sock.sendall(b"POST /v1/echo HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n" + body)
+        assert json.loads(read_response(sock.makefile("rb"))[2])["body_bytes"] == 100_000
+    assert time.monotonic() - start < 5
+
+
+def test_keep_alive_ends_after_so_many_requests(build_dir):
+    with Server(build_dir, max_requests_per_connection=3) as server:
+        answer = server.raw(get("/v1/echo") * 5)
+        assert statuses(answer) == [200] * 3 and answer.count(b"connection: close") == 1
+
+
+def test_idle_connections_make_room_busy_ones_do_not(build_dir):
+    """Limits on connections: the oldest idle one goes; without one, 503."""
+    with Server(build_dir, max_connections=20, linger=100) as server:
+        idle = [server.connect() for _ in range(20)]
+        assert server.get("/health")[0] == 200
+        counters = server.counters()
+        assert counters["connections_evicted"] >= 1 and counters["connections_refused"] == 0
+        for sock in idle:
+            sock.close()
+        server.wait_for(lambda c: c["connections_now"] == 1)
+        busy = [server.connect() for _ in range(20)]
+        for sock in busy:
+            sock.sendall(get("/v1/slow?ms=600"))
+        time.sleep(0.2)
+        assert statuses(server.raw(b"")) == [503]
+        for sock in busy:
+            assert read_response(sock.makefile("rb"))[0] == 200
+            sock.close()
+        assert server.get("/health")[0] == 200
+
+
+def test_connections_per_address_and_without_key(build_dir, tmp_path):
+    with Server(build_dir, max_connections_per_ip=5, loopback_has_ip_limit=1) as server:
+        socks = [server.connect() for _ in range(5)]
+        assert statuses(server.raw(b"")) == [503]
+        socks[0].close()
+        time.sleep(0.2)
+        assert server.get("/health")[0] == 200
+        for sock in socks:
+            sock.close()
+    keys = tmp_path / "keys"
+    keys.write_text("alice key-of-alice\n")
+    with Server(build_dir, keys=keys, max_unauthenticated_connections=5) as server:
+        key = b"Authorization: Bearer key-of-alice\r\n"
+        members = []
+        for _ in range(8):
+            members.append(sock := server.connect())
+            sock.sendall(get("/v1/echo", key))
+            assert read_response(sock.makefile("rb"))[0] == 200
+        strangers = [server.connect() for _ in range(9)]
+        time.sleep(0.2)
+        assert server.counters()["connections_evicted"] >= 3
+        for sock in members:
+            sock.sendall(get("/v1/echo", key))
+            assert read_response(sock.makefile("rb"))[0] == 200, "members are not pushed out"
+        for sock in strangers:
+            sock.close()
+
+
+def test_out_of_descriptors_the_server_still_answers(build_dir):
+    """B8: more idle connections than descriptors; accept backs off, health answers."""
+    def few():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+
+    with Server(build_dir, max_connections=10_000, popen={"preexec_fn": few}) as server:
+        # The server fits its own limit to its descriptors; these do not count against it.
+        socks = [server.connect() for _ in range(300)]
+        for _ in range(5):
+            assert server.get("/health")[0] == 200
+        for sock in socks:
+            sock.close()
+    assert "open files are limited to 200" in server.errors
+
+
+def test_2000_idle_connections_cost_little(server):
+    """Of 10,000 in the campaign: memory per connection and the time of a normal request."""
+    count = int(os.environ.get("RILL_IDLE_CONNECTIONS", "2000"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, count + 500), hard))
+
+    def rss_kb():
+        status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0])
+
+    before = rss_kb()
+    socks = [server.connect() for _ in range(count)]
+    server.wait_for(lambda c: c["connections_now"] >= count)
+    per_connection = (rss_kb() - before) / count
+    times = []
+    for _ in range(50):
+        start = time.monotonic()
+        assert server.get("/health")[0] == 200
+        times.append(time.monotonic() - start)
+    print(f"{count} idle: {per_connection:.1f} KiB each, health median {sorted(times)[25] * 1e3:.2f} ms")
+    assert per_connection < 24
+    for sock in socks:
+        sock.close()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    server.wait_for(lambda c: c["connections_now"] == 1, 20)
+
+
+def test_drain_then_stop(build_dir):
+    with Server(build_dir, linger=100) as server:
+        with server.connect() as busy, server.connect() as idle:
+            busy.sendall(get("/v1/stream?n=10&ms=50"))
+            server.wait_for(lambda c: c["requests_now"] == 2)
+            assert server.command("drain") == "ok"
+            status, headers, body = server.get("/v1/echo")
+            assert status == 503 and headers["retry-after"] == "7" and headers["connection"] == "close"
+            assert json.loads(body)["error"]["code"] == "draining"
+            assert server.get("/health")[0] == 200
+            assert server.command("wait_idle 1") == "busy"
+            assert server.command("stop_accepting") == "ok"
+            assert idle.recv(10) == b"", "idle connections end"
+            with pytest.raises(OSError):
+                for _ in range(20):
+                    server.connect().close()
+                    time.sleep(0.02)
+            assert read_response(busy.makefile("rb"))[2].endswith(b"[DONE]\n\n")
+            assert server.command("wait_idle 5000") == "idle"
+
+
+def test_stop_during_streams_is_quick(build_dir):
+    server = Server(build_dir)
+    socks = [server.connect() for _ in range(50)]
+    for sock in socks:
+        sock.sendall(get("/v1/stream?n=100000&ms=1"))
+    time.sleep(0.3)
+    start = time.monotonic()
+    server.stop()
+    assert time.monotonic() - start < 2
+
+
+def test_killed_server_leaves_a_unix_socket_that_the_next_one_takes(build_dir, tmp_path):
+    path = tmp_path / "rill.sock"
+    first = Server(build_dir, addresses="", unix_path=path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    first.process.send_signal(signal.SIGKILL)
+    first.process.wait()
+    assert path.exists()
+    with Server(build_dir, addresses="", unix_path=path):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(5)
+            sock.connect(str(path))
+            sock.sendall(b"GET /v1/echo HTTP/1.1\r\nHost: anything\r\n\r\n")
+            assert json.loads(read_response(sock.makefile("rb"))[2])["peer"] == "unix"
+        with pytest.raises(RuntimeError, match="another server"):
+            Server(build_dir, addresses="", unix_path=path)
+    assert not path.exists()
+    path.write_text("not a socket")
+    with pytest.raises(RuntimeError, match="not a socket"):
+        Server(build_dir, addresses="", unix_path=path)
+
+
+def test_service_manager_passes_the_socket_and_is_told_when_ready(build_dir, tmp_path):
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    notify.settimeout(5)
+    notify.bind(str(tmp_path / "notify"))
+
+    def activate():
+        os.environ["LISTEN_PID"] = str(os.getpid())
+        os.environ["LISTEN_FDS"] = "1"
+        os.environ["NOTIFY_SOCKET"] = str(tmp_path / "notify")
+        os.dup2(listener.fileno(), 3, inheritable=True)
+
+    # Through env(1): Python's child must set the variables after the fork, when its PID is known.
+    with Server(build_dir, popen={"preexec_fn": activate, "pass_fds": (3,)} if listener.fileno() == 3
+                else {"preexec_fn": activate, "close_fds": False}) as server:
+        assert notify.recv(100) == b"READY=1"
+        assert server.port == listener.getsockname()[1]
+        assert server.get("/health")[0] == 200
+    assert notify.recv(100) == b"STOPPING=1"
+
+
+def test_two_io_threads_serve_the_same(build_dir):
+    with Server(build_dir, io_threads=2) as server:
+        def client(results):
+            for i in range(20):
+                results.append(server.get(f"/v1/stream?n=3&i={i}")[2].count(b"data: "))
+        results = []
+        threads = [threading.Thread(target=client, args=(results,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert results == [4] * 160
