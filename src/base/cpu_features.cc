@@ -6,6 +6,7 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
 #elif defined(__aarch64__)
 #include <sys/auxv.h>
 #endif
@@ -25,6 +26,15 @@ std::string ModelName() {
   return "unknown";
 }
 
+#if defined(__x86_64__)
+// Linux hands out the 8 KiB of tile state only to processes that ask (arch_prctl, since 5.16); it
+// refuses while an alternate signal stack is too small for it. Threads inherit the permission.
+bool AmxPermission() {
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+#endif
+
 CpuFeatures Detect() {
   CpuFeatures f;
   f.model_name = ModelName();
@@ -39,6 +49,10 @@ CpuFeatures Detect() {
   f.avx512 = f.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   f.avx512_vnni = f.avx512 && __builtin_cpu_supports("avx512vnni");
+  if (f.avx512_vnni && __get_cpuid_count(7, 0, &a, &b, &c, &d)) {
+    constexpr unsigned kTile = 1u << 24, kInt8 = 1u << 25;
+    f.amx_int8 = (d & kTile) != 0 && (d & kInt8) != 0 && AmxPermission();
+  }
   if (f.avx2 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) f.avx_vnni = (a & (1u << 4)) != 0;
 #elif defined(__aarch64__)
   const unsigned long hwcap = getauxval(AT_HWCAP);

@@ -10,6 +10,7 @@ struct CpuFeatures {
   bool avx_vnni = false;
   bool avx512 = false;  // F + BW + DQ + VL, with OS support for zmm
   bool avx512_vnni = false;
+  bool amx_int8 = false;  // AVX-512 VNNI + AMX int8, and the OS lets this process use the tiles
   bool neon = false;
   bool neon_dotprod = false;
   bool neon_i8mm = false;

@@ -242,6 +242,7 @@ Json DescribeBuild() {
   add(cpu.avx_vnni, "avx_vnni");
   add(cpu.avx512, "avx512");
   add(cpu.avx512_vnni, "avx512_vnni");
+  add(cpu.amx_int8, "amx");
   add(cpu.neon, "neon");
   add(cpu.neon_dotprod, "neon_dotprod");
   add(cpu.neon_i8mm, "neon_i8mm");
