@@ -2,9 +2,12 @@
 // measured in the same run.
 //
 //   cpu_bench [--threads N] [--isa NAME] [--only linear|attention] [--reps N]
+//   cpu_bench --rows N --cols K [--dtype q4_0] [--mode q8|f32] [--tokens 1,8,512]: that product
+//   alone
 //
-// Prints one line a case: median time, GMAC/s or GB/s, and the share of the ceiling: f32 fma rate
-// for f32 and attention, read bandwidth for one token.
+// Prints one line a case: median time (and the best, which a busy machine disturbs least), GMAC/s
+// or GB/s, and the share of the ceiling: f32 fma rate for f32 and attention, read bandwidth for one
+// token.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -27,8 +30,11 @@ double Seconds() {
 
 int g_reps = 7;
 
+struct Times {
+  double median, best;
+};
 template <typename Fn>
-double MedianSeconds(Fn&& fn) {
+Times Measure(Fn&& fn) {
   fn();
   std::vector<double> times;
   for (int i = 0; i < g_reps; ++i) {
@@ -37,7 +43,7 @@ double MedianSeconds(Fn&& fn) {
     times.push_back(Seconds() - start);
   }
   std::sort(times.begin(), times.end());
-  return times[times.size() / 2];
+  return {times[times.size() / 2], times[0]};
 }
 
 std::unique_ptr<ops::PackedWeight> MakeWeight(ops::Backend& backend, DType dtype, int64_t rows,
@@ -69,14 +75,16 @@ void Linear(ops::Backend& backend, DType dtype, int64_t rows, int64_t k, int64_t
   args.x = TensorView(x.data(), DType::kF32, {tokens, k});
   args.w = weight.get();
   args.y = MutableTensorView(y.data(), DType::kF32, {tokens, rows});
-  const double seconds = MedianSeconds([&] { backend.ops().linear(args, backend.stream()); });
+  const auto [seconds, best] = Measure([&] { backend.ops().linear(args, backend.stream()); });
   const double macs = static_cast<double>(rows * k * tokens);
   std::printf(
-      "linear %-6s x %-3s [%6ld x %5ld] tokens %4ld: %9.1f us %8.1f GMAC/s %7.2f GB/s of weights, "
-      "packed at %.2f GB/s\n",
+      "linear %-6s x %-3s [%6ld x %5ld] tokens %4ld: %9.1f us %8.1f (%.1f) GMAC/s %7.2f (%.2f) "
+      "GB/s of "
+      "weights, packed at %.2f GB/s\n",
       std::string(DTypeName(dtype)).c_str(), mode == ops::ActivationMode::kQ8 ? "q8" : "f32", rows,
-      k, tokens, seconds * 1e6, macs / seconds * 1e-9,
+      k, tokens, seconds * 1e6, macs / seconds * 1e-9, macs / best * 1e-9,
       static_cast<double>(weight->packed_bytes()) / seconds * 1e-9,
+      static_cast<double>(weight->packed_bytes()) / best * 1e-9,
       static_cast<double>(bytes.size()) / pack * 1e-9);
 }
 
@@ -108,7 +116,7 @@ void Attention(ops::Backend& backend, int32_t q_len, int32_t kv_len) {
   args.y = MutableTensorView(y.data(), DType::kF32, {q_len, kHeads, kDim});
   args.score_scale = 0.125f;
   const double seconds =
-      MedianSeconds([&] { backend.ops().paged_attention(args, backend.stream()); });
+      Measure([&] { backend.ops().paged_attention(args, backend.stream()); }).median;
   const double pairs = static_cast<double>(q_len) * (kv_len - q_len) + 0.5 * q_len * (q_len + 1.0);
   std::printf("attention f16 9/3 heads of 64, %4d queries over %5d: %9.1f us %8.1f GMAC/s\n", q_len,
               kv_len, seconds * 1e6, pairs * kHeads * kDim * 2 / seconds * 1e-9);
@@ -118,12 +126,27 @@ void Attention(ops::Backend& backend, int32_t q_len, int32_t kv_len) {
 
 int main(int argc, char** argv) {
   backends::BackendOptions options;
-  std::string only;
+  std::string only, mode = "q8", dtype = "q4_0";
+  int64_t rows = 0, cols = 0;
+  std::vector<int64_t> tokens = {1, 8, 16, 32, 512};
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string flag = argv[i];
     if (flag == "--threads") options.num_threads = std::atoi(argv[i + 1]);
     if (flag == "--isa") options.cpu_isa = argv[i + 1];
     if (flag == "--only") only = argv[i + 1];
+    if (flag == "--rows") rows = std::atoll(argv[i + 1]);
+    if (flag == "--cols") cols = std::atoll(argv[i + 1]);
+    if (flag == "--dtype") dtype = argv[i + 1];
+    if (flag == "--mode") mode = argv[i + 1];
+    if (flag == "--tokens") {
+      tokens.clear();
+      for (const char* p = argv[i + 1]; *p != 0;) {
+        char* end = nullptr;
+        tokens.push_back(std::strtoll(p, &end, 10));
+        if (end == p) return 2;
+        p = *end == ',' ? end + 1 : end;
+      }
+    }
     if (flag == "--reps") g_reps = std::atoi(argv[i + 1]);
   }
   auto made = backends::MakeBackend("cpu", options);
@@ -134,6 +157,14 @@ int main(int argc, char** argv) {
   ops::Backend& backend = **made;
   std::printf("%s on %s\n", backend.Describe().c_str(), GetCpuFeatures().model_name.c_str());
   using enum ops::ActivationMode;
+  if (rows > 0 && cols > 0) {
+    for (int i = 0; i < kNumDTypes; ++i) {
+      const auto type = static_cast<DType>(i);
+      if (DTypeName(type) != dtype) continue;
+      for (int64_t n : tokens) Linear(backend, type, rows, cols, n, mode == "q8" ? kQ8 : kF32);
+    }
+    return 0;
+  }
   if (only.empty() || only == "linear") {
     for (DType dtype : {DType::kQ4_1, DType::kQ4_0, DType::kQ8_0, DType::kQ4_K, DType::kQ6_K}) {
       const int64_t k = 768;
