@@ -12,7 +12,7 @@
 namespace rill::conformance {
 namespace {
 
-const char* const kIsas[] = {"scalar", "avx2", "avx512", "avx512_vnni", "neon"};
+const char* const kIsas[] = {"scalar", "avx2", "avx_vnni", "avx512", "avx512_vnni", "amx", "neon"};
 
 struct Variant {
   std::string name;

@@ -33,10 +33,20 @@ class Context : public ops::Stream {
   Context(const Kernels* kernels, int num_threads);
   Status Synchronize() override { return OkStatus(); }
 
+  // Panels of `s` to f32; null: they are.
+  DecodeFn Decoder(const CpuWeight::Segment& s) const {
+    if (s.exec != ExecId::kNone) return k.exec[static_cast<int>(s.exec)].decode;
+    return s.dtype == DType::kF16    ? k.decode_f16
+           : s.dtype == DType::kBF16 ? k.decode_bf16
+                                     : nullptr;
+  }
+
   const Kernels& k;
   ThreadPool pool;
-  // Of the owner thread: activations of one op, intermediate rows, row pointers.
-  Scratch activations, rows, more_rows, pointers;
+  // Of the owner thread: activations of one op (one for each way they enter its weight),
+  // intermediate rows, row pointers.
+  std::vector<Scratch> activations;
+  Scratch rows, more_rows, pointers;
   std::vector<Scratch> worker;  // one for each thread of the pool
 };
 

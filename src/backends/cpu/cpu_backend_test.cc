@@ -125,8 +125,12 @@ TEST(CpuPack, EveryFormat_DecodesLikeQuant) {
       for (int64_t row = 0; row < kRows; ++row) {
         if (row % kPanelRows == 0) {
           const uint8_t* data = s.Panel(0, row / kPanelRows);
-          if (DecodeFn decode = kernels->decode[static_cast<int>(s.dtype)]) {
-            decode(data, kK, panel.data());
+          DecodeFn decode = s.exec != ExecId::kNone ? kernels->exec[static_cast<int>(s.exec)].decode
+                            : s.dtype == DType::kF16  ? kernels->decode_f16
+                            : s.dtype == DType::kBF16 ? kernels->decode_bf16
+                                                      : nullptr;
+          if (decode != nullptr) {
+            decode(data, kK, 1, panel.data());
           } else {
             std::memcpy(panel.data(), data, panel.size() * 4);
           }
@@ -144,7 +148,7 @@ TEST(CpuPack, EveryFormat_DecodesLikeQuant) {
 TEST(CpuPack, PackedBytes_AreAtMostThreePercentMoreThanTheFiles) {
   for (DType dtype : kWeightDTypes) {
     const double file = static_cast<double>(*RowBytes(dtype, 2048) * kPanelRows);
-    const double panel = static_cast<double>(PanelBytes(PanelDType(dtype), 2048));
+    const double panel = static_cast<double>(PanelBytes(dtype, 2048));
     // Ternary weights take 2 bits (1.6 in the file), f8 takes 16; 4-bit and 6-bit group scales of
     // q2_k and q3_k take 8.
     if (dtype == DType::kQ2_K || dtype == DType::kQ3_K) continue;
@@ -167,7 +171,7 @@ std::vector<float> RunLinear(ops::Backend& backend, ops::PackedWeight& w,
 }
 
 TEST(CpuLinear, EveryFormatAndMode_SameBitsOnEveryIsaThreadCountAndBatch) {
-  constexpr int64_t kRows = 75, kK = 512, kTokens = 15;
+  constexpr int64_t kRows = 75, kK = 512, kTokens = 37;
   const std::vector<float> x = RandomFloats(kTokens * kK, 3);
   for (DType dtype : kWeightDTypes) {
     const auto bytes = RandomRows(dtype, kRows, kK, 11);
@@ -187,7 +191,7 @@ TEST(CpuLinear, EveryFormatAndMode_SameBitsOnEveryIsaThreadCountAndBatch) {
           const auto y = RunLinear(*backend, **w, x, kTokens);
           if (expected.empty()) expected = y;
           ExpectSameBits(expected, y, what);
-          for (int64_t batch : {1, 4, 7}) {  // row 5 on, alone and in company
+          for (int64_t batch : {1, 2, 3, 4, 7, 18}) {  // row 5 on, alone and in company
             const std::vector<float> part(x.begin() + 5 * kK, x.begin() + (5 + batch) * kK);
             const std::vector<float> want(expected.begin() + 5 * kRows,
                                           expected.begin() + (5 + batch) * kRows);
@@ -266,6 +270,121 @@ TEST(CpuLinear, Q8Mode_FollowsItsFormula) {
   auto packed = backend->PackWeight(source);
   ASSERT_TRUE(packed.ok());
   ExpectSameBits(want, RunLinear(*backend, **packed, x, 1), "q4_1");
+}
+
+// Layouts whose group comes from the weight: W4Zero, W4, W8 with groups of 32, 64, 128 and the row,
+// by the formula of gemm_q8.inl with activations quantised per group.
+TEST(CpuLinear, WideLayouts_FollowTheirFormulaOnEveryKernel) {
+  constexpr int64_t kK = 320, kUnits = kK / kUnit;
+  constexpr int kTokens = 16;
+  const std::vector<float> x = RandomFloats(kTokens * kK, 21);
+  const float* rows_x[kTokens];
+  for (int t = 0; t < kTokens; ++t) rows_x[t] = x.data() + t * kK;
+  for (ExecId exec : {ExecId::kW4Zero, ExecId::kW4, ExecId::kW8}) {
+    const ExecFormat format = FormatOf(exec);
+    for (int64_t group : {int64_t{1}, int64_t{2}, int64_t{4}, kUnits}) {
+      const int64_t groups = (kUnits + group - 1) / group;
+      std::mt19937 rng(5);
+      std::vector<uint8_t> codes(kPanelRows * kK), zeros(static_cast<size_t>(kPanelRows * groups));
+      std::vector<float> scales(static_cast<size_t>(kPanelRows * groups));
+      for (auto& c : codes) c = static_cast<uint8_t>(format.bits == 8 ? rng() : rng() % 16);
+      for (auto& z : zeros) z = static_cast<uint8_t>(rng() % 16);
+      for (auto& s : scales) s = F16ToF32(F32ToF16(static_cast<float>(rng() % 1000) * 1e-4f));
+      WideRow rows[kPanelRows];
+      for (int r = 0; r < kPanelRows; ++r) {
+        rows[r] = {codes.data() + r * kK, scales.data() + r * groups, zeros.data() + r * groups};
+      }
+      const auto value = [&](int r, int64_t i) {
+        const int c = codes[static_cast<size_t>(r * kK + i)];
+        if (exec == ExecId::kW8) return static_cast<int>(static_cast<int8_t>(c));
+        if (exec == ExecId::kW4) return c - 8;
+        return c - zeros[static_cast<size_t>(r * groups + i / kUnit / group)];
+      };
+      std::vector<float> want;
+      for (int t = 0; t < kTokens; ++t) {
+        for (int r = 0; r < kPanelRows; ++r) {
+          float acc = 0;
+          for (int64_t g = 0; g < groups; ++g) {
+            const int64_t begin = g * group * kUnit, end = std::min(kK, begin + group * kUnit);
+            float largest = 0;
+            for (int64_t i = begin; i < end; ++i)
+              largest = std::max(largest, std::fabs(rows_x[t][i]));
+            int dot = 0;
+            for (int64_t i = begin; i < end; ++i) {
+              dot +=
+                  value(r, i) * static_cast<int>(std::nearbyint(rows_x[t][i] * (127.0f / largest)));
+            }
+            acc = std::fma(static_cast<float>(dot),
+                           scales[static_cast<size_t>(r * groups + g)] * (largest / 127.0f), acc);
+          }
+          want.push_back(acc);
+        }
+      }
+      std::vector<uint8_t> panel(static_cast<size_t>(PanelBytes(exec, kK, group)) + 64);
+      PackWidePanel(exec, rows, kK, group, panel.data());
+      for (const Kernels* kernels : AvailableKernels()) {
+        SCOPED_TRACE(std::string(kernels->name) + " bits " + std::to_string(format.bits) +
+                     " group " + std::to_string(group * kUnit));
+        const ExecKernels& e = kernels->exec[static_cast<int>(exec)];
+        std::vector<float> decoded(kPanelRows * kK);
+        e.decode(panel.data(), kK, group, decoded.data());
+        for (int r = 0; r < kPanelRows; ++r) {
+          for (int64_t i = 0; i < kK; ++i) {
+            ASSERT_EQ(decoded[static_cast<size_t>(i * kPanelRows + r)],
+                      static_cast<float>(value(r, i)) *
+                          scales[static_cast<size_t>(r * groups + i / kUnit / group)]);
+          }
+        }
+        const auto tile = [&](std::vector<uint8_t>& memory, int width, TileLayout layout) {
+          memory.assign(static_cast<size_t>(width * (kK + groups * 12)) + 64, 0xEE);
+          QuantTile q{};
+          q.codes = reinterpret_cast<int8_t*>(memory.data());
+          q.scale = reinterpret_cast<float*>(memory.data() + width * kK);
+          q.scaled_sum = q.scale + groups * width;
+          q.neg_sum = reinterpret_cast<int32_t*>(q.scaled_sum + groups * width);
+          kernels->quantize(rows_x, std::min(width, kTokens), width, 0, kUnits, group, layout, q);
+          return q;
+        };
+        const auto expect = [&](const std::vector<float>& got, int width) {
+          for (int t = 0; t < width; ++t) {
+            for (int r = 0; r < kPanelRows; ++r) {
+              ASSERT_EQ(got[static_cast<size_t>(t * kPanelRows + r)],
+                        want[static_cast<size_t>(t * kPanelRows + r)])
+                  << "token " << t << " of " << width << ", row " << r;
+            }
+          }
+        };
+        std::vector<uint8_t> memory;
+        for (int width = 1; width <= kernels->gemv_q8_width;
+             width += std::max(1, kernels->gemv_q8_width - 1)) {
+          std::vector<float> out(static_cast<size_t>(width * kPanelRows));
+          e.gemv_q8(panel.data(), 0, 1, kK, group, tile(memory, width, TileLayout::kQuads), width,
+                    out.data());
+          expect(out, width);
+        }
+        if (e.gemm_work == nullptr) continue;
+        std::vector<uint8_t> work(static_cast<size_t>(WorkBytes(format, kK, group)));
+        e.expand(panel.data(), kK, group, work.data());
+        for (int width = kernels->tile_q8_step; width <= kernels->tile_q8;
+             width += kernels->tile_q8_step) {
+          std::vector<float> out(static_cast<size_t>(width * kPanelRows));
+          WorkGemm g;
+          g.panels = work.data();
+          g.k = kK;
+          g.group_units = group;
+          g.num_groups = groups;
+          g.x = tile(memory, width, kernels->layout_q8);
+          g.width = width;
+          g.out = out.data();
+          for (; g.unit0 < kUnits; g.unit0 = g.unit1) {  // in two parts
+            g.unit1 = g.unit0 == 0 && group <= 4 ? 4 : kUnits;
+            e.gemm_work(g);
+          }
+          expect(out, width);
+        }
+      }
+    }
+  }
 }
 
 TEST(CpuLinear, NanAndInf_StayInTheirRow) {

@@ -1,10 +1,30 @@
 // The table of one ISA. Included last; RILL_ISA_NAME and RILL_ISA_USER_NAME are its names.
 
+// Scalar code has one token at a time and no registers to decode into.
+template <ExecFormat F>
+constexpr ExecKernels MakeExecKernels() {
+  ExecKernels e{};
+  e.gemv_q8 = GemvQ8<F>;
+  e.decode = DecodePanel<F>;
+  if constexpr (kTileQ8 > 1) {
+    e.expand = Expand<F>;
+    e.gemm_work = GemmWorkOf<WorkOf(F)>();
+    e.gemv = Gemv<F>;
+  }
+  return e;
+}
+
 constexpr Kernels MakeKernels() {
   Kernels k{};
   k.name = RILL_ISA_NAME;
   k.isa = RILL_ISA_USER_NAME;
-  k.tile = kTile;
+  k.gemv_q8_width = kGemvQ8Width;
+  k.tile_q8 = kTileQ8;
+  k.tile_q8_step = kTileQ8 > 1 ? kTileQ8 / kTileSteps : 1;
+  k.layout_q8 = kIntegerDot == IntegerDot::kTiles ? TileLayout::kUnits : TileLayout::kQuads;
+  k.tile_f32 = kTileF32;
+  k.tile_f32_step = kTileF32 > 1 ? kTileF32 / 3 : 1;
+  k.panels_f32 = kTileF32Panels;
   k.activation = ActivationRow;
   k.glu = GluRow;
   k.add = AddRow;
@@ -19,18 +39,13 @@ constexpr Kernels MakeKernels() {
   k.layer_norm = LayerNormRow;
   k.rope = RopeRow;
   k.to_f16 = ToF16Row;
-#define DTYPE(Name, name, weights, bytes, gguf)
-#define DTYPE_BLOCK(Name, name, weights, bytes, gguf)                          \
-  k.gemm_q8[static_cast<int>(DType::k##Name)] = GemmQ8<FormatOf(DType::k##Name)>; \
-  k.decode[static_cast<int>(DType::k##Name)] = DecodePanel<FormatOf(DType::k##Name)>; \
-  k.gemv[static_cast<int>(DType::k##Name)] = GemvOf<FormatOf(DType::k##Name), kTile>();
-#include "tensor/dtype_list.def"
-#undef DTYPE
-#undef DTYPE_BLOCK
-  k.decode[static_cast<int>(DType::kF16)] = DecodeF16;
-  k.decode[static_cast<int>(DType::kBF16)] = DecodeBf16;
+#define EXEC(Name, bits, code, offset, group, scale) \
+  k.exec[static_cast<int>(ExecId::k##Name)] = MakeExecKernels<FormatOf(ExecId::k##Name)>();
+#include "backends/cpu/exec_list.def"
+#undef EXEC
+  k.decode_f16 = DecodeF16;
+  k.decode_bf16 = DecodeBf16;
   k.gemm_f32 = GemmF32;
-  k.gemv4_f32 = Gemv4F32;
   k.pack_f32 = PackF32;
   k.quantize = Quantize;
   k.finish = FinishTile;

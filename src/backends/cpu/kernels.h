@@ -49,19 +49,50 @@ constexpr int64_t AttentionScratchFloats(int64_t k_dim, int64_t v_dim) {
   return AttentionBlock::kMaxRows * (k_dim + (v_dim + 15) / 16 * 16 + 64) + 64;
 }
 
-using GemmQ8Fn = void (*)(const uint8_t* panel, int64_t k, const QuantTile& x, int width,
-                          float* out);
-using DecodeFn = void (*)(const uint8_t* panel, int64_t k, float* out);
-// `num_panels` quantised panels times `width` <= kMaxGemvWidth tokens; out [num_panels][width][16].
+// Units [unit0, unit1) of `num_panels` panels in work form (exec_format.h) times one tile; out
+// [width][16] a panel, added to unless unit0 == 0. unit0 and unit1 lie on group boundaries.
+struct WorkGemm {
+  const uint8_t* panels = nullptr;
+  int64_t panel_stride = 0;  // bytes
+  int num_panels = 1;
+  int64_t k = 0;
+  int64_t unit0 = 0, unit1 = 0;
+  int64_t group_units = 1;  // units that share a scale (1 when the group is 16 or 32)
+  int64_t num_groups = 0;   // WorkGroups()
+  QuantTile x;
+  int width = 0;  // stride of the tile
+  float* out = nullptr;
+  int64_t out_stride = 0;  // floats between panels
+};
+using GemmWorkFn = void (*)(const WorkGemm& args);
+using ExpandFn = void (*)(const uint8_t* panel, int64_t k, int64_t group_units, uint8_t* work);
+using DecodeFn = void (*)(const uint8_t* panel, int64_t k, int64_t group_units, float* out);
+// `num_panels` packed panels times `width` tokens; out [num_panels][width][16].
+using GemvQ8Fn = void (*)(const uint8_t* panels, int64_t panel_bytes, int64_t num_panels, int64_t k,
+                          int64_t group_units, const QuantTile& x, int width, float* out);
 using GemvFn = void (*)(const uint8_t* panels, int64_t panel_bytes, int64_t num_panels, int64_t k,
-                        const float* x, int width, float* out);
-inline constexpr int kMaxGemvWidth = 3;
+                        int64_t group_units, const float* x, float* out);
 inline constexpr int kGemvPanels = 4;  // that callers had better offer at once
+
+// Matrix kernels of one quantised layout.
+struct ExecKernels {
+  GemvQ8Fn gemv_q8;  // width 1 or gemv_q8_width
+  ExpandFn expand;   // panel -> work form; nullptr on scalar, with gemm_work
+  GemmWorkFn gemm_work;
+  DecodeFn decode;  // panel -> f32 [k][16]
+  GemvFn gemv;      // decode and gemm_f32 of one token in one; nullptr: none
+};
 
 struct Kernels {
   const char* name;  // namespace: "scalar_fma"
   const char* isa;   // what users say: "scalar"
-  int tile;          // widest token tile of the matrix kernels
+  // Integer tiles: up to gemv_q8_width tokens go to gemv_q8 (a tile of 1 or that many, kQuads),
+  // more to gemm_work in tiles of `tile_q8`, or less by whole steps, of layout_q8.
+  int gemv_q8_width;
+  int tile_q8, tile_q8_step;
+  TileLayout layout_q8;
+  // f32 tiles: 1 token, or up to tile_f32 by whole steps; panels that gemm_f32 takes at once.
+  int tile_f32, tile_f32_step, panels_f32;
 
   // Elementwise; n elements, any n.
   void (*activation)(ops::ActivationKind kind, const float* x, float* y, int64_t n);
@@ -85,16 +116,18 @@ struct Kernels {
   // f32 -> f16 / bf16, to nearest even.
   void (*to_f16)(const float* x, uint16_t* y, int64_t n);
 
-  // Matrix products. out is [width][16]; x tiles as packed by the two functions below.
-  GemmQ8Fn gemm_q8[kNumDTypes];  // nullptr: no integer form
-  DecodeFn decode[kNumDTypes];   // panel -> f32 [k][16]; nullptr for f32 itself
-  GemvFn gemv[kNumDTypes];       // decode and gemm_f32 in one, same bits; nullptr: none
-  void (*gemm_f32)(const float* panel, int64_t k, const float* x, int width, float* out);
-  // 4 panels (f32, [k][16] each, `panel_stride` floats apart) times one token; out [4][16].
-  void (*gemv4_f32)(const float* panels, int64_t panel_stride, int64_t k, const float* x,
-                    float* out);
-  void (*pack_f32)(const float* const* rows, int width, int64_t k, float* out);  // [k][width]
-  void (*quantize)(const float* const* rows, int width, int64_t k, const QuantTile& out);
+  ExecKernels exec[kNumExecs];
+  DecodeFn decode_f16, decode_bf16;
+  // Panels f32 [k][16], `stride` floats apart, times one tile [k][width]; out
+  // [num_panels][width][16].
+  void (*gemm_f32)(const float* panels, int64_t stride, int64_t num_panels, int64_t k,
+                   const float* x, int width, float* out);
+  // Rows of `width` tokens to a tile that is `stride` >= width wide: k in [k0, k1), or units in
+  // [unit0, unit1), which lie on group boundaries.
+  void (*pack_f32)(const float* const* rows, int width, int stride, int64_t k0, int64_t k1,
+                   float* out);
+  void (*quantize)(const float* const* rows, int width, int stride, int64_t unit0, int64_t unit1,
+                   int64_t group_units, TileLayout layout, const QuantTile& out);
 
   // Epilogues of one tile: `width` tokens x n <= 16 output rows (linear.inl).
   void (*finish)(const float* acc, int width, int n, const float* bias, float scale,

@@ -165,8 +165,8 @@ void ReadRow(Context& c, const CpuWeight& w, int64_t row, float* scratch, float*
     if (row >= s.row0 + s.rows) continue;
     const int64_t panel = (row - s.row0) / kPanelRows, lane = (row - s.row0) % kPanelRows;
     const float* values = reinterpret_cast<const float*>(s.Panel(0, panel));
-    if (const DecodeFn decode = c.k.decode[static_cast<int>(s.dtype)]) {
-      decode(s.Panel(0, panel), k, scratch);
+    if (const DecodeFn decode = c.Decoder(s)) {
+      decode(s.Panel(0, panel), k, s.group_units, scratch);
       values = scratch;
     }
     for (int64_t i = 0; i < k; ++i) out[i] = values[i * kPanelRows + lane];

@@ -1,150 +1,264 @@
 // linear and linear_glu: activations are packed (and quantised) once, then every thread runs its
 // panels over all token tiles.
+//
+// Blocks: a few panels at a time are expanded (gemm_q8.inl) or decoded to f32, into memory that
+// stays in L2; tokens go in blocks that stay there too; k goes in blocks whose panels and tile stay
+// in L1. Threads split panels, never k.
 #include <algorithm>
 #include <cstring>
 
 #include "backends/cpu/context.h"
+#include "base/cpu_features.h"
 
 namespace rill::cpu {
 namespace {
 
-// Activations of one product, cut into tiles of `width` tokens (the last one narrower).
+// Elements that are packed by the caller alone.
+constexpr int64_t kPackElements = 4096;
+
+// Activations of one product, cut into tiles of `width` tokens (the last one narrower), each stored
+// a whole number of steps wide.
 struct Tiles {
-  int64_t num_tokens = 0, k = 0;
-  int width = 1;
-  int64_t num_tiles = 0;
-  uint8_t* q8 = nullptr;  // [num_tiles][q8_stride bytes]
-  int64_t q8_stride = 0;
-  float* f32 = nullptr;  // [num_tiles][f32_stride floats]
-  int64_t f32_stride = 0;
+  int64_t num_tokens = 0, k = 0, num_tiles = 0;
+  int width = 1, step = 1;
+  uint8_t* memory = nullptr;
+  int64_t tile_bytes = 0;
+  // Integer tiles
+  bool q8 = false, direct = false, half_sums = false;
+  TileLayout layout = TileLayout::kQuads;
+  int64_t group_units = 1, groups = 0;
 
   int WidthOf(int64_t tile) const {
     return static_cast<int>(std::min<int64_t>(width, num_tokens - tile * width));
   }
+  int StrideOf(int64_t tile) const {
+    const int n = WidthOf(tile);
+    if (direct) return n == 1 ? 1 : width;
+    if (!q8 && n == 1) return 1;
+    return (n + step - 1) / step * step;
+  }
   QuantTile Q8(int64_t tile) const {
-    const int64_t units = k / kUnit;
+    const int stride = StrideOf(tile);
     QuantTile t;
-    uint8_t* p = q8 + tile * q8_stride;
+    uint8_t* p = memory + tile * tile_bytes;
     t.codes = reinterpret_cast<int8_t*>(p);
-    t.scale = reinterpret_cast<float*>(p + k * width);
-    t.scaled_sum = t.scale + units * width;
-    t.sums = reinterpret_cast<int32_t*>(t.scaled_sum + units * width);
+    t.scale = reinterpret_cast<float*>(p + k * stride);
+    t.scaled_sum = t.scale + groups * stride;
+    t.neg_sum = reinterpret_cast<int32_t*>(t.scaled_sum + groups * stride);
+    t.neg_sum16 = half_sums ? t.neg_sum + groups * stride : nullptr;
+    t.scaled_sum16 = half_sums ? reinterpret_cast<float*>(t.neg_sum16 + k / 16 * stride) : nullptr;
     return t;
   }
-  const float* F32(int64_t tile) const { return f32 + tile * f32_stride; }
+  const float* F32(int64_t tile) const {
+    return reinterpret_cast<const float*>(memory + tile * tile_bytes);
+  }
 };
 
-Tiles PackActivations(Context& c, const CpuWeight& w, const float* const* x, int64_t num_tokens) {
-  Tiles tiles;
-  tiles.num_tokens = num_tokens;
-  tiles.k = w.cols();
-  tiles.width = c.k.tile;
-  tiles.num_tiles = (num_tokens + tiles.width - 1) / tiles.width;
-  int64_t bytes = 0;
-  if (w.any_q8()) {
-    tiles.q8_stride = (tiles.k * tiles.width + tiles.k / kUnit * tiles.width * 20 + 63) / 64 * 64;
-    bytes += tiles.q8_stride * tiles.num_tiles;
+// fn(i, unit0, unit1) over all tiles; a single tile is split along k.
+template <typename Fn>
+void ForTiles(Context& c, const Tiles& tiles, Fn&& fn) {
+  const int64_t units = (tiles.k + kUnit - 1) / kUnit;
+  // A few rows are packed sooner than another thread could be told to.
+  if (tiles.num_tokens * tiles.k < kPackElements) {
+    for (int64_t i = 0; i < tiles.num_tiles; ++i) fn(i, int64_t{0}, units);
+    return;
   }
-  if (w.any_f32()) {
-    tiles.f32_stride = (tiles.k * tiles.width + 15) / 16 * 16;
-    bytes += tiles.f32_stride * tiles.num_tiles * 4;
-  }
-  uint8_t* memory = c.activations.Get(bytes);
-  if (w.any_q8()) {
-    tiles.q8 = memory;
-    memory += tiles.q8_stride * tiles.num_tiles;
-  }
-  if (w.any_f32()) tiles.f32 = reinterpret_cast<float*>(memory);
-  const auto pack = [&](int64_t begin, int64_t end) {
+  const int64_t group = tiles.group_units;
+  const int64_t splits = tiles.num_tiles >= 2 * c.pool.num_workers()
+                             ? 1
+                             : std::min<int64_t>(c.pool.num_workers(), (units + group - 1) / group);
+  c.pool.ParallelFor(tiles.num_tiles * splits, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const float* const* rows = x + i * tiles.width;
-      if (w.any_q8()) c.k.quantize(rows, tiles.WidthOf(i), tiles.k, tiles.Q8(i));
-      if (w.any_f32()) {
-        c.k.pack_f32(rows, tiles.WidthOf(i), tiles.k, tiles.f32 + i * tiles.f32_stride);
-      }
+      const int64_t part = i % splits;
+      const int64_t steps = (units + group - 1) / group;
+      fn(i / splits, std::min(units, steps * part / splits * group),
+         std::min(units, steps * (part + 1) / splits * group));
     }
-  };
-  // A few rows are quantised sooner than another thread could be told to.
-  if (num_tokens * tiles.k < kParallelElements) {
-    pack(0, tiles.num_tiles);
-  } else {
-    c.pool.ParallelFor(tiles.num_tiles, 1, pack);
-  }
-  return tiles;
+  });
 }
 
-// Tokens whose activations stay in L2 while the panels stream past: bytes of tiles per block.
-constexpr int64_t kBlockBytes = 192 << 10;
+Tiles PackQ8(Context& c, const CpuWeight& w, int64_t group_units, const float* const* x,
+             int64_t num_tokens, Scratch& memory) {
+  Tiles t;
+  t.q8 = true;
+  t.num_tokens = num_tokens;
+  t.k = w.cols();
+  t.group_units = group_units;
+  t.groups = (t.k / kUnit + group_units - 1) / group_units;
+  t.half_sums = w.any_half_groups();
+  t.direct = num_tokens <= c.k.gemv_q8_width || c.k.tile_q8 == 1;
+  t.width = t.direct ? c.k.gemv_q8_width : c.k.tile_q8;
+  t.step = c.k.tile_q8_step;
+  t.layout = t.direct ? TileLayout::kQuads : c.k.layout_q8;
+  t.num_tiles = (num_tokens + t.width - 1) / t.width;
+  const int64_t per_token = t.k + t.groups * 12 + (t.half_sums ? t.k / 16 * 8 : 0);
+  t.tile_bytes = (per_token * t.width + 63) / 64 * 64;
+  t.memory = memory.Get(t.tile_bytes * t.num_tiles);
+  ForTiles(c, t, [&](int64_t tile, int64_t unit0, int64_t unit1) {
+    c.k.quantize(x + tile * t.width, t.WidthOf(tile), t.StrideOf(tile), unit0, unit1, t.group_units,
+                 t.layout, t.Q8(tile));
+  });
+  return t;
+}
 
-// Sums of one call of a kernel: a tile of one panel, or of a few panels for a few tokens.
-constexpr int64_t kOutFloats = 16 * 16;
-static_assert(kOutFloats >= kGemvPanels * kMaxGemvWidth * kPanelRows);
+Tiles PackF32(Context& c, const CpuWeight& w, const float* const* x, int64_t num_tokens,
+              Scratch& memory) {
+  Tiles t;
+  t.num_tokens = num_tokens;
+  t.k = w.cols();
+  t.width = c.k.tile_f32;
+  t.step = c.k.tile_f32_step;
+  t.num_tiles = (num_tokens + t.width - 1) / t.width;
+  t.tile_bytes = (t.k * t.width * 4 + 63) / 64 * 64;
+  t.memory = memory.Get(t.tile_bytes * t.num_tiles);
+  ForTiles(c, t, [&](int64_t tile, int64_t unit0, int64_t unit1) {
+    c.k.pack_f32(x + tile * t.width, t.WidthOf(tile), t.StrideOf(tile), unit0 * kUnit,
+                 std::min(t.k, unit1 * kUnit), const_cast<float*>(t.F32(tile)));
+  });
+  return t;
+}
 
-// Panels [begin, end) of one segment times the tiles; emit(panel, tile, out [width][16]).
-template <typename Emit>
-void SegmentTiles(Context& c, const CpuWeight::Segment& s, int64_t expert, const Tiles& tiles,
-                  int64_t begin, int64_t end, float* scratch, Emit&& emit) {
-  float* out = scratch;  // [tile][16]
+// What a worker needs for `n` panels at a time: expanded or decoded panels, and their products.
+constexpr int64_t kWorkBytes = 256 << 10;  // of panels in work form or f32: with the rest, L2
+constexpr int64_t kMaxPanels = 4;
+constexpr int64_t kUnitBlock = 32;  // k / 32 a pass
+
+struct Block {
+  int64_t panels = 1, tiles = 1;
+};
+Block BlockOf(const Tiles& tiles) {
+  Block b;
+  const int64_t panel_bytes = tiles.k * (tiles.q8 ? 24 : 64);
+  // The f32 kernel is fastest on two panels.
+  b.panels = std::clamp<int64_t>(kWorkBytes / panel_bytes, tiles.q8 ? 1 : 2, kMaxPanels);
+  // One panel at a time is 10 % slower for 8 tokens: the tile unit is set up for each call.
+  if (tiles.num_tokens == 1 || tiles.direct) b.panels = kMaxPanels;
+  static const int64_t l2 =
+      std::max<int64_t>(256 << 10, static_cast<int64_t>(GetCpuFeatures().l2_bytes));
+  b.tiles = std::clamp<int64_t>(l2 / 2 / tiles.tile_bytes, 1, tiles.num_tiles);
+  return b;
+}
+int64_t WorkBytesOf(const Tiles& tiles, const Block& b) {
+  // A k of a panel takes 24 bytes in work form (groups of 16 with minima), 64 in f32.
+  return b.panels * (tiles.k * (tiles.q8 ? 24 : 64) + 64);
+}
+
+// Products of panels with tiles, one [width][16] array of sums each.
+struct Sums {
+  const Tiles& tiles;
+  int64_t t0 = 0;
+  float* data = nullptr;
+  int64_t panel_stride = 0, tile_stride = 0;  // floats; panel_stride 0: as wide as the tile is
+  const float* At(int64_t panel, int64_t tile) const {
+    const int64_t step =
+        panel_stride != 0 ? panel_stride : int64_t{tiles.StrideOf(tile)} * kPanelRows;
+    return data + panel * step + (tile - t0) * tile_stride;
+  }
+};
+
+// Panels [p0, p0 + n) of a segment times tiles [t0, t1).
+Sums Multiply(Context& c, const CpuWeight::Segment& s, int64_t expert, const Tiles& tiles,
+              int64_t p0, int64_t n, int64_t t0, int64_t t1, uint8_t* work, float* out) {
   const int64_t k = tiles.k;
+  const int64_t tile_floats = int64_t{tiles.width} * kPanelRows;
+  if (s.q8 && !tiles.direct) {
+    const ExecKernels& e = c.k.exec[static_cast<int>(s.exec)];
+    const ExecFormat format = FormatOf(s.exec);
+    WorkGemm g;
+    g.panels = work;
+    g.panel_stride = (WorkBytes(format, k, s.group_units) + 63) / 64 * 64;
+    g.num_panels = static_cast<int>(n);
+    g.k = k;
+    g.group_units = s.group_units;
+    g.num_groups = WorkGroups(format, k, s.group_units);
+    g.out_stride = (t1 - t0) * tile_floats;
+    for (int64_t p = 0; p < n; ++p) {
+      e.expand(s.Panel(expert, p0 + p), k, s.group_units, work + p * g.panel_stride);
+    }
+    const int64_t units = k / kUnit;
+    const int64_t whole = (kUnitBlock + s.group_units - 1) / s.group_units * s.group_units;
+    const int64_t block = t1 - t0 == 1 ? units : whole;
+    for (g.unit0 = 0; g.unit0 < units; g.unit0 = g.unit1) {
+      g.unit1 = std::min(units, g.unit0 + block);
+      for (int64_t t = t0; t < t1; ++t) {
+        g.x = tiles.Q8(t);
+        g.width = tiles.StrideOf(t);
+        g.out = out + (t - t0) * tile_floats;
+        e.gemm_work(g);
+      }
+    }
+    return {tiles, t0, out, g.out_stride, tile_floats};
+  }
+  const Sums sums{tiles, t0, out, 0, n * tile_floats};
   if (s.q8) {
-    const GemmQ8Fn gemm = c.k.gemm_q8[static_cast<int>(s.dtype)];
-    const int64_t block = std::max<int64_t>(1, kBlockBytes / tiles.q8_stride);
-    for (int64_t t0 = 0; t0 < tiles.num_tiles; t0 += block) {
-      const int64_t t1 = std::min(tiles.num_tiles, t0 + block);
-      for (int64_t panel = begin; panel < end; ++panel) {
-        const uint8_t* data = s.Panel(expert, panel);
-        for (int64_t tile = t0; tile < t1; ++tile) {
-          gemm(data, k, tiles.Q8(tile), tiles.WidthOf(tile), out);
-          emit(panel, tile, out);
-        }
-      }
+    const GemvQ8Fn gemv = c.k.exec[static_cast<int>(s.exec)].gemv_q8;
+    for (int64_t t = t0; t < t1; ++t) {
+      gemv(s.Panel(expert, p0), s.panel_bytes, n, k, s.group_units, tiles.Q8(t), tiles.StrideOf(t),
+           out + (t - t0) * sums.tile_stride);
     }
-    return;
+    return sums;
   }
-  const DecodeFn decode = c.k.decode[static_cast<int>(s.dtype)];
-  float* decoded = scratch + kOutFloats;
-  int64_t panel = begin;
-  const GemvFn gemv = c.k.gemv[static_cast<int>(s.dtype)];
-  if (gemv != nullptr && tiles.num_tokens <= kMaxGemvWidth) {
-    const int width = tiles.WidthOf(0);
-    for (; panel < end; panel += kGemvPanels) {
-      const int64_t n = std::min<int64_t>(kGemvPanels, end - panel);
-      gemv(s.Panel(expert, panel), s.panel_bytes, n, k, tiles.F32(0), width, out);
-      for (int64_t i = 0; i < n; ++i) emit(panel + i, 0, out + i * width * kPanelRows);
-    }
-    return;
-  }
-  if (tiles.num_tokens == 1) {
-    for (; panel + 4 <= end; panel += 4) {
-      const float* panels = reinterpret_cast<const float*>(s.Panel(expert, panel));
-      int64_t stride = s.panel_bytes / 4;
-      if (decode != nullptr) {
-        for (int64_t i = 0; i < 4; ++i) {
-          decode(s.Panel(expert, panel + i), k, decoded + i * k * kPanelRows);
-        }
-        panels = decoded;
-        stride = k * kPanelRows;
-      }
-      c.k.gemv4_f32(panels, stride, k, tiles.F32(0), out);
-      for (int64_t i = 0; i < 4; ++i) emit(panel + i, 0, out + 16 * i);
+  if (s.exec != ExecId::kNone && tiles.num_tokens == 1) {
+    if (const GemvFn gemv = c.k.exec[static_cast<int>(s.exec)].gemv) {
+      gemv(s.Panel(expert, p0), s.panel_bytes, n, k, s.group_units, tiles.F32(0), out);
+      return sums;
     }
   }
-  for (; panel < end; ++panel) {
-    const float* data = reinterpret_cast<const float*>(s.Panel(expert, panel));
-    if (decode != nullptr) {
-      decode(s.Panel(expert, panel), k, decoded);
-      data = decoded;
+  const auto* panels = reinterpret_cast<const float*>(s.Panel(expert, p0));
+  int64_t stride = s.panel_bytes / 4;
+  if (const DecodeFn decode = c.Decoder(s)) {
+    stride = k * kPanelRows;
+    auto* decoded = reinterpret_cast<float*>(work);
+    for (int64_t p = 0; p < n; ++p) {
+      decode(s.Panel(expert, p0 + p), k, s.group_units, decoded + p * stride);
     }
-    for (int64_t tile = 0; tile < tiles.num_tiles; ++tile) {
-      c.k.gemm_f32(data, k, tiles.F32(tile), tiles.WidthOf(tile), out);
-      emit(panel, tile, out);
-    }
+    panels = decoded;
   }
+  for (int64_t t = t0; t < t1; ++t) {
+    c.k.gemm_f32(panels, stride, n, k, tiles.F32(t), tiles.StrideOf(t),
+                 out + (t - t0) * sums.tile_stride);
+  }
+  return sums;
 }
 
-float* WorkerScratch(Context& c, int worker, const Tiles& tiles) {
-  const int64_t floats = kOutFloats + 4 * tiles.k * kPanelRows;
-  return c.worker[static_cast<size_t>(worker)].Array<float>(floats);
+// The tiles of a weight's segments: one for each way that activations enter.
+struct Inputs {
+  struct Entry {
+    bool q8;
+    int64_t group_units;
+    Tiles tiles;
+  };
+  std::vector<Entry> entries;
+  const Tiles& Of(const CpuWeight::Segment& s) const {
+    for (const Entry& e : entries) {
+      if (e.q8 == s.q8 && (!s.q8 || e.group_units == s.group_units)) return e.tiles;
+    }
+    return entries.front().tiles;
+  }
+};
+Inputs Pack(Context& c, const CpuWeight& w, const float* const* x, int64_t num_tokens) {
+  Inputs in;
+  for (const CpuWeight::Segment& s : w.segments()) {
+    const int64_t group = s.q8 ? s.group_units : 0;
+    bool known = false;
+    for (const Inputs::Entry& e : in.entries) known |= e.q8 == s.q8 && e.group_units == group;
+    if (known) continue;
+    const size_t i = in.entries.size();
+    if (i == c.activations.size()) c.activations.emplace_back();
+    Scratch& memory = c.activations[i];
+    in.entries.push_back(
+        {s.q8, group,
+         s.q8 ? PackQ8(c, w, group, x, num_tokens, memory) : PackF32(c, w, x, num_tokens, memory)});
+  }
+  return in;
+}
+
+// Panels of a worker: [begin, end) of all.
+struct Range {
+  int64_t begin, end;
+};
+Range Share(int64_t count, int worker, int num_workers) {
+  return {count * worker / num_workers, count * (worker + 1) / num_workers};
 }
 
 }  // namespace
@@ -152,27 +266,40 @@ float* WorkerScratch(Context& c, int worker, const Tiles& tiles) {
 void MatMul(Context& c, const CpuWeight& w, int64_t expert, const float* const* x,
             int64_t num_tokens, const Epilogue& e, float* y, int64_t y_stride) {
   if (num_tokens == 0) return;
-  const Tiles tiles = PackActivations(c, w, x, num_tokens);
+  const Inputs inputs = Pack(c, w, x, num_tokens);
   c.pool.Run([&](int worker, int num_workers) {
-    float* scratch = WorkerScratch(c, worker, tiles);
-    const int64_t begin = w.num_panels() * worker / num_workers;
-    const int64_t end = w.num_panels() * (worker + 1) / num_workers;
+    const Range mine = Share(w.num_panels(), worker, num_workers);
     int64_t segment_begin = 0;
     for (const CpuWeight::Segment& s : w.segments()) {
-      const int64_t p0 = std::max(begin, segment_begin) - segment_begin;
-      const int64_t p1 = std::min(end, segment_begin + s.num_panels) - segment_begin;
+      const int64_t begin = std::max(mine.begin, segment_begin) - segment_begin;
+      const int64_t end = std::min(mine.end, segment_begin + s.num_panels) - segment_begin;
       segment_begin += s.num_panels;
-      if (p0 >= p1) continue;
-      SegmentTiles(
-          c, s, expert, tiles, p0, p1, scratch, [&](int64_t panel, int64_t tile, const float* out) {
-            const int n =
-                static_cast<int>(std::min<int64_t>(kPanelRows, s.rows - panel * kPanelRows));
-            const int64_t row = s.row0 + panel * kPanelRows;
+      if (begin >= end) continue;
+      const Tiles& tiles = inputs.Of(s);
+      const Block block = BlockOf(tiles);
+      uint8_t* work = c.worker[static_cast<size_t>(worker)].Get(
+          WorkBytesOf(tiles, block) + block.panels * block.tiles * tiles.width * kPanelRows * 4);
+      auto* out = reinterpret_cast<float*>(work);
+      work += block.panels * block.tiles * tiles.width * kPanelRows * 4;
+      for (int64_t t0 = 0; t0 < tiles.num_tiles; t0 += block.tiles) {
+        const int64_t t1 = std::min(tiles.num_tiles, t0 + block.tiles);
+        for (int64_t p0 = begin; p0 < end; p0 += block.panels) {
+          const int64_t n = std::min(block.panels, end - p0);
+          const Sums sums = Multiply(c, s, expert, tiles, p0, n, t0, t1, work, out);
+          for (int64_t tile = t0; tile < t1; ++tile) {
             const int64_t t = tile * tiles.width;
-            c.k.finish(out, tiles.WidthOf(tile), n, e.bias ? e.bias + row : nullptr, e.scale,
-                       e.residual ? e.residual + t * e.residual_stride + row : nullptr,
-                       e.residual_stride, y + t * y_stride + row, y_stride);
-          });
+            for (int64_t p = 0; p < n; ++p) {
+              const int64_t first = (p0 + p) * kPanelRows;
+              const int rows = static_cast<int>(std::min<int64_t>(kPanelRows, s.rows - first));
+              const int64_t row = s.row0 + first;
+              c.k.finish(sums.At(p, tile), tiles.WidthOf(tile), rows,
+                         e.bias ? e.bias + row : nullptr, e.scale,
+                         e.residual ? e.residual + t * e.residual_stride + row : nullptr,
+                         e.residual_stride, y + t * y_stride + row, y_stride);
+            }
+          }
+        }
+      }
     }
   });
 }
@@ -181,37 +308,52 @@ void MatMulGlu(Context& c, const CpuWeight& w, int64_t expert, const float* cons
                int64_t num_tokens, const float* bias, ops::ActivationKind kind, float* y,
                int64_t y_stride) {
   if (num_tokens == 0) return;
-  const Tiles tiles = PackActivations(c, w, x, num_tokens);
+  const Inputs inputs = Pack(c, w, x, num_tokens);
   const CpuWeight::Segment& gate = w.segments()[0];
   const CpuWeight::Segment& up = w.segments()[1];
-  // Gate tiles of a few panels wait in a buffer for their up tiles.
-  const int64_t group = 4;
-  const int64_t gate_floats = group * tiles.num_tiles * tiles.width * kPanelRows;
-  float* gates = c.more_rows.Array<float>(gate_floats * c.pool.num_workers());
+  const Tiles& gate_tiles = inputs.Of(gate);
+  const Tiles& up_tiles = inputs.Of(up);
   c.pool.Run([&](int worker, int num_workers) {
-    float* scratch = WorkerScratch(c, worker, tiles);
-    float* mine = gates + worker * gate_floats;
-    const int64_t begin = gate.num_panels * worker / num_workers;
-    const int64_t end = gate.num_panels * (worker + 1) / num_workers;
-    for (int64_t p0 = begin; p0 < end; p0 += group) {
-      const int64_t p1 = std::min(end, p0 + group);
-      const auto slot = [&](int64_t panel, int64_t tile) {
-        return mine + ((panel - p0) * tiles.num_tiles + tile) * tiles.width * kPanelRows;
-      };
-      SegmentTiles(c, gate, expert, tiles, p0, p1, scratch,
-                   [&](int64_t panel, int64_t tile, const float* out) {
-                     std::memcpy(slot(panel, tile), out,
-                                 static_cast<size_t>(tiles.WidthOf(tile)) * kPanelRows * 4);
-                   });
-      SegmentTiles(c, up, expert, tiles, p0, p1, scratch,
-                   [&](int64_t panel, int64_t tile, const float* out) {
-                     const int64_t row = panel * kPanelRows;
-                     const int n = static_cast<int>(std::min<int64_t>(kPanelRows, gate.rows - row));
-                     c.k.finish_glu(kind, slot(panel, tile), out, tiles.WidthOf(tile), n,
-                                    bias ? bias + row : nullptr,
-                                    bias ? bias + gate.rows + row : nullptr,
-                                    y + tile * tiles.width * y_stride + row, y_stride);
-                   });
+    const Range mine = Share(gate.num_panels, worker, num_workers);
+    if (mine.begin >= mine.end) return;
+    const Tiles& tiles = gate_tiles.tile_bytes > up_tiles.tile_bytes ? gate_tiles : up_tiles;
+    Block block = BlockOf(tiles);
+    // Tiles of different kinds: one at a time is one token range only if they are equally wide.
+    const bool same = gate_tiles.width == up_tiles.width;
+    if (!same) block.tiles = std::max(gate_tiles.num_tiles, up_tiles.num_tiles);
+    const int64_t out_floats =
+        block.panels * block.tiles * kPanelRows * std::max(gate_tiles.width, up_tiles.width);
+    const int64_t work_bytes =
+        std::max(WorkBytesOf(gate_tiles, block), WorkBytesOf(up_tiles, block));
+    uint8_t* work = c.worker[static_cast<size_t>(worker)].Get(work_bytes + 2 * out_floats * 4);
+    auto* out = reinterpret_cast<float*>(work);
+    work += 2 * out_floats * 4;
+    for (int64_t t0 = 0; t0 < tiles.num_tiles; t0 += block.tiles) {
+      const int64_t t1 = std::min(tiles.num_tiles, t0 + block.tiles);
+      for (int64_t p0 = mine.begin; p0 < mine.end; p0 += block.panels) {
+        const int64_t n = std::min(block.panels, mine.end - p0);
+        const Sums g = Multiply(c, gate, expert, gate_tiles, p0, n, t0,
+                                same ? t1 : gate_tiles.num_tiles, work, out);
+        const Sums u = Multiply(c, up, expert, up_tiles, p0, n, t0, same ? t1 : up_tiles.num_tiles,
+                                work, out + out_floats);
+        const int64_t token0 = t0 * tiles.width;
+        const int64_t token1 = std::min(num_tokens, t1 * tiles.width);
+        for (int64_t p = 0; p < n; ++p) {
+          const int64_t row = (p0 + p) * kPanelRows;
+          const int rows = static_cast<int>(std::min<int64_t>(kPanelRows, gate.rows - row));
+          const float* gate_bias = bias ? bias + row : nullptr;
+          const float* up_bias = bias ? bias + gate.rows + row : nullptr;
+          for (int64_t t = same ? token0 : 0; t < (same ? token1 : num_tokens);) {
+            const int64_t gt = t / gate_tiles.width, ut = t / up_tiles.width;
+            const int64_t gi = t % gate_tiles.width, ui = t % up_tiles.width;
+            const int64_t count = std::min(gate_tiles.WidthOf(gt) - gi, up_tiles.WidthOf(ut) - ui);
+            c.k.finish_glu(kind, g.At(p, gt) + gi * kPanelRows, u.At(p, ut) + ui * kPanelRows,
+                           static_cast<int>(count), rows, gate_bias, up_bias,
+                           y + t * y_stride + row, y_stride);
+            t += count;
+          }
+        }
+      }
     }
   });
 }

@@ -30,6 +30,9 @@ namespace {
 // What one row contributes to one unit.
 struct RowUnit {
   alignas(16) uint8_t codes[kUnit];
+  uint32_t high = 0;        // 5 bits: bit 4 of code i in bit i
+  uint32_t pairs[2] = {};   // 6 bits: the lines of the 2-bit plane
+  uint32_t low[4];          // instead of the low 4 bits of `codes`: the lines of the 4-bit plane
   uint16_t s = 0, m = 0;    // f16 scale and minimum of the group, or of the super-block
   float s32 = 0;            // Q8_K
   uint8_t group_s[2] = {};  // integer scales and minima per group (or an exponent)
@@ -43,10 +46,37 @@ T Read(const uint8_t* p) {
   return value;
 }
 
-// Nibbles of 16 bytes: low ones are codes 0..15, high ones 16..31.
-void SplitNibbles(const uint8_t* q, uint8_t* codes) {
-  for (int i = 0; i < 16; ++i) codes[i] = q[i] & 15;
-  for (int i = 0; i < 16; ++i) codes[16 + i] = q[i] >> 4;
+// Bit g of 32 bytes, byte i to bit i.
+uint32_t BitOfBytes(const uint8_t* bytes, int g) {
+  uint32_t bits = 0;
+  for (int i = 0; i < 4; ++i) {
+    uint64_t w;
+    std::memcpy(&w, bytes + 8 * i, 8);
+    // The multiplication gathers bit 0 of the 8 bytes in the top byte.
+    const uint64_t ones = w >> g & 0x0101010101010101u;
+    bits |= static_cast<uint32_t>(ones * 0x0102040810204080u >> 56) << (8 * i);
+  }
+  return bits;
+}
+constexpr uint32_t kLow4 = 0x0F0F0F0Fu, kHigh4 = 0xF0F0F0F0u;
+// Lines of the 4-bit plane from 16 bytes whose low nibbles are codes 0..15 and high ones 16..31:
+// four codes at a time (through bytes it took three times as long).
+void NibbleLines(const uint8_t* q, uint32_t* line) {
+  uint32_t w[4];
+  std::memcpy(w, q, sizeof w);
+  line[0] = (w[0] & kLow4) | (w[1] & kLow4) << 4;
+  line[1] = (w[2] & kLow4) | (w[3] & kLow4) << 4;
+  line[2] = (w[0] >> 4 & kLow4) | (w[1] & kHigh4);
+  line[3] = (w[2] >> 4 & kLow4) | (w[3] & kHigh4);
+}
+// The same from 32 bytes that hold code i in nibble `high` of byte i.
+void NibbleLinesK(const uint8_t* q, bool high, uint32_t* line) {
+  uint32_t w[8];
+  std::memcpy(w, q, sizeof w);
+  for (int i = 0; i < 4; ++i) {
+    const uint32_t a = w[2 * i], b = w[2 * i + 1];
+    line[i] = high ? (a >> 4 & kLow4) | (b & kHigh4) : (a & kLow4) | (b & kLow4) << 4;
+  }
 }
 
 template <DType kDType>
@@ -66,30 +96,26 @@ struct Extract;
 RILL_EXTRACT(Q4_0) {
   const uint8_t* b = row + unit * int64_t{sizeof(Block)};
   out.s = Read<uint16_t>(RILL_FIELD(b, scale));
-  SplitNibbles(RILL_FIELD(b, q), out.codes);
+  NibbleLines(RILL_FIELD(b, q), out.low);
 }
 RILL_EXTRACT(Q4_1) {
   const uint8_t* b = row + unit * int64_t{sizeof(Block)};
   out.s = Read<uint16_t>(RILL_FIELD(b, scale));
   out.m = Read<uint16_t>(RILL_FIELD(b, min));
-  SplitNibbles(RILL_FIELD(b, q), out.codes);
-}
-// Adds bit i of `high` to code i, with value 16.
-void AddFifthBit(uint32_t high, uint8_t* codes) {
-  for (int i = 0; i < kUnit; ++i) codes[i] |= static_cast<uint8_t>(((high >> i) & 1u) << 4);
+  NibbleLines(RILL_FIELD(b, q), out.low);
 }
 RILL_EXTRACT(Q5_0) {
   const uint8_t* b = row + unit * int64_t{sizeof(Block)};
   out.s = Read<uint16_t>(RILL_FIELD(b, scale));
-  SplitNibbles(RILL_FIELD(b, q_low), out.codes);
-  AddFifthBit(Read<uint32_t>(RILL_FIELD(b, q_high)), out.codes);
+  NibbleLines(RILL_FIELD(b, q_low), out.low);
+  out.high = Read<uint32_t>(RILL_FIELD(b, q_high));
 }
 RILL_EXTRACT(Q5_1) {
   const uint8_t* b = row + unit * int64_t{sizeof(Block)};
   out.s = Read<uint16_t>(RILL_FIELD(b, scale));
   out.m = Read<uint16_t>(RILL_FIELD(b, min));
-  SplitNibbles(RILL_FIELD(b, q_low), out.codes);
-  AddFifthBit(Read<uint32_t>(RILL_FIELD(b, q_high)), out.codes);
+  NibbleLines(RILL_FIELD(b, q_low), out.low);
+  out.high = Read<uint32_t>(RILL_FIELD(b, q_high));
 }
 RILL_EXTRACT(Q8_0) {
   const uint8_t* b = row + unit * int64_t{sizeof(Block)};
@@ -99,12 +125,12 @@ RILL_EXTRACT(Q8_0) {
 RILL_EXTRACT(IQ4_NL) {
   const uint8_t* b = row + unit * int64_t{sizeof(Block)};
   out.s = Read<uint16_t>(RILL_FIELD(b, scale));
-  SplitNibbles(RILL_FIELD(b, q), out.codes);
+  NibbleLines(RILL_FIELD(b, q), out.low);
 }
 RILL_EXTRACT(MXFP4) {
   const uint8_t* b = row + unit * int64_t{sizeof(Block)};
   out.group_s[0] = *RILL_FIELD(b, exponent);
-  SplitNibbles(RILL_FIELD(b, q), out.codes);
+  NibbleLines(RILL_FIELD(b, q), out.low);
 }
 
 // 2-bit codes of q2_k, q3_k and tq2_0: 128 weights share 32 bytes, 32 of them per bit pair.
@@ -143,8 +169,8 @@ RILL_EXTRACT(Q3_K) {
   }
 }
 // Groups 2p and 2p + 1 share 32 bytes: low and high nibbles.
-void NibblesK(const uint8_t* q, int g, uint8_t* codes) {
-  for (int i = 0; i < kUnit; ++i) codes[i] = (q[g / 2 * 32 + i] >> (g % 2 * 4)) & 15;
+void NibblesK(const uint8_t* q, int g, RowUnit& out) {
+  NibbleLinesK(q + g / 2 * 32, g % 2 != 0, out.low);
 }
 void ScalesK(const uint8_t* packed, int g, RowUnit& out) {
   uint8_t s[8], m[8];
@@ -158,7 +184,7 @@ RILL_EXTRACT(Q4_K) {
   out.s = Read<uint16_t>(RILL_FIELD(b, scale));
   out.m = Read<uint16_t>(RILL_FIELD(b, min_scale));
   ScalesK(RILL_FIELD(b, scales), g, out);
-  NibblesK(RILL_FIELD(b, q), g, out.codes);
+  NibblesK(RILL_FIELD(b, q), g, out);
 }
 RILL_EXTRACT(Q5_K) {
   const uint8_t* b = row + unit / 8 * int64_t{sizeof(Block)};
@@ -166,11 +192,8 @@ RILL_EXTRACT(Q5_K) {
   out.s = Read<uint16_t>(RILL_FIELD(b, scale));
   out.m = Read<uint16_t>(RILL_FIELD(b, min_scale));
   ScalesK(RILL_FIELD(b, scales), g, out);
-  NibblesK(RILL_FIELD(b, q_low), g, out.codes);
-  const uint8_t* high = RILL_FIELD(b, high);
-  for (int i = 0; i < kUnit; ++i) {
-    out.codes[i] |= static_cast<uint8_t>(((high[i] >> g) & 1) << 4);
-  }
+  NibblesK(RILL_FIELD(b, q_low), g, out);
+  out.high = BitOfBytes(RILL_FIELD(b, high), g);
 }
 RILL_EXTRACT(Q6_K) {
   const uint8_t* b = row + unit / 8 * int64_t{sizeof(Block)};
@@ -180,10 +203,12 @@ RILL_EXTRACT(Q6_K) {
   // Within 128 weights: r = 32 (g % 4) + i; low nibbles in 64 bytes, high pairs in 32.
   const uint8_t* low = RILL_FIELD(b, q_low) + g / 4 * 64 + g % 2 * 32;
   const uint8_t* high = RILL_FIELD(b, q_high) + g / 4 * 32;
-  for (int i = 0; i < kUnit; ++i) {
-    const int l = (low[i] >> (g % 4 / 2 * 4)) & 15;
-    const int h = (high[i] >> (g % 4 * 2)) & 3;
-    out.codes[i] = static_cast<uint8_t>(l | h << 4);
+  NibbleLinesK(low, g % 4 >= 2, out.low);
+  uint32_t w[8];
+  std::memcpy(w, high, sizeof w);
+  for (int i = 0; i < 8; ++i) {
+    const uint32_t pairs = w[i] >> (g % 4 * 2) & 0x03030303u;
+    out.pairs[i / 4] = (i % 4 == 0 ? 0 : out.pairs[i / 4]) | pairs << (i % 4 * 2);
   }
 }
 RILL_EXTRACT(Q8_K) {
@@ -198,7 +223,7 @@ RILL_EXTRACT(IQ4_XS) {
   const int low = (RILL_FIELD(b, scales_low)[g / 2] >> (g % 2 * 4)) & 15;
   const int high = (Read<uint16_t>(RILL_FIELD(b, scales_high)) >> (2 * g)) & 3;
   out.group_s[0] = static_cast<uint8_t>((low | high << 4) - 32);
-  SplitNibbles(RILL_FIELD(b, q) + g * 16, out.codes);
+  NibbleLines(RILL_FIELD(b, q) + g * 16, out.low);
 }
 // Weight i of the block's 256: 160 in 32 bytes x 5 digits, 80 in 16 bytes x 5, 16 in 4 bytes x 4.
 RILL_EXTRACT(TQ1_0) {
@@ -230,6 +255,16 @@ RILL_EXTRACT(TQ2_0) {
 }
 #undef RILL_FIELD
 
+// Bits 4j .. 4j + 3 of `high`, one a byte, in bit j of the bytes: the 1-bit plane.
+uint32_t BitPlane(uint32_t high) {
+  uint32_t line = 0;
+  for (int j = 0; j < 8; ++j) {
+    const uint32_t four = high >> (4 * j) & 15;
+    line |= (four * 0x00204081u & 0x01010101u) << j;
+  }
+  return line;
+}
+
 // Scatters the 8 quads of one row into the bit planes of its unit. `lane` points at the row's 4
 // bytes in line 0.
 template <ExecFormat F>
@@ -239,30 +274,36 @@ void WriteCodes(const uint8_t* codes, uint8_t* lane) {
   const auto put = [lane](int line, uint32_t value) { std::memcpy(lane + 64 * line, &value, 4); };
   if constexpr (F.bits == 8) {
     for (int i = 0; i < 8; ++i) put(i, q[i]);
-    return;
-  }
-  if constexpr (F.bits >= 4) {
-    for (int i = 0; i < 4; ++i) {
-      put(i, (q[2 * i] & 0x0F0F0F0Fu) | (q[2 * i + 1] & 0x0F0F0F0Fu) << 4);
-    }
+  } else if constexpr (F.bits == 4) {
+    for (int i = 0; i < 4; ++i) put(i, (q[2 * i] & kLow4) | (q[2 * i + 1] & kLow4) << 4);
   } else {
+    static_assert(F.bits == 2 || F.bits == 3);
     for (int i = 0; i < 2; ++i) {
       uint32_t line = 0;
       for (int j = 0; j < 4; ++j) line |= (q[4 * i + j] & 0x03030303u) << (2 * j);
       put(i, line);
     }
-  }
-  if constexpr (F.bits == 6) {
-    for (int i = 0; i < 2; ++i) {
+    if constexpr (F.bits == 3) {
       uint32_t line = 0;
-      for (int j = 0; j < 4; ++j) line |= ((q[4 * i + j] >> 4) & 0x03030303u) << (2 * j);
-      put(4 + i, line);
+      for (int j = 0; j < 8; ++j) line |= ((q[j] >> 2) & 0x01010101u) << j;
+      put(2, line);
     }
   }
-  if constexpr (F.bits == 5 || F.bits == 3) {
-    uint32_t line = 0;
-    for (int j = 0; j < 8; ++j) line |= ((q[j] >> (F.bits - 1)) & 0x01010101u) << j;
-    put(F.bits == 5 ? 4 : 2, line);
+}
+// The same from what Extract gave.
+template <ExecFormat F>
+void WriteUnit(const RowUnit& unit, uint8_t* lane) {
+  if constexpr (F.bits < 4 || F.bits == 8) {
+    WriteCodes<F>(unit.codes, lane);
+  } else {
+    for (int i = 0; i < 4; ++i) std::memcpy(lane + 64 * i, &unit.low[i], 4);
+    if constexpr (F.bits == 5) {
+      const uint32_t line = BitPlane(unit.high);
+      std::memcpy(lane + 256, &line, 4);
+    }
+    if constexpr (F.bits == 6) {
+      for (int i = 0; i < 2; ++i) std::memcpy(lane + 256 + 64 * i, &unit.pairs[i], 4);
+    }
   }
 }
 
@@ -272,18 +313,18 @@ void Put16(uint8_t* p, int lane, uint16_t value) {
 
 template <DType kDType>
 void PackBlocks(const uint8_t* const rows[kPanelRows], int64_t k, uint8_t* out) {
-  constexpr ExecFormat F = FormatOf(kDType);
+  constexpr ExecFormat F = FormatOf(ExecOf(kDType));
   for (int64_t u = 0; u < k / kUnit; ++u) {
     uint8_t* super = nullptr;
-    if (F.super_bytes() > 0 && u % kUnitsPerSuper == 0) {
+    if (F.header_bytes() > 0 && u % kUnitsPerSuper == 0) {
       super = out;
-      out += F.super_bytes();
+      out += F.header_bytes();
     }
     for (int r = 0; r < kPanelRows; ++r) {
       if (rows[r] == nullptr) continue;
       RowUnit unit;
       Extract<kDType>::Run(rows[r], u, unit);
-      WriteCodes<F>(unit.codes, out + F.scale_bytes() + 4 * r);
+      WriteUnit<F>(unit, out + F.scale_bytes() + 4 * r);
       if constexpr (F.scale == ScaleKind::kF16 || F.scale == ScaleKind::kF16Min) {
         Put16(out, r, unit.s);
         if constexpr (F.has_min()) Put16(out + 32, r, unit.m);
@@ -306,6 +347,29 @@ void PackBlocks(const uint8_t* const rows[kPanelRows], int64_t k, uint8_t* out) 
       }
     }
     out += F.unit_bytes();
+  }
+}
+
+template <ExecId kExec>
+void PackWide(const WideRow (&rows)[kPanelRows], int64_t k, int64_t group_units, uint8_t* out) {
+  constexpr ExecFormat F = FormatOf(kExec);
+  for (int64_t u = 0; u < k / kUnit; ++u) {
+    const bool header = u % group_units == 0;
+    for (int r = 0; r < kPanelRows; ++r) {
+      const WideRow& row = rows[r];
+      if (row.codes == nullptr) continue;
+      if (header) {
+        const float s = row.scales[u / group_units];
+        if constexpr (F.scale == ScaleKind::kF32) {
+          std::memcpy(out + 4 * r, &s, 4);
+        } else {
+          Put16(out, r, F32ToF16(s));
+          if constexpr (F.has_zero()) out[32 + r] = row.zeros[u / group_units];
+        }
+      }
+      WriteCodes<F>(row.codes + u * kUnit, out + (header ? F.header_bytes() : 0) + 4 * r);
+    }
+    out += (header ? F.header_bytes() : 0) + F.unit_bytes();
   }
 }
 
@@ -348,14 +412,27 @@ bool CanPack(DType dtype) {
     case DType::kBF16:
     case DType::kF8E4M3:
     case DType::kF8E5M2: return true;
-    default: return FormatOf(dtype).bits > 0;
+    default: return ExecOf(dtype) != ExecId::kNone;
   }
 }
 
-int64_t PanelBytes(DType panel_dtype, int64_t k) {
-  const ExecFormat format = FormatOf(panel_dtype);
-  if (format.bits == 0) return k * kPanelRows * Traits(panel_dtype).block_bytes;
-  return format.UnitOffset(k / kUnit);
+int64_t PanelBytes(ExecId exec, int64_t k, int64_t group_units) {
+  return FormatOf(exec).UnitOffset(k / kUnit, group_units);
+}
+int64_t PanelBytes(DType dtype, int64_t k) {
+  const ExecId exec = ExecOf(dtype);
+  if (exec == ExecId::kNone) return k * kPanelRows * Traits(PanelDType(dtype)).block_bytes;
+  return PanelBytes(exec, k, 1);
+}
+
+void PackWidePanel(ExecId exec, const WideRow (&rows)[kPanelRows], int64_t k, int64_t group_units,
+                   uint8_t* out) {
+  switch (exec) {
+    case ExecId::kW4Zero: return PackWide<ExecId::kW4Zero>(rows, k, group_units, out);
+    case ExecId::kW4: return PackWide<ExecId::kW4>(rows, k, group_units, out);
+    case ExecId::kW8: return PackWide<ExecId::kW8>(rows, k, group_units, out);
+    default: return;
+  }
 }
 
 void PackPanel(DType dtype, const uint8_t* const rows[kPanelRows], int64_t k, uint8_t* out) {

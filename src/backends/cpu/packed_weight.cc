@@ -74,17 +74,17 @@ Result<std::unique_ptr<CpuWeight>> CpuWeight::Pack(const ops::WeightSource& sour
                          std::string(DTypeName(part.dtype)));
     }
     Segment segment;
+    segment.exec = ExecOf(part.dtype);
     segment.dtype = PanelDType(part.dtype);
-    segment.q8 = source.activations == ops::ActivationMode::kQ8 && FormatOf(segment.dtype).bits > 0;
+    segment.q8 = source.activations == ops::ActivationMode::kQ8 && segment.exec != ExecId::kNone;
     segment.row0 = weight->rows_;
     segment.rows = part.dim(rank - 2);
     segment.num_panels = (segment.rows + kPanelRows - 1) / kPanelRows;
     weight->rows_ += segment.rows;
     weight->num_panels_ += segment.num_panels;
-    weight->any_q8_ |= segment.q8;
-    weight->any_f32_ |= !segment.q8;
+    weight->any_half_groups_ |= segment.q8 && FormatOf(segment.exec).group == 16;
     if (source.matmul) {
-      segment.panel_bytes = (PanelBytes(segment.dtype, weight->cols_) + 63) / 64 * 64;
+      segment.panel_bytes = (PanelBytes(part.dtype, weight->cols_) + 63) / 64 * 64;
       const auto expert_bytes = CheckedMul(segment.num_panels, segment.panel_bytes);
       const auto bytes =
           expert_bytes ? CheckedMul(*expert_bytes, weight->num_experts_) : std::nullopt;

@@ -41,9 +41,11 @@ class CpuWeight : public ops::PackedWeight {
  public:
   // Rows of one source part: panels of one dtype.
   struct Segment {
-    DType dtype = DType::kF32;  // of the panels; f8 parts are widened to f16, exactly
-    bool q8 = false;            // integer products with quantised activations
-    int64_t row0 = 0;           // first logical row
+    ExecId exec = ExecId::kNone;  // layout of the panels; kNone: plain elements of `dtype`
+    DType dtype = DType::kF32;    // of the source (f8 parts are widened to f16, exactly)
+    bool q8 = false;              // integer products with quantised activations
+    int64_t group_units = 1;      // k / 32 that share a scale: wide formats; else 1
+    int64_t row0 = 0;             // first logical row
     int64_t rows = 0;
     int64_t num_panels = 0;  // ceil(rows / 16)
     int64_t panel_bytes = 0;
@@ -61,8 +63,8 @@ class CpuWeight : public ops::PackedWeight {
 
   const std::vector<Segment>& segments() const { return segments_; }
   int64_t num_panels() const { return num_panels_; }  // of one expert, all segments
-  bool any_q8() const { return any_q8_; }
-  bool any_f32() const { return any_f32_; }
+  // Whether integer products need sums of 16 activations.
+  bool any_half_groups() const { return any_half_groups_; }
   // Source view when only embedding reads it, in place; empty otherwise.
   const TensorView& in_place() const { return in_place_; }
 
@@ -72,8 +74,7 @@ class CpuWeight : public ops::PackedWeight {
  private:
   std::vector<Segment> segments_;
   int64_t num_panels_ = 0;
-  bool any_q8_ = false;
-  bool any_f32_ = false;
+  bool any_half_groups_ = false;
   TensorView in_place_;
   AlignedBytes memory_;
 };
@@ -81,9 +82,21 @@ class CpuWeight : public ops::PackedWeight {
 // One panel from up to 16 rows of k elements at `rows` (nullptr: a row of zeros). `out` must be
 // zero-filled, PanelBytes long. `dtype` is the source's.
 void PackPanel(DType dtype, const uint8_t* const rows[kPanelRows], int64_t k, uint8_t* out);
-// Dtype of the panels that PackPanel makes of a source dtype.
+// The same for a wide layout (exec_list.def), from rows that the caller has taken apart: `codes[r]`
+// k bytes, one unsigned code each (two's complement for W8); `scales[r]` one a group, exact in f16
+// where the layout keeps f16; `zeros[r]` one a group, or null. A null row is zeros.
+struct WideRow {
+  const uint8_t* codes = nullptr;
+  const float* scales = nullptr;
+  const uint8_t* zeros = nullptr;
+};
+void PackWidePanel(ExecId exec, const WideRow (&rows)[kPanelRows], int64_t k, int64_t group_units,
+                   uint8_t* out);
+// Dtype of the plain panels that PackPanel makes of a source dtype.
 DType PanelDType(DType dtype);
-int64_t PanelBytes(DType panel_dtype, int64_t k);
+// Bytes of one panel: quantised, or plain elements.
+int64_t PanelBytes(ExecId exec, int64_t k, int64_t group_units);
+int64_t PanelBytes(DType dtype, int64_t k);
 // Whether PackPanel knows the dtype.
 bool CanPack(DType dtype);
 

@@ -23,6 +23,7 @@
 #endif
 #define RILL_INLINE inline __attribute__((always_inline))
 #define RILL_VNNI 1
+#define RILL_AMX 0
 #define RILL_ISA_NAME "avx512_vnni"
 #define RILL_ISA_USER_NAME "avx512_vnni"
 
@@ -32,7 +33,11 @@ namespace {
 #include "backends/cpu/isa/vec_avx512.inl"
 #include "backends/cpu/math.inl"
 #include "backends/cpu/elementwise.inl"
-#include "backends/cpu/linear.inl"
+#include "backends/cpu/codes.inl"
+#include "backends/cpu/gemm_q8.inl"
+#include "backends/cpu/gemm_f32.inl"
+#include "backends/cpu/quantize.inl"
+#include "backends/cpu/epilogue.inl"
 #include "backends/cpu/attention.inl"
 // clang-format on
 }  // namespace

@@ -21,7 +21,11 @@ namespace {
 #include "backends/cpu/isa/vec_scalar.inl"
 #include "backends/cpu/math.inl"
 #include "backends/cpu/elementwise.inl"
-#include "backends/cpu/linear.inl"
+#include "backends/cpu/codes.inl"
+#include "backends/cpu/gemm_q8.inl"
+#include "backends/cpu/gemm_f32.inl"
+#include "backends/cpu/quantize.inl"
+#include "backends/cpu/epilogue.inl"
 #include "backends/cpu/attention.inl"
 // clang-format on
 }  // namespace

@@ -122,6 +122,13 @@ RILL_INLINE int32_t ReduceAddI(I32 a) {
   r4 = _mm_add_epi32(r4, _mm_shuffle_epi32(r4, 0xB1));
   return _mm_cvtsi128_si32(r4);
 }
+// Lane i: the lanes of v[i] reduced; for operations where the order does not matter.
+template <typename Op>
+RILL_INLINE I32 ReduceEach(const I32* v) {
+  alignas(64) int32_t lane[16];
+  for (int i = 0; i < 16; ++i) lane[i] = Op::Reduce(v[i]);
+  return LoadI(lane);
+}
 RILL_INLINE __m128i Load128(const void* p) {
   return _mm_loadu_si128(static_cast<const __m128i*>(p));
 }
@@ -158,6 +165,17 @@ RILL_INLINE void StoreS8(int8_t* p, I32 a) {
 RILL_INLINE B64 LoadB(const uint8_t* p) {
   return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
           _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 32))};
+}
+RILL_INLINE void StoreB(uint8_t* p, B64 a) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a.lo);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 32), a.hi);
+}
+RILL_INLINE B64 AsBytes(I32 a) { return {a.lo, a.hi}; }
+RILL_INLINE B64 AddB(B64 a, B64 b) {
+  return {_mm256_add_epi8(a.lo, b.lo), _mm256_add_epi8(a.hi, b.hi)};
+}
+RILL_INLINE B64 SubB(B64 a, B64 b) {
+  return {_mm256_sub_epi8(a.lo, b.lo), _mm256_sub_epi8(a.hi, b.hi)};
 }
 RILL_INLINE B64 AndB(B64 a, uint8_t mask) {
   const __m256i m = _mm256_set1_epi8(static_cast<char>(mask));
@@ -203,17 +221,25 @@ RILL_INLINE I32 ByteTop(B64 a) {
   }
 }
 
-// vpmaddubsw sums pairs into 16 bits; pairs are added there and widened once at the end.
-struct DotAcc {
-  __m256i lo, hi;
-};
-inline constexpr bool kDotAccIsInt32 = false;
 RILL_INLINE __m256i Broadcast4(const int8_t* a) {
   int32_t quad;
   __builtin_memcpy(&quad, a, 4);
   return _mm256_set1_epi32(quad);
 }
-RILL_INLINE DotAcc ZeroDot() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+#if RILL_VNNI
+using DotAcc = I32;
+RILL_INLINE DotAcc StartDot(I32 dots) { return dots; }
+RILL_INLINE DotAcc DotU(DotAcc acc, B64 w, const int8_t* a) {
+  const __m256i x = Broadcast4(a);
+  return {_mm256_dpbusd_avx_epi32(acc.lo, w.lo, x), _mm256_dpbusd_avx_epi32(acc.hi, w.hi, x)};
+}
+RILL_INLINE I32 FinishDot(I32, DotAcc acc) { return acc; }
+#else
+// vpmaddubsw sums pairs into 16 bits; pairs are added there and widened once at the end.
+struct DotAcc {
+  __m256i lo, hi;
+};
+RILL_INLINE DotAcc StartDot(I32) { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
 RILL_INLINE DotAcc DotU(DotAcc acc, B64 w, const int8_t* a) {
   const __m256i x = Broadcast4(a);
   acc.lo = _mm256_add_epi16(acc.lo, _mm256_maddubs_epi16(w.lo, x));
@@ -222,10 +248,12 @@ RILL_INLINE DotAcc DotU(DotAcc acc, B64 w, const int8_t* a) {
   __asm__("" : "+x"(acc.lo), "+x"(acc.hi));
   return acc;
 }
-RILL_INLINE I32 FinishDot(DotAcc acc) {
+RILL_INLINE I32 FinishDot(I32 dots, DotAcc acc) {
   const __m256i ones = _mm256_set1_epi16(1);
-  return {_mm256_madd_epi16(acc.lo, ones), _mm256_madd_epi16(acc.hi, ones)};
+  return {_mm256_add_epi32(dots.lo, _mm256_madd_epi16(acc.lo, ones)),
+          _mm256_add_epi32(dots.hi, _mm256_madd_epi16(acc.hi, ones))};
 }
+#endif
 RILL_INLINE B64 AbsB(B64 w) { return {_mm256_abs_epi8(w.lo), _mm256_abs_epi8(w.hi)}; }
 // |w| * (a with w's sign): at most 2 * 128 * 127 in 16 bits, so each product is widened at once.
 RILL_INLINE I32 DotS(I32 acc, B64 w_abs, B64 w, const int8_t* a) {
@@ -239,5 +267,19 @@ RILL_INLINE I32 DotS(I32 acc, B64 w_abs, B64 w, const int8_t* a) {
   return acc;
 }
 
-// Widest tile of tokens (or query rows) of the matrix kernels.
+inline constexpr bool kHasLookup16 = false;
+template <int shift>
+RILL_INLINE V16 Lookup16(V16 table, B64) {
+  return table;
+}
+
+RILL_INLINE void Prefetch(const void* p) { __builtin_prefetch(p, 0, 3); }
+
+// Widest tile of query rows of attention.
 inline constexpr int kTile = 6;
+// Tiles of tokens of the matrix kernels, and panels that they take at once.
+inline constexpr IntegerDot kIntegerDot = RILL_VNNI ? IntegerDot::kQuad : IntegerDot::kPairs;
+inline constexpr int kTileQ8 = 6, kTileSteps = 3;
+inline constexpr int kGemvQ8Width = 4, kGemvQ8Panels = 2;
+inline constexpr int kTileF32 = 6, kTileF32Panels = 1;
+inline constexpr int kPrefetchBytes = 1536;

@@ -70,6 +70,35 @@ RILL_INLINE float ReduceMax(V16 a) {
 }
 RILL_INLINE int32_t ReduceMaxI(I32 a) { return _mm512_reduce_max_epi32(a.v); }
 RILL_INLINE int32_t ReduceAddI(I32 a) { return _mm512_reduce_add_epi32(a.v); }
+// Lane i: the lanes of v[i] reduced; for operations where the order does not matter.
+template <typename Op>
+RILL_INLINE I32 ReduceEach(const I32* v) {
+  __m512i r[8];
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {
+    r[i] = Op::Apply({_mm512_shuffle_i32x4(v[i].v, v[i + 8].v, 0x44)},
+                     {_mm512_shuffle_i32x4(v[i].v, v[i + 8].v, 0xEE)})
+               .v;
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    r[i] = Op::Apply({_mm512_shuffle_i32x4(r[i], r[i + 4], 0x88)},
+                     {_mm512_shuffle_i32x4(r[i], r[i + 4], 0xDD)})
+               .v;
+  }
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    r[i] = Op::Apply({_mm512_unpacklo_epi64(r[i], r[i + 2])},
+                     {_mm512_unpackhi_epi64(r[i], r[i + 2])})
+               .v;
+  }
+  const __m512 a = _mm512_castsi512_ps(r[0]), b = _mm512_castsi512_ps(r[1]);
+  const I32 mixed = Op::Apply({_mm512_castps_si512(_mm512_shuffle_ps(a, b, 0x88))},
+                              {_mm512_castps_si512(_mm512_shuffle_ps(a, b, 0xDD))});
+  const __m512i order =
+      _mm512_setr_epi32(0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5, 7, 12, 14, 13, 15);
+  return {_mm512_permutexvar_epi32(order, mixed.v)};
+}
 RILL_INLINE __m128i Load128(const void* p) {
   return _mm_loadu_si128(static_cast<const __m128i*>(p));
 }
@@ -91,6 +120,10 @@ RILL_INLINE void StoreS8(int8_t* p, I32 a) {
 }
 
 RILL_INLINE B64 LoadB(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }
+RILL_INLINE void StoreB(uint8_t* p, B64 a) { _mm512_storeu_si512(p, a.v); }
+RILL_INLINE B64 AsBytes(I32 a) { return {a.v}; }
+RILL_INLINE B64 AddB(B64 a, B64 b) { return {_mm512_add_epi8(a.v, b.v)}; }
+RILL_INLINE B64 SubB(B64 a, B64 b) { return {_mm512_sub_epi8(a.v, b.v)}; }
 RILL_INLINE B64 AndB(B64 a, uint8_t mask) {
   return {_mm512_and_si512(a.v, _mm512_set1_epi8(static_cast<char>(mask)))};
 }
@@ -120,28 +153,28 @@ RILL_INLINE I32 ByteTop(B64 a) {
   return {_mm512_and_si512(_mm512_slli_epi32(a.v, 24 - 8 * j), _mm512_set1_epi32(INT32_MIN >> 7))};
 }
 
-struct DotAcc {
-  __m512i v;
-};
 RILL_INLINE __m512i Broadcast4(const int8_t* a) {
   int32_t quad;
   __builtin_memcpy(&quad, a, 4);
   return _mm512_set1_epi32(quad);
 }
-RILL_INLINE DotAcc ZeroDot() { return {_mm512_setzero_si512()}; }
 #if RILL_VNNI
-inline constexpr bool kDotAccIsInt32 = true;
+using DotAcc = I32;
+RILL_INLINE DotAcc StartDot(I32 dots) { return dots; }
 RILL_INLINE DotAcc DotU(DotAcc acc, B64 w, const int8_t* a) {
   return {_mm512_dpbusd_epi32(acc.v, w.v, Broadcast4(a))};
 }
-RILL_INLINE I32 FinishDot(DotAcc acc) { return {acc.v}; }
+RILL_INLINE I32 FinishDot(I32, DotAcc acc) { return acc; }
 #else
-inline constexpr bool kDotAccIsInt32 = false;
+struct DotAcc {
+  __m512i v;
+};
+RILL_INLINE DotAcc StartDot(I32) { return {_mm512_setzero_si512()}; }
 RILL_INLINE DotAcc DotU(DotAcc acc, B64 w, const int8_t* a) {
   return {_mm512_add_epi16(acc.v, _mm512_maddubs_epi16(w.v, Broadcast4(a)))};
 }
-RILL_INLINE I32 FinishDot(DotAcc acc) {
-  return {_mm512_madd_epi16(acc.v, _mm512_set1_epi16(1))};
+RILL_INLINE I32 FinishDot(I32 dots, DotAcc acc) {
+  return {_mm512_add_epi32(dots.v, _mm512_madd_epi16(acc.v, _mm512_set1_epi16(1)))};
 }
 #endif
 RILL_INLINE B64 AbsB(B64 w) { return {_mm512_abs_epi8(w.v)}; }
@@ -158,5 +191,25 @@ RILL_INLINE I32 DotS(I32 acc, B64 w_abs, B64 w, const int8_t* a) {
 #endif
 }
 
-// Widest tile of tokens (or query rows) of the matrix kernels.
+// table[low 4 bits of each lane of index >> shift]
+inline constexpr bool kHasLookup16 = true;
+template <int shift>
+RILL_INLINE V16 Lookup16(V16 table, B64 index) {
+  return {_mm512_permutexvar_ps(_mm512_srli_epi32(index.v, shift), table.v)};
+}
+
+RILL_INLINE void Prefetch(const void* p) { __builtin_prefetch(p, 0, 3); }
+
+// Widest tile of query rows of attention.
 inline constexpr int kTile = 6;
+// Tiles of tokens of the matrix kernels, and panels that they take at once.
+#if RILL_AMX
+inline constexpr IntegerDot kIntegerDot = IntegerDot::kTiles;
+inline constexpr int kTileQ8 = 16, kTileSteps = 4;
+#else
+inline constexpr IntegerDot kIntegerDot = RILL_VNNI ? IntegerDot::kQuad : IntegerDot::kPairs;
+inline constexpr int kTileQ8 = 12, kTileSteps = 3;
+#endif
+inline constexpr int kGemvQ8Width = 4, kGemvQ8Panels = 4;
+inline constexpr int kTileF32 = 12, kTileF32Panels = 2;
+inline constexpr int kPrefetchBytes = 1536;

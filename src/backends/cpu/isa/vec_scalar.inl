@@ -120,6 +120,13 @@ RILL_INLINE int32_t ReduceAddI(I32 a) {
   return static_cast<int32_t>(sum);
 }
 
+// Lane i: the lanes of v[i] reduced; for operations where the order does not matter.
+template <typename Op>
+RILL_INLINE I32 ReduceEach(const I32* v) {
+  alignas(64) int32_t lane[16];
+  for (int i = 0; i < 16; ++i) lane[i] = Op::Reduce(v[i]);
+  return LoadI(lane);
+}
 // Conversions from and to narrow elements: loops in functions of their own.
 __attribute__((noinline)) void WidenF16(const uint16_t* p, float* r) {
   for (int i = 0; i < 16; ++i) r[i] = F16ToF32(p[i]);
@@ -166,6 +173,10 @@ RILL_INLINE B64 LoadB(const uint8_t* p) {
   __builtin_memcpy(&r, p, 64);
   return r;
 }
+RILL_INLINE void StoreB(uint8_t* p, B64 a) { __builtin_memcpy(p, &a, 64); }
+RILL_INLINE B64 AsBytes(I32 a) { return {BitsAs<U8x64>(a)}; }
+RILL_INLINE B64 AddB(B64 a, B64 b) { return {a.v + b.v}; }
+RILL_INLINE B64 SubB(B64 a, B64 b) { return {a.v - b.v}; }
 RILL_INLINE B64 AndB(B64 a, uint8_t mask) { return {a.v & SetB(mask)}; }
 RILL_INLINE B64 OrB(B64 a, B64 b) { return {a.v | b.v}; }
 // (a >> n) & mask and (a << n) & mask, per byte. Shifted as 32-bit lanes: what crosses a byte must
@@ -204,16 +215,15 @@ RILL_INLINE I32 ByteTop(B64 a) {
   return BitsAs<I32>((BitsAs<U32>(a.v) << (24 - 8 * j)) & 0xFF000000u);
 }
 
-// Integer dot products of 4 bytes a row with 4 broadcast activations. DotAcc adds up unsigned
-// weights (in 16 bits on some ISAs: kDotQuads says how many fit), FinishDot gives int32 per row.
+// Integer dot products of 4 bytes a row with 4 broadcast activations, added to `dots`: begun by
+// StartDot, in 16 bits on some ISAs (DotQuads() says how many fit), and ended by FinishDot.
 using DotAcc = I32;
-inline constexpr bool kDotAccIsInt32 = true;
-RILL_INLINE DotAcc ZeroDot() { return SetI(0); }
+RILL_INLINE DotAcc StartDot(I32 dots) { return dots; }
 RILL_INLINE DotAcc DotU(DotAcc acc, B64 w, const int8_t* a) {
   return acc + ByteU<0>(w) * SetI(a[0]) + ByteU<1>(w) * SetI(a[1]) + ByteU<2>(w) * SetI(a[2]) +
          ByteU<3>(w) * SetI(a[3]);
 }
-RILL_INLINE I32 FinishDot(DotAcc acc) { return acc; }
+RILL_INLINE I32 FinishDot(I32, DotAcc acc) { return acc; }
 // Signed weights; w_abs is what AbsB gave for w.
 RILL_INLINE B64 AbsB(B64 w) { return w; }
 RILL_INLINE I32 DotS(I32 acc, B64, B64 w, const int8_t* a) {
@@ -221,5 +231,20 @@ RILL_INLINE I32 DotS(I32 acc, B64, B64 w, const int8_t* a) {
          ByteS<3>(w) * SetI(a[3]);
 }
 
-// Widest tile of tokens (or query rows) of the matrix kernels.
+inline constexpr bool kHasLookup16 = false;
+template <int shift>
+RILL_INLINE V16 Lookup16(V16 table, B64) {
+  return table;
+}
+
+RILL_INLINE void Prefetch(const void*) {}
+
+// Widest tile of query rows of attention.
 inline constexpr int kTile = 1;
+// Tiles of tokens of the matrix kernels (1: wider ones gain nothing here, and take the compiler
+// minutes), and panels that they take at once.
+inline constexpr IntegerDot kIntegerDot = IntegerDot::kQuad;
+inline constexpr int kTileQ8 = 1, kTileSteps = 1;
+inline constexpr int kGemvQ8Width = 1, kGemvQ8Panels = 1;
+inline constexpr int kTileF32 = 1, kTileF32Panels = 1;
+inline constexpr int kPrefetchBytes = 0;

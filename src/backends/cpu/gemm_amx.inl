@@ -1,0 +1,158 @@
+// The integer kernel for many tokens on AMX: the tile unit does the dot products of 16 tokens and 16
+// rows of one group at a time, exactly; sums go through memory (L1) to the vector unit, which adds
+// them in f32 as gemm_q8.inl says. Bits are those of any other ISA.
+//
+//   A tile  [T tokens][32 k] s8     activations, rows of TileLayout::kUnits
+//   B tile  [8 quads][16 rows][4]   the unit of a panel in work form, signed where there is no minimum
+//   C tile  [T tokens][16 rows] s32
+//
+// Two sets of tile registers take turns, and a group's sums are read one group after they were
+// written: the tile unit's latency (load 45, multiply 52, store 16 cycles) hides behind the f32 work
+// of the group before.
+
+struct TileConfig {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t row_bytes[16] = {};
+  uint8_t rows[16] = {};
+};
+// Tiles 0, 3: C; 1, 4: A; 2, 5: B.
+constexpr TileConfig MakeTileConfig(int tokens, int k) {
+  TileConfig c;
+  for (int set = 0; set < 6; set += 3) {
+    c.rows[set] = static_cast<uint8_t>(tokens);
+    c.row_bytes[set] = 64;
+    c.rows[set + 1] = static_cast<uint8_t>(tokens);
+    c.row_bytes[set + 1] = static_cast<uint16_t>(k);
+    c.rows[set + 2] = static_cast<uint8_t>(k / 4);
+    c.row_bytes[set + 2] = 64;
+  }
+  return c;
+}
+template <int T, int k>
+alignas(64) inline constexpr TileConfig kTileConfig = MakeTileConfig(T, k);
+
+// Sums of one group (of T tokens) to c; `set` chooses the registers.
+#define RILL_TILE_DOT(C, A, B, x, w, c)          \
+  _tile_loadd(A, x, kUnit);                      \
+  _tile_loadd(B, w, 64);                         \
+  _tile_zero(C);                                 \
+  if constexpr (D.is_signed) {                   \
+    _tile_dpbssd(C, A, B);                       \
+  } else {                                       \
+    _tile_dpbsud(C, A, B);                       \
+  }                                              \
+  _tile_stored(C, c, 64)
+
+template <DotShape D, int T>
+RILL_INLINE void AddTile(const int32_t* c, const float* s, const float* m, const float* d,
+                         const float* sum, V16* acc) {
+  Scales w{Load(s), Set(0.0f)};
+  if constexpr (D.has_min) w.m = Load(m);
+#pragma GCC unroll 16
+  for (int t = 0; t < T; ++t) {
+    acc[t] = Fma(ToFloat(LoadI(c + 16 * t)), Mul(w.s, Set(d[t])), acc[t]);
+    if constexpr (D.has_min) acc[t] = Fma(w.m, Set(sum[t]), acc[t]);
+  }
+}
+
+// Groups of 16 or 32 k.
+template <DotShape D, int T>
+void GemmTilesWidth(const WorkGemm& args) {
+  const WorkGemm g = args;
+  const QuantTile x = g.x;
+  constexpr int n = 32 / D.group;  // groups of a unit
+  _tile_loadconfig(&kTileConfig<T, D.group>);
+  alignas(64) int32_t c[2][16 * 16];
+  const float* sums = n == 1 ? x.scaled_sum : x.scaled_sum16;
+  const int64_t begin = g.unit0 * n, end = g.unit1 * n;
+  for (int p = 0; p < g.num_panels; ++p) {
+    const uint8_t* codes = g.panels + p * g.panel_stride;
+    const auto* s = reinterpret_cast<const float*>(codes + g.k * kPanelRows);
+    const float* m = s + g.num_groups * kPanelRows;
+    float* out = g.out + p * g.out_stride;
+    V16 acc[T];
+#pragma GCC unroll 16
+    for (int t = 0; t < T; ++t) acc[t] = begin == 0 ? Set(0.0f) : Load(out + 16 * t);
+    const auto x_at = [&](int64_t i) __attribute__((always_inline)) {
+      return x.codes + (i / n * T) * kUnit + i % n * 16;
+    };
+    const auto w_at = [&](int64_t i) __attribute__((always_inline)) {
+      return codes + i * D.group * kPanelRows;
+    };
+    int64_t i = begin;
+    RILL_TILE_DOT(0, 1, 2, x_at(i), w_at(i), c[0]);
+    for (; i + 2 <= end; i += 2) {
+      RILL_TILE_DOT(3, 4, 5, x_at(i + 1), w_at(i + 1), c[1]);
+      AddTile<D, T>(c[0], s + i * 16, m + i * 16, x.scale + i / n * T, sums + i * T, acc);
+      if (i + 2 < end) {
+        RILL_TILE_DOT(0, 1, 2, x_at(i + 2), w_at(i + 2), c[0]);
+      }
+      AddTile<D, T>(c[1], s + (i + 1) * 16, m + (i + 1) * 16, x.scale + (i + 1) / n * T,
+                    sums + (i + 1) * T, acc);
+    }
+    if (i < end) AddTile<D, T>(c[0], s + i * 16, m + i * 16, x.scale + i / n * T, sums + i * T, acc);
+#pragma GCC unroll 16
+    for (int t = 0; t < T; ++t) Store(out + 16 * t, acc[t]);
+  }
+  _tile_release();
+}
+
+// Groups of more than 32 k: the tile adds up over the group.
+template <DotShape D, int T>
+void GemmTilesWide(const WorkGemm& args) {
+  const WorkGemm g = args;
+  const QuantTile x = g.x;
+  _tile_loadconfig(&kTileConfig<T, 32>);
+  alignas(64) int32_t c[16 * 16];
+  for (int p = 0; p < g.num_panels; ++p) {
+    const uint8_t* codes = g.panels + p * g.panel_stride;
+    const auto* s = reinterpret_cast<const float*>(codes + g.k * kPanelRows);
+    const float* m = s + g.num_groups * kPanelRows;
+    float* out = g.out + p * g.out_stride;
+    V16 acc[T];
+#pragma GCC unroll 16
+    for (int t = 0; t < T; ++t) acc[t] = g.unit0 == 0 ? Set(0.0f) : Load(out + 16 * t);
+    int64_t group = g.unit0 / g.group_units;
+    for (int64_t u = g.unit0; u < g.unit1; ++group) {
+      const int64_t end = u + g.group_units < g.unit1 ? u + g.group_units : g.unit1;
+      _tile_zero(0);
+      do {
+        _tile_loadd(1, x.codes + u * T * kUnit, kUnit);
+        _tile_loadd(2, codes + u * kUnit * kPanelRows, 64);
+        if constexpr (D.is_signed) {
+          _tile_dpbssd(0, 1, 2);
+        } else {
+          _tile_dpbsud(0, 1, 2);
+        }
+      } while (++u < end);
+      _tile_stored(0, c, 64);
+      AddTile<D, T>(c, s + group * 16, m + group * 16, x.scale + group * T,
+                    x.scaled_sum + group * T, acc);
+    }
+#pragma GCC unroll 16
+    for (int t = 0; t < T; ++t) Store(out + 16 * t, acc[t]);
+  }
+  _tile_release();
+}
+
+template <DotShape D, int T>
+void GemmTilesAny(const WorkGemm& g) {
+  if constexpr (D.group == 32) {
+    if (g.group_units > 1) return GemmTilesWide<D, T>(g);
+  }
+  GemmTilesWidth<D, T>(g);
+}
+template <DotShape D>
+void GemmTiles(const WorkGemm& g) {
+  switch ((g.width + 3) / 4) {
+    case 1: return GemmTilesAny<D, 4>(g);
+    case 2: return GemmTilesAny<D, 8>(g);
+    case 3: return GemmTilesAny<D, 12>(g);
+    default: return GemmTilesAny<D, 16>(g);
+  }
+}
+#undef RILL_TILE_DOT
+template <DotShape D>
+constexpr GemmWorkFn GemmWorkOf() {
+  return GemmTiles<D>;
+}

@@ -1,0 +1,44 @@
+// AVX2 with VNNI on ymm: isa/avx2.cc with vpdpbusd for the integer dot product.
+// Headers come before the target region; nothing of the standard library is instantiated in it.
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "backends/cpu/exec_format.h"
+#include "backends/cpu/kernels.h"
+#include "quant/iq4_nl.h"
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avxvnni"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c,avxvnni")
+#endif
+
+#define RILL_INLINE inline __attribute__((always_inline))
+#define RILL_VNNI 1
+#define RILL_ISA_NAME "avx_vnni"
+#define RILL_ISA_USER_NAME "avx_vnni"
+
+namespace rill::cpu::avx_vnni {
+namespace {
+// clang-format off: in the order of use.
+#include "backends/cpu/isa/vec_avx2.inl"
+#include "backends/cpu/math.inl"
+#include "backends/cpu/elementwise.inl"
+#include "backends/cpu/codes.inl"
+#include "backends/cpu/gemm_q8.inl"
+#include "backends/cpu/gemm_f32.inl"
+#include "backends/cpu/quantize.inl"
+#include "backends/cpu/epilogue.inl"
+#include "backends/cpu/attention.inl"
+// clang-format on
+}  // namespace
+#include "backends/cpu/kernel_table.inl"
+}  // namespace rill::cpu::avx_vnni
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif  // GCC: the region stays open, so that templates instantiated at the end of the file are in it
+#endif  // __x86_64__

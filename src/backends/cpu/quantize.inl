@@ -1,0 +1,183 @@
+// Activations to tiles: f32 interleaved, or int8 codes with scales and sums (formulas in
+// gemm_q8.inl). A tile of `width` tokens is stored `stride` >= width wide; what lies behind the
+// last token is zeros.
+
+void PackF32(const float* const* rows, int width, int stride, int64_t k0, int64_t k1, float* out) {
+  for (int t = 0; t < width; ++t) {
+    const float* row = rows[t];
+    for (int64_t i = k0; i < k1; ++i) out[i * stride + t] = row[i];
+  }
+  for (int t = width; t < stride; ++t) {
+    for (int64_t i = k0; i < k1; ++i) out[i * stride + t] = 0.0f;
+  }
+}
+
+// d and 127 / m of a group whose largest |x| has the bits `largest`.
+RILL_INLINE void GroupScale(float largest, float* d, float* inverse) {
+  *d = 0.0f;
+  *inverse = 0.0f;
+  if (!(largest <= 0x1.fffffep127f)) {
+    *d = largest;
+  } else if (largest >= 0x1p-100f) {
+    *d = largest / 127.0f;
+    *inverse = 127.0f / largest;
+  }
+}
+
+// The codes of 16 elements; |x| * inverse <= 127 (1 + 2^-22), so rounding stays in range.
+RILL_INLINE I32 Codes16(const float* x, V16 factor) { return ToInt(Round(Mul(Load(x), factor))); }
+
+struct MaxOp {
+  RILL_INLINE static I32 Apply(I32 a, I32 b) { return MaxI(a, b); }
+  RILL_INLINE static int32_t Reduce(I32 a) { return ReduceMaxI(a); }
+};
+struct AddOp {
+  RILL_INLINE static I32 Apply(I32 a, I32 b) { return AddI(a, b); }
+  RILL_INLINE static int32_t Reduce(I32 a) { return ReduceAddI(a); }
+};
+
+RILL_INLINE void StoreCodes(I32 a, I32 b, int64_t u, int t, int stride, TileLayout layout,
+                            int8_t* codes) {
+  if (layout == TileLayout::kUnits) {
+    codes += (u * stride + t) * kUnit;
+    StoreS8(codes, a);
+    StoreS8(codes + 16, b);
+    return;
+  }
+  alignas(32) int8_t quads[kUnit];
+  StoreS8(quads, a);
+  StoreS8(quads + 16, b);
+  codes += (u * 8 * stride + t) * 4;
+  for (int64_t q = 0; q < 8; ++q) __builtin_memcpy(codes + q * stride * 4, quads + 4 * q, 4);
+}
+
+// 16 units of one token, each a group: their maxima, scales and sums side by side in lanes (a
+// group at a time took 47 cycles, most of them for the reductions and the two divisions).
+RILL_INLINE void Quantize16(const float* row, int64_t u0, int t, int stride, TileLayout layout,
+                            const QuantTile& out) {
+  const float* x = row + u0 * kUnit;
+  I32 top[16];
+#pragma GCC unroll 16
+  for (int g = 0; g < 16; ++g) {
+    top[g] = MaxI(Bits(Abs(Load(x + g * kUnit))), Bits(Abs(Load(x + g * kUnit + 16))));
+  }
+  const I32 largest = ReduceEach<MaxOp>(top);
+  const V16 m = FromBits(largest), zero = Set(0.0f);
+  const M16 too_small = LtI(largest, Bits(Set(0x1p-100f)));
+  const M16 not_finite = LtI(Bits(Set(0x1.fffffep127f)), largest);
+  const V16 d_v = Select(not_finite, m, Select(too_small, zero, Div(m, Set(127.0f))));
+  const V16 inverse_v =
+      Select(not_finite, zero, Select(too_small, zero, Div(Set(127.0f), m)));
+  alignas(64) float d[16], inverse[16];
+  Store(d, d_v);
+  Store(inverse, inverse_v);
+  I32 sum_a[16], sum_b[16];
+#pragma GCC unroll 16
+  for (int g = 0; g < 16; ++g) {
+    I32 a = SetI(0), b = SetI(0);
+    if (inverse[g] > 0.0f) {
+      a = Codes16(x + g * kUnit, Set(inverse[g]));
+      b = Codes16(x + g * kUnit + 16, Set(inverse[g]));
+    }
+    StoreCodes(a, b, u0 + g, t, stride, layout, out.codes);
+    sum_a[g] = a;
+    sum_b[g] = b;
+  }
+  alignas(64) int32_t neg[16];
+  alignas(64) float scaled[16];
+  if (out.neg_sum16 != nullptr) {
+    const I32 half[2] = {ReduceEach<AddOp>(sum_a), ReduceEach<AddOp>(sum_b)};
+    for (int h = 0; h < 2; ++h) {
+      StoreI(neg, SubI(SetI(0), half[h]));
+      Store(scaled, Mul(d_v, ToFloat(half[h])));
+      for (int64_t g = 0; g < 16; ++g) {
+        out.neg_sum16[(2 * (u0 + g) + h) * stride + t] = neg[g];
+        out.scaled_sum16[(2 * (u0 + g) + h) * stride + t] = scaled[g];
+      }
+    }
+  }
+#pragma GCC unroll 16
+  for (int g = 0; g < 16; ++g) sum_a[g] = AddI(sum_a[g], sum_b[g]);
+  const I32 sum = ReduceEach<AddOp>(sum_a);
+  StoreI(neg, SubI(SetI(0), sum));
+  Store(scaled, Mul(d_v, ToFloat(sum)));
+  for (int64_t g = 0; g < 16; ++g) {
+    out.scale[(u0 + g) * stride + t] = d[g];
+    out.neg_sum[(u0 + g) * stride + t] = neg[g];
+    out.scaled_sum[(u0 + g) * stride + t] = scaled[g];
+  }
+}
+
+// One group of `units` units of one token.
+RILL_INLINE void QuantizeGroup(const float* row, int64_t u0, int64_t units, float d, float inverse,
+                               int t, int stride, TileLayout layout, int64_t group,
+                               const QuantTile& out) {
+  const V16 factor = Set(inverse);
+  int32_t sum = 0;
+  for (int64_t u = u0; u < u0 + units; ++u) {
+    I32 a = SetI(0), b = SetI(0);
+    if (inverse > 0.0f) {
+      a = Codes16(row + u * kUnit, factor);
+      b = Codes16(row + u * kUnit + 16, factor);
+    }
+    StoreCodes(a, b, u, t, stride, layout, out.codes);
+    if (out.neg_sum16 != nullptr) {
+      const int32_t sum_a = ReduceAddI(a), sum_b = ReduceAddI(b);
+      sum += sum_a + sum_b;
+      out.neg_sum16[2 * u * stride + t] = -sum_a;
+      out.neg_sum16[(2 * u + 1) * stride + t] = -sum_b;
+      out.scaled_sum16[2 * u * stride + t] = d * static_cast<float>(sum_a);
+      out.scaled_sum16[(2 * u + 1) * stride + t] = d * static_cast<float>(sum_b);
+    } else {
+      sum += ReduceAddI(AddI(a, b));
+    }
+  }
+  out.scale[group * stride + t] = d;
+  out.neg_sum[group * stride + t] = -sum;
+  out.scaled_sum[group * stride + t] = d * static_cast<float>(sum);
+}
+
+void Quantize(const float* const* rows, int width, int stride, int64_t unit0, int64_t unit1,
+              int64_t group_units, TileLayout layout, const QuantTile& tile) {
+  const QuantTile out = tile;
+  for (int t = 0; t < width; ++t) {
+    int64_t u = unit0;
+    if (group_units == 1) {
+      for (; u + 16 <= unit1; u += 16) Quantize16(rows[t], u, t, stride, layout, out);
+    }
+    int64_t group = u / group_units;
+    for (; u < unit1; u += group_units, ++group) {
+      const int64_t n = u + group_units < unit1 ? group_units : unit1 - u;
+      I32 largest = SetI(0);
+      for (int64_t i = u * kUnit; i < (u + n) * kUnit; i += 16) {
+        largest = MaxI(largest, Bits(Abs(Load(rows[t] + i))));
+      }
+      float d, inverse;
+      GroupScale(__builtin_bit_cast(float, ReduceMaxI(largest)), &d, &inverse);
+      QuantizeGroup(rows[t], u, n, d, inverse, t, stride, layout, group, out);
+    }
+  }
+  if (width == stride) return;
+  const int pad = stride - width;
+  const auto clear = [pad](void* p, int bytes) __attribute__((always_inline)) {
+    __builtin_memset(p, 0, static_cast<size_t>(pad * bytes));
+  };
+  for (int64_t g = unit0 / group_units; g * group_units < unit1; ++g) {
+    clear(out.scale + g * stride + width, 4);
+    clear(out.neg_sum + g * stride + width, 4);
+    clear(out.scaled_sum + g * stride + width, 4);
+  }
+  for (int64_t u = unit0; u < unit1; ++u) {
+    if (layout == TileLayout::kUnits) {
+      clear(out.codes + (u * stride + width) * kUnit, kUnit);
+    } else {
+      for (int64_t q = 8 * u; q < 8 * u + 8; ++q) clear(out.codes + (q * stride + width) * 4, 4);
+    }
+    if (out.neg_sum16 != nullptr) {
+      for (int64_t h = 2 * u; h < 2 * u + 2; ++h) {
+        clear(out.neg_sum16 + h * stride + width, 4);
+        clear(out.scaled_sum16 + h * stride + width, 4);
+      }
+    }
+  }
+}
