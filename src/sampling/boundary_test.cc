@@ -4,9 +4,10 @@
 
 #include <cmath>
 
-#include "sampling/argmax.h"
+#include "sampling/candidates.h"
 #include "sampling/exact_math.h"
 #include "sampling/philox.h"
+#include "sampling/row_passes.h"
 #include "sampling/sampling_test_util.h"
 
 namespace rill::sampling {
@@ -83,6 +84,66 @@ TEST(ArgMax, AnySize_FindsTheFirstLargest) {
     EXPECT_EQ(FirstNonFinite(values), static_cast<int64_t>(bad));
   }
   EXPECT_EQ(ArgMax({}), -1);
+}
+
+// Rows whose boundary is hard to find: ties, one value only, no spread, a spread beyond floats.
+std::vector<float> HardRow(std::mt19937& random) {
+  const size_t sizes[] = {1, 2, 7, 8, 9, 33, 300, 5000};
+  std::vector<float> row(sizes[random() % std::size(sizes)]);
+  const auto kind = random() % 7;
+  const float spreads[] = {3.0f, 0.01f, 1e-6f, 1e30f, 1.0f, 0.0f, 20.0f};
+  std::normal_distribution<float> normal(0.0f, spreads[kind]);
+  for (float& logit : row) {
+    logit = normal(random);
+    if (kind == 4) logit = std::round(logit * 2) / 2;
+    if (random() % 40 == 0 && &logit != row.data()) logit = kForbiddenLogit;
+  }
+  return row;
+}
+
+TEST(Candidates, KeepLargestAndKeepMass_KeepWhatAFullSortKeeps) {
+  std::mt19937 random(23);
+  SamplerWorkspace workspace;
+  for (int round = 0; round < 1500; ++round) {
+    const std::vector<float> row = HardRow(random);
+    const double temperature = std::vector<double>{1.0, 0.3, 1e-4, 50.0}[random() % 4];
+    const auto order =
+        testing::Order(row.size(), [&](size_t a, size_t b) { return row[a] > row[b]; });
+    Candidates candidates(row, workspace);
+    ASSERT_TRUE(candidates.BeginFilters(temperature));
+    std::vector<int32_t> want;
+    if (round % 2 == 0) {
+      const auto k = static_cast<int32_t>(1 + random() % (row.size() + 3));
+      candidates.KeepLargest(k);
+      const bool all = static_cast<size_t>(k) >= row.size();  // nothing to do
+      for (const size_t i : order) {
+        if (!all && (std::ssize(want) == k || row[i] == kForbiddenLogit)) break;
+        want.push_back(static_cast<int32_t>(i));
+      }
+    } else {
+      const double fraction = std::vector<double>{1e-6, 0.1, 0.5, 0.9, 0.999, 1.0}[random() % 6];
+      uint64_t total = 0, sum = 0;
+      const auto weight = [&](size_t i) {
+        return ExpWeight(row[i], candidates.max_logit(), candidates.inv_temperature());
+      };
+      for (size_t i = 0; i < row.size(); ++i) total += weight(i);
+      const double share = std::ceil(fraction * static_cast<double>(total));
+      const uint64_t target = share < static_cast<double>(total)
+                                  ? std::max<uint64_t>(1, static_cast<uint64_t>(share))
+                                  : total;
+      candidates.KeepMass(fraction);
+      for (const size_t i : order) {
+        if (sum >= target) break;
+        want.push_back(static_cast<int32_t>(i));
+        sum += weight(i);
+      }
+      ASSERT_EQ(candidates.TotalWeight(), sum) << round;
+    }
+    std::sort(want.begin(), want.end());
+    std::vector<int32_t> got;
+    for (int32_t i = 0; i < candidates.size(); ++i) got.push_back(candidates.id(i));
+    ASSERT_EQ(got, want) << "round " << round << ", " << row.size() << " tokens";
+  }
 }
 
 }  // namespace

@@ -4,8 +4,7 @@
 #include <cmath>
 
 #include "base/check.h"
-#include "sampling/argmax.h"
-#include "sampling/boundary.h"
+#include "sampling/row_passes.h"
 
 namespace rill::sampling {
 namespace {
@@ -43,11 +42,13 @@ std::span<const uint64_t> Candidates::Weights() {
   if (!weighed_) {
     workspace_.weights.resize(count);
     if (listed_) {
+      total_ = 0;
       for (size_t i = 0; i < count; ++i) {
-        workspace_.weights[i] = ExpWeight(logit(static_cast<int32_t>(i)), max_, inv_temperature_);
+        total_ += workspace_.weights[i] =
+            ExpWeight(logit(static_cast<int32_t>(i)), max_, inv_temperature_);
       }
     } else {
-      ExpWeights(logits_, max_, inv_temperature_, workspace_.weights.data());
+      total_ = ExpWeights(logits_, max_, inv_temperature_, workspace_.weights.data());
     }
     weighed_ = true;
   }
@@ -55,9 +56,8 @@ std::span<const uint64_t> Candidates::Weights() {
 }
 
 uint64_t Candidates::TotalWeight() {
-  uint64_t total = 0;
-  for (uint64_t weight : Weights()) total += weight;
-  return total;
+  (void)Weights();
+  return total_;
 }
 
 template <typename Fn>
@@ -79,43 +79,111 @@ void Candidates::Filter(Keep keep) {
   int32_t* ids = workspace_.ids.data();
   uint64_t* weights = workspace_.weights.data();
   size_t kept = 0;
-  for (int32_t i = 0; i < count; ++i) {
-    if (!keep(i)) continue;
-    ids[kept] = listed ? ids[i] : i;
-    if (weighed_) weights[kept] = weights[i];
-    ++kept;
+  // Written always and counted when kept: no branch to mispredict.
+  if (weighed_) {
+    uint64_t total = 0;
+    for (int32_t i = 0; i < count; ++i) {
+      const bool stays = keep(i);
+      const uint64_t weight = weights[i];
+      ids[kept] = listed ? ids[i] : i;
+      weights[kept] = weight;
+      total += stays ? weight : 0;
+      kept += stays;
+    }
+    total_ = total;
+  } else {
+    for (int32_t i = 0; i < count; ++i) {
+      const bool stays = keep(i);
+      ids[kept] = listed ? ids[i] : i;
+      kept += stays;
+    }
   }
   workspace_.ids.resize(kept);
   if (weighed_) workspace_.weights.resize(kept);
   listed_ = true;
 }
 
-float Candidates::SmallestAllowed(int32_t& allowed) const {
+float Candidates::SmallestAllowed() const {
   float smallest = static_cast<float>(max_);
-  int32_t count = 0;
+  if (!listed_) return SmallestFinite(logits_, smallest);
   WithLogits([&](auto logit_of) {
     for (int32_t i = 0; i < size(); ++i) {
       const float value = logit_of(i);
-      if (value == kForbiddenLogit) continue;
-      ++count;
-      smallest = value < smallest ? value : smallest;
+      if (value > kForbiddenLogit && value < smallest) smallest = value;
     }
   });
-  allowed = count;
   return smallest;
+}
+
+template <typename MassOf, typename MassAt>
+Boundary Candidates::Halve(MassOf mass_of, MassAt mass_at, float lowest, uint64_t target) {
+  // The boundary is in [low, high): Mass of high < target <= Mass of low.
+  float low = lowest, high = std::nextafter(static_cast<float>(max_), HUGE_VALF);
+  Mass at_low = mass_of(low), at_high;
+  if (at_low.mass < target) {  // `lowest` was a guess
+    low = kForbiddenLogit;
+    at_low.count = static_cast<int64_t>(logits_.size());
+  }
+  while (at_low.count - at_high.count > 2048 && low > kForbiddenLogit) {
+    const float middle = low + (high - low) / 2;
+    if (!(middle > low && middle < high)) break;  // one value, many times
+    const Mass at = mass_of(middle);
+    (at.mass >= target ? low : high) = middle;
+    (at.mass >= target ? at_low : at_high) = at;
+  }
+  workspace_.places.resize(logits_.size());
+  workspace_.places.resize(
+      static_cast<size_t>(PlacesBetween(logits_, low, high, workspace_.places.data())));
+  const float* logits = logits_.data();
+  return SelectBoundary(
+      workspace_.places, [logits](int32_t i) { return -logits[i]; }, mass_at, at_high.mass, target);
+}
+
+// Keeps what the boundary keeps of the whole row.
+void Candidates::FilterRow(const Boundary& boundary) {
+  auto& ids = workspace_.ids;
+  ids.resize(logits_.size());
+  const float limit = -boundary.key;
+  ids.resize(static_cast<size_t>(PlacesBetween(logits_, limit, HUGE_VALF, ids.data())));
+  // Of those that equal the limit, the higher ids are behind it.
+  const auto rest = std::upper_bound(ids.begin(), ids.end(), boundary.place);
+  ids.erase(std::remove_if(rest, ids.end(),
+                           [&](int32_t id) { return logits_[static_cast<size_t>(id)] == limit; }),
+            ids.end());
+  listed_ = true;
+  if (!weighed_) return;
+  auto& weights = workspace_.kept_weights;
+  weights.resize(ids.size());
+  total_ = 0;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    total_ += weights[i] = workspace_.weights[static_cast<size_t>(ids[i])];
+  }
+  workspace_.weights.swap(weights);
 }
 
 void Candidates::KeepLargest(int32_t k) {
   if (k >= size()) return;
-  int32_t allowed = 0;
-  const float range = static_cast<float>(max_) - SmallestAllowed(allowed);
-  const float scale = kBoundaryBuckets / std::max(range, 1e-30f);
-  const uint64_t target = static_cast<uint64_t>(std::min(k, allowed));
+  const auto one = [](int32_t) { return uint64_t{1}; };
+  const float smallest = SmallestAllowed();
+  if (!listed_) {
+    const int64_t allowed = CountAtLeast(logits_, smallest);
+    const Boundary boundary = Halve(
+        [&](float limit) {
+          const int64_t count = CountAtLeast(logits_, limit);
+          return Mass{static_cast<uint64_t>(count), count};
+        },
+        one, smallest, static_cast<uint64_t>(std::min<int64_t>(k, allowed)));
+    FilterRow(boundary);
+    return;
+  }
+  const float scale = kBoundaryBuckets / std::max(static_cast<float>(max_) - smallest, 1e-30f);
   WithLogits([&](auto logit_of) {
+    int32_t allowed = 0;
+    for (int32_t i = 0; i < size(); ++i) allowed += logit_of(i) > kForbiddenLogit;
     const auto key = [=](int32_t i) { return -logit_of(i); };
-    const Boundary boundary = FindBoundary(
-        size(), key, [](int32_t) { return uint64_t{1}; }, target, -static_cast<float>(max_), scale,
-        workspace_);
+    const Boundary boundary =
+        FindBoundary(size(), key, one, static_cast<uint64_t>(std::min(k, allowed)),
+                     -static_cast<float>(max_), scale, workspace_);
     Filter([=](int32_t i) { return boundary.Keeps(key(i), i); });
   });
 }
@@ -123,16 +191,22 @@ void Candidates::KeepLargest(int32_t k) {
 void Candidates::KeepMass(double fraction) {
   const uint64_t target = MassTarget(fraction, TotalWeight());
   const uint64_t* weights = workspace_.weights.data();
-  int32_t allowed = 0;
+  const auto mass = [=](int32_t i) { return weights[i]; };
   // Beyond 40 nats below the maximum there is no mass.
-  const double range = std::min(max_ - static_cast<double>(SmallestAllowed(allowed)),
+  const double range = std::min(max_ - static_cast<double>(SmallestAllowed()),
                                 40.0 / std::min(inv_temperature_, 1e9));
+  if (!listed_) {
+    const Boundary boundary =
+        Halve([&](float limit) { return MassAtLeast(logits_, weights, limit); }, mass,
+              static_cast<float>(max_ - range), target);
+    FilterRow(boundary);
+    return;
+  }
   const float scale = static_cast<float>(kBoundaryBuckets / std::max(range, 1e-30));
   WithLogits([&](auto logit_of) {
     const auto key = [=](int32_t i) { return -logit_of(i); };
-    const Boundary boundary = FindBoundary(
-        size(), key, [=](int32_t i) { return weights[i]; }, target, -static_cast<float>(max_),
-        scale, workspace_);
+    const Boundary boundary =
+        FindBoundary(size(), key, mass, target, -static_cast<float>(max_), scale, workspace_);
     Filter([=](int32_t i) { return boundary.Keeps(key(i), i); });
   });
 }

@@ -4,14 +4,16 @@
 // first filter on the remaining tokens are a list in ascending order of id. The order "most likely
 // first" is always by logit, ties to the lower id; temperature does not change it.
 //
-// Nothing is sorted as a whole: a filter finds its boundary with a histogram of 4096 equal ranges
-// and looks closely only into the range where the boundary falls.
+// Nothing is sorted as a whole: a filter narrows the range of logits in which its boundary falls
+// (by halving over a whole row, with a histogram of 4096 equal ranges over a list) and looks
+// closely only into that range.
 #pragma once
 
 #include <cstdint>
 #include <limits>
 #include <span>
 
+#include "sampling/boundary.h"
 #include "sampling/exact_math.h"
 #include "sampling/workspace.h"
 
@@ -66,18 +68,24 @@ class Candidates {
  private:
   template <typename Keep>
   void Filter(Keep keep);
+  void FilterRow(const Boundary& boundary);
   // Calls fn(logit_of), logit_of(i) being the logit at place i: one loop for the whole row and one
   // for a list, instead of a test for each token.
   template <typename Fn>
   void WithLogits(Fn fn) const;
-  // The smallest logit that is not forbidden, and how many there are.
-  float SmallestAllowed(int32_t& allowed) const;
+  // The smallest logit that is not forbidden.
+  float SmallestAllowed() const;
+  // The boundary in the whole row, by halving: MassOf(limit) is the mass and number of logits >=
+  // limit, MassAt(i) that of one. `target` as in FindBoundary.
+  template <typename MassOf, typename MassAt>
+  Boundary Halve(MassOf mass_of, MassAt mass_at, float lowest, uint64_t target);
 
   SamplerWorkspace& workspace_;
   std::span<const float> logits_;  // the caller's row, or the edited copy
   bool edited_ = false;
   bool listed_ = false;   // ids are in workspace_.ids; otherwise all of the row
-  bool weighed_ = false;  // workspace_.weights is valid
+  bool weighed_ = false;  // workspace_.weights is valid, total_ is their sum
+  uint64_t total_ = 0;
   double max_ = 0.0;
   double inv_temperature_ = 1.0;
 };

@@ -1,19 +1,6 @@
-#if defined(__GNUC__) && !defined(__clang__)
-// GCC takes a floating comparison for something that may trap, and leaves such loops scalar. No
-// result changes: exception flags are never read. Twice as fast.
-#pragma GCC optimize("no-trapping-math")
-#endif
-
 #include "sampling/exact_math.h"
 
 namespace rill::sampling {
-
-void ExpWeights(std::span<const float> logits, double max, double inv_temperature,
-                uint64_t* weights) {
-  for (size_t i = 0; i < logits.size(); ++i) {
-    weights[i] = ExpWeight(logits[i], max, inv_temperature);
-  }
-}
 
 double Log(double x) {
   // x = m * 2^e with m in [sqrt(1/2), sqrt(2)); log m = 2 atanh(s), s = (m - 1) / (m + 1).

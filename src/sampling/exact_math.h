@@ -7,7 +7,6 @@
 
 #include <bit>
 #include <cstdint>
-#include <span>
 
 namespace rill::sampling {
 
@@ -43,10 +42,6 @@ inline uint64_t ExpWeight(float logit, double max, double inv_temperature) {
   constexpr double kToInteger = 0x1p52;  // one unit in the last place is 1
   return std::bit_cast<uint64_t>(value + kToInteger) - std::bit_cast<uint64_t>(kToInteger);
 }
-
-// weights[i] = ExpWeight(logits[i], …)
-void ExpWeights(std::span<const float> logits, double max, double inv_temperature,
-                uint64_t* weights);
 
 // Natural logarithm of a finite x > 0, normal; relative error below 1e-15.
 double Log(double x);

@@ -4,10 +4,10 @@
 
 #include <algorithm>
 
-#include "sampling/argmax.h"
 #include "sampling/candidates.h"
 #include "sampling/philox.h"
 #include "sampling/processors.h"
+#include "sampling/row_passes.h"
 
 namespace rill::sampling {
 namespace {

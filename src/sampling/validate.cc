@@ -42,9 +42,9 @@ Status ValidateSampling(const SamplingParams& params, int32_t vocab_size) {
   if (!InRange(params.frequency_penalty, -2.0f, 2.0f)) {
     return BadNumber("frequency_penalty", "[-2, 2]", params.frequency_penalty);
   }
-  if (params.max_tokens < 1) {
+  if (params.max_tokens < 0) {
     return InvalidArgument(
-        fmt::format("max_tokens: expected 1 or more, got {}", params.max_tokens));
+        fmt::format("max_tokens: expected 0 or more, got {}", params.max_tokens));
   }
   if (params.min_tokens < 0 || params.min_tokens > params.max_tokens) {
     return InvalidArgument(fmt::format("min_tokens: expected 0 to max_tokens = {}, got {}",

@@ -40,7 +40,7 @@ TEST(Validate, EachField_IsRefusedWithFieldRangeAndValue) {
   EXPECT_EQ(Message({.logit_bias = std::vector<LogitBias>(5000)}),
             "logit_bias: expected at most 4096 entries, got 5000");
   EXPECT_EQ(Message({.logprobs = 65}), "logprobs: expected -1 (none) or 0 to 64, got 65");
-  EXPECT_EQ(Message({.max_tokens = 0}), "max_tokens: expected 1 or more, got 0");
+  EXPECT_EQ(Message({.max_tokens = -1}), "max_tokens: expected 0 or more, got -1");
   EXPECT_EQ(Message({.max_tokens = 5, .min_tokens = 6}),
             "min_tokens: expected 0 to max_tokens = 5, got 6");
   EXPECT_EQ(Message({.stop_ids = {100}}), "stop_ids: expected token ids in [0, 100), got 100");

@@ -11,7 +11,7 @@ struct SamplerWorkspace {
   std::vector<uint32_t> allowed;
   std::vector<int32_t> ids;
   std::vector<float> keys;
-  std::vector<uint64_t> weights;
+  std::vector<uint64_t> weights, kept_weights;
   std::vector<uint64_t> histogram;
   std::vector<int32_t> places;
 };
