@@ -226,7 +226,7 @@ std::vector<int64_t> GgufConfig::PerLayer(std::string_view key, int32_t num_laye
     return out;
   }
   const auto values = Take(source_.gguf->GetInts(Full(key)));
-  if (!values || values->size() < out.size()) {
+  if (!values || values->size() != out.size()) {
     Fail(InvalidArgument(fmt::format("{}: {}: expected {} numbers, got {}", source_.path, Full(key),
                                      num_layers, values ? values->size() : 0)));
     return out;

@@ -72,7 +72,7 @@ Qkv RecordMla(Builder& b, const DecoderSpec& spec, const LayerSpec& layer, const
   const Value kv_a = b.Linear("kv_a", x, w.kv_a);
   const Value latent =
       RecordNorm(b, "kv_a_norm", kv_a.Columns(0, mla.kv_lora_rank), spec.norm, w.kv_a_norm);
-  const Value kv = b.Linear("kv_b", latent, w.kv_b).Heads(heads);
+  const Value kv = b.Linear("kv_b", latent, w.kv_b);
   const Value k_rope = kv_a.Columns(mla.kv_lora_rank, mla.rope_dim).Heads(1);
   if (layer.rope >= 0) {
     const Value cos_sin = step.cos_sin[static_cast<size_t>(layer.rope)];
@@ -81,9 +81,17 @@ Qkv RecordMla(Builder& b, const DecoderSpec& spec, const LayerSpec& layer, const
     b.RopeInPlace("k_rope", k_rope, cos_sin, spec.rope_interleaved);
   }
   out.k = b.NewBuffer(RowsOf::kTokens, heads * spec.k_dim).Heads(heads);
-  b.Copy("k_nope", kv.Columns(0, mla.nope_dim), out.k.Columns(0, mla.nope_dim));
+  Value k_nope, v;
+  if (w.kv_b_by_head) {
+    k_nope = kv.Heads(heads).Columns(0, mla.nope_dim);
+    v = kv.Heads(heads).Columns(mla.nope_dim, spec.v_dim);
+  } else {
+    k_nope = kv.Columns(0, heads * mla.nope_dim).Heads(heads);
+    v = kv.Columns(heads * mla.nope_dim, heads * spec.v_dim).Heads(heads);
+  }
+  b.Copy("k_nope", k_nope, out.k.Columns(0, mla.nope_dim));
   b.Copy("k_shared", k_rope.Broadcast(heads), out.k.Columns(mla.nope_dim, mla.rope_dim));
-  out.v = kv.Columns(mla.nope_dim, spec.v_dim);
+  out.v = v;
   return out;
 }
 
@@ -213,6 +221,7 @@ Value RecordPostNorm(Builder& b, const DecoderSpec& spec, const DecoderWeights& 
 
 void RecordDecoder(Builder& b, const DecoderSpec& spec, const DecoderWeights& weights) {
   Value x = b.Embedding("embed", *weights.embed, b.TokenIds(), spec.embed_scale);
+  if (!weights.project_in.empty()) x = b.Linear("project_in", x, weights.project_in);
   if (weights.token_types != nullptr) {
     x = b.PositionEmbedding("token_types", x, *weights.token_types, b.TokenTypes(), 0);
   }
@@ -241,6 +250,7 @@ void RecordDecoder(Builder& b, const DecoderSpec& spec, const DecoderWeights& we
   }
   x = b.GatherRows("rows", x, b.LogitRows());
   if (spec.final_norm) x = RecordNorm(b, "final_norm", x, spec.norm, weights.final_norm);
+  if (!weights.project_out.empty()) x = b.Linear("project_out", x, weights.project_out);
   const Value logits = b.LogitsLinear("lm_head", x, weights.lm_head, spec.logit_scale);
   if (spec.logit_softcap > 0) b.SoftcapInPlace("logit_softcap", logits, spec.logit_softcap);
 }

@@ -91,6 +91,7 @@ struct DecoderSpec {
 
   // Embedding.
   float embed_scale = 1.0f;
+  int32_t embed_dim = 0;        // width of table and lm_head, projected; 0: hidden_size (OPT-350m)
   int32_t num_positions = 0;    // rows of a learned position table; 0: none
   int32_t position_offset = 0;  // OPT: 2
   int32_t num_token_types = 0;  // BERT

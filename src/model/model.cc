@@ -15,9 +15,9 @@ int32_t KvHeads(const DecoderSpec& spec) {
   return spec.mla.kv_lora_rank > 0 ? spec.num_heads : spec.num_kv_heads;
 }
 
-KvLayout LayoutOf(const DecoderSpec& spec, DType dtype, int32_t page_size) {
+KvLayout LayoutOf(const DecoderSpec& spec, quant::KvFormat format, int32_t page_size) {
   KvLayout layout;
-  layout.dtype = dtype;
+  layout.format = format;
   layout.num_layers = spec.num_layers;
   layout.num_kv_heads = KvHeads(spec);
   layout.k_dim = spec.k_dim;
@@ -78,7 +78,7 @@ class LoadedModel final : public Model {
     config_ = ConfigOf(spec(), weights_.sizes().num_parameters);
     RILL_RETURN_IF_ERROR(weights_.Pack(backend, options.activations));
     Builder builder(backend, options.max_step_tokens, StepRows(options));
-    builder.SetKvLayout(MakeKvLayout(DType::kF32, 16));
+    builder.SetKvLayout(MakeKvLayout(quant::KvFormat::kF32, 16));
     RecordDecoder(builder, spec(), weights_.weights());
     RILL_ASSIGN_OR_RETURN(program_, builder.Finish());
     return OkStatus();
@@ -88,8 +88,8 @@ class LoadedModel final : public Model {
   const Program& program() const override { return *program_; }
   Program& mutable_program() override { return *program_; }
   const DecoderSpec& spec() const override { return description_.spec; }
-  KvLayout MakeKvLayout(DType dtype, int32_t page_size) const override {
-    return LayoutOf(spec(), dtype, page_size);
+  KvLayout MakeKvLayout(quant::KvFormat format, int32_t page_size) const override {
+    return LayoutOf(spec(), format, page_size);
   }
   MemoryUse memory() const override {
     return {weights_.packed_bytes(), weights_.mapped_bytes(), program_->arena_bytes()};
@@ -149,7 +149,7 @@ class LoadedModel final : public Model {
             fmt::format("token type: expected [0, {}), got {}", spec().num_token_types, type));
       }
     }
-    const KvLayout want = LayoutOf(spec(), input.kv.layout.dtype, input.kv.layout.page_size);
+    const KvLayout want = LayoutOf(spec(), input.kv.layout.format, input.kv.layout.page_size);
     const KvLayout& got = input.kv.layout;
     if (got.num_layers != want.num_layers || got.num_kv_heads != want.num_kv_heads ||
         got.k_dim != want.k_dim || got.v_dim != want.v_dim || got.page_size <= 0 ||
@@ -189,8 +189,7 @@ Result<ModelPlan> PlanModel(const io::ModelSource& source, const ModelOptions& o
   plan.copied_bytes = sizes.copied_bytes;
   plan.unused_tensors = weights.UnusedTensors();
   const DecoderSpec& spec = description.spec;
-  plan.kv_elements_per_token = int64_t{spec.num_layers} * KvHeads(spec) *
-                               (spec.k_dim + LayoutOf(spec, DType::kF16, 64).v_stride());
+  plan.kv_layout = LayoutOf(spec, quant::KvFormat::kF16, 64);
   weights.PackShapes();
   // Recording needs a backend only to call it later; planning does not call.
   const std::unique_ptr<ops::Backend> backend = ops::MakeReferenceBackend();

@@ -14,8 +14,8 @@
 
 #include "io/model_source.h"
 #include "ops/backend.h"
+#include "quant/paged_kv_view.h"
 #include "rill/status.h"
-#include "tensor/paged_kv_view.h"
 
 namespace rill::model {
 
@@ -52,10 +52,10 @@ struct StepInput {
 // What a load would take, from configuration and tensor directory alone.
 struct ModelPlan {
   ModelConfig config;
-  int64_t weight_bytes = 0;           // of the tensors in use, as they lie in the file
-  int64_t copied_bytes = 0;           // of those, what must be rearranged in memory before packing
-  int64_t activation_bytes = 0;       // for options.max_step_tokens
-  int64_t kv_elements_per_token = 0;  // f16: times 2 bytes
+  int64_t weight_bytes = 0;      // of the tensors in use, as they lie in the file
+  int64_t copied_bytes = 0;      // of those, what must be rearranged in memory before packing
+  int64_t activation_bytes = 0;  // for options.max_step_tokens
+  KvLayout kv_layout;            // of f16 pages of 64 positions: set what a load would ask for
   std::vector<std::string> unused_tensors;
 };
 
@@ -75,8 +75,8 @@ class Model {
   virtual const Program& program() const = 0;
   virtual Program& mutable_program() = 0;  // to set a hook (program.h)
   virtual const DecoderSpec& spec() const = 0;
-  // Page layout for a KV dtype (f32, f16, bf16) and page size (multiple of 16 positions).
-  virtual KvLayout MakeKvLayout(DType dtype, int32_t page_size) const = 0;
+  // Page layout for a KV format and a page size (multiple of 16 positions).
+  virtual KvLayout MakeKvLayout(quant::KvFormat format, int32_t page_size) const = 0;
   // Bytes: packed weights, mapped file bytes that stay in use, activation buffers.
   struct MemoryUse {
     int64_t packed_bytes = 0, mapped_bytes = 0, activation_bytes = 0;

@@ -40,7 +40,7 @@ struct Loaded {
 
   // Logits of all ids of one text, in one step.
   Result<std::vector<float>> Run(const std::vector<int32_t>& ids) {
-    const KvLayout layout = model->MakeKvLayout(DType::kF32, 32);
+    const KvLayout layout = model->MakeKvLayout(quant::KvFormat::kF32, 32);
     std::vector<std::byte> pages(static_cast<size_t>(layout.page_bytes()) + 64);
     const auto count = static_cast<int32_t>(ids.size());
     std::vector<int32_t> positions(ids.size()), offsets = {0, count}, lens = {count}, table = {0};
@@ -196,8 +196,13 @@ TEST(Model, Plan_AgreesWithLoad) {
   EXPECT_EQ(plan->activation_bytes, m.model->memory().activation_bytes);
   EXPECT_EQ(plan->weight_bytes, 4 * plan->config.num_parameters);
   EXPECT_TRUE(plan->unused_tensors.empty());
-  // 2 layers x 2 KV heads x (8 + 8, padded to 16)
-  EXPECT_EQ(plan->kv_elements_per_token, 2 * 2 * (8 + 16));
+  // 2 layers x 2 KV heads x (8 + 8, padded to 16) x 64 positions of 2 bytes
+  EXPECT_EQ(plan->kv_layout.page_bytes(), 2 * 2 * (8 + 16) * 64 * 2);
+  for (const auto format : {quant::KvFormat::kInt8, quant::KvFormat::kInt4}) {
+    KvLayout layout = plan->kv_layout;
+    layout.format = format;
+    EXPECT_EQ(layout.page_bytes(), m.model->MakeKvLayout(format, 64).page_bytes());
+  }
 }
 
 TEST(Program, SharesMemoryAndNamesPlaces) {

@@ -18,8 +18,8 @@
 #include <vector>
 
 #include "ops/backend.h"
+#include "quant/paged_kv_view.h"
 #include "rill/status.h"
-#include "tensor/paged_kv_view.h"
 
 namespace rill::model {
 

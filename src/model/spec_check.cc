@@ -36,6 +36,7 @@ Status CheckSpec(const DecoderSpec& spec, int64_t num_tensors) {
       {"expert intermediate size", spec.moe.intermediate_size, spec.moe.num_experts > 0, 1 << 22},
       {"shared expert intermediate size", spec.moe.shared_intermediate_size, 0, 1 << 22},
       {"kv_lora_rank", spec.mla.kv_lora_rank, 0, 1 << 20},
+      {"embedding width", spec.embed_dim, 0, 1 << 20},
       {"q_lora_rank", spec.mla.q_lora_rank, 0, 1 << 20},
   };
   for (const Bound& b : bounds) {

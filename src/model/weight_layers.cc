@@ -95,8 +95,24 @@ Status WeightSet::ResolveMla(const std::string& prefix, LayerWeights& w) {
                                  spec_.qkv_bias, w.kv_a));
   RILL_RETURN_IF_ERROR(
       AddNorm(prefix + names_.kv_a_norm, spec_.norm, Shape{mla.kv_lora_rank}, w.kv_a_norm));
-  return AddLinear(prefix + names_.kv_b, heads * (mla.nope_dim + spec_.v_dim), mla.kv_lora_rank,
-                   false, w.kv_b);
+  const int64_t nope = mla.nope_dim, v_dim = spec_.v_dim, rank = mla.kv_lora_rank;
+  Matrix matrix;
+  matrix.name = prefix + names_.kv_b;
+  matrix.target = &w.kv_b.w;
+  if (names_.k_b.empty() || tensors_.Find(matrix.name + ".weight") != nullptr) {
+    RILL_ASSIGN_OR_RETURN(const TensorView view,
+                          Get(matrix.name + ".weight", Shape{heads * (nope + v_dim), rank}));
+    matrix.parts = {view};
+  } else {
+    w.kv_b_by_head = false;
+    RILL_ASSIGN_OR_RETURN(matrix.turned,
+                          Get(prefix + names_.k_b + ".weight", Shape{heads, rank, nope}));
+    RILL_ASSIGN_OR_RETURN(TensorView v,
+                          Get(prefix + names_.v_b + ".weight", Shape{heads, v_dim, rank}));
+    matrix.parts = {TensorView(v.data, v.dtype, Shape{heads * v_dim, rank})};
+  }
+  matrices_.push_back(std::move(matrix));
+  return OkStatus();
 }
 
 Status WeightSet::AddGateUp(const std::string& prefix, const std::string& gate,

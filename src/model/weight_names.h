@@ -19,6 +19,7 @@ enum class QkvLayout : uint8_t {
 
 struct WeightNames {
   std::string embed, positions, token_types, embed_norm, final_norm, lm_head;
+  std::string project_in, project_out;  // between the table's width and hidden_size
 
   std::string layer;
   std::string attn_norm, ffn_norm;            // before the branches (kPostNorm: after the add)

@@ -40,6 +40,10 @@ void WeightSet::PackShapes() {
       cols = part.dim(matrix.transposed ? rank - 2 : rank - 1);
       if (rank == 3) experts = part.dim(0);
     }
+    if (!matrix.turned.empty()) {
+      rows += matrix.turned.dim(0) * matrix.turned.dim(2);
+      cols = matrix.turned.dim(1);
+    }
     for (const auto& stack : matrix.stacks) {
       rows += stack[0].dim(0);
       cols = stack[0].dim(1);
@@ -73,6 +77,25 @@ Result<TensorView> WeightSet::Transposed(const TensorView& view) {
     }
   }
   return TensorView(out, view.dtype, Shape{cols, rows});
+}
+
+// [heads, K, N] as [heads * N, K], f32: blocks run along N and cannot be turned.
+Result<TensorView> WeightSet::TurnedHeads(const TensorView& view) {
+  const int64_t heads = view.dim(0), cols = view.dim(1), rows = view.dim(2);
+  const auto row_bytes = RowBytes(view.dtype, rows);
+  if (!row_bytes) return InvalidArgument(culprit_ + ": attn_k_b: rows are not whole blocks");
+  auto* out = reinterpret_cast<float*>(OwnedBytes(heads * rows * cols * int64_t{4}));
+  std::vector<float> line(static_cast<size_t>(rows));
+  for (int64_t h = 0; h < heads; ++h) {
+    for (int64_t c = 0; c < cols; ++c) {
+      const std::byte* data = view.data + (h * cols + c) * *row_bytes;
+      RILL_RETURN_IF_ERROR(quant::DequantizeRow(view.dtype, data, rows, line.data()));
+      for (int64_t r = 0; r < rows; ++r) {
+        out[(h * rows + r) * cols + c] = line[static_cast<size_t>(r)];
+      }
+    }
+  }
+  return TensorView(out, DType::kF32, Shape{heads * rows, cols});
 }
 
 Result<TensorView> WeightSet::Stacked(const std::string& name,
@@ -151,6 +174,10 @@ Status WeightSet::Pack(ops::Backend& backend, ops::ActivationMode activations) {
     const int64_t owned_before = owned_bytes_;
     for (const auto& stack : matrix.stacks) {
       RILL_ASSIGN_OR_RETURN(const TensorView view, Stacked(matrix.name, stack));
+      source.parts.push_back(view);
+    }
+    if (!matrix.turned.empty()) {
+      RILL_ASSIGN_OR_RETURN(const TensorView view, TurnedHeads(matrix.turned));
       source.parts.push_back(view);
     }
     for (const TensorView& part : matrix.parts) {

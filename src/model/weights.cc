@@ -139,9 +139,9 @@ Status WeightSet::AddHeadNorms(const std::string& base, int64_t heads, NormWeigh
   return OkStatus();
 }
 
-Status WeightSet::AddTable(const std::string& base, int64_t rows, const ops::PackedWeight*& out) {
-  RILL_ASSIGN_OR_RETURN(const TensorView view,
-                        Get(base + ".weight", Shape{rows, spec_.hidden_size}));
+Status WeightSet::AddTable(const std::string& base, int64_t rows, int64_t cols,
+                           const ops::PackedWeight*& out) {
+  RILL_ASSIGN_OR_RETURN(const TensorView view, Get(base + ".weight", Shape{rows, cols}));
   Matrix matrix;
   matrix.name = base;
   matrix.parts = {view};
@@ -154,7 +154,8 @@ Status WeightSet::AddTable(const std::string& base, int64_t rows, const ops::Pac
 
 Status WeightSet::ResolveEnds() {
   const Shape hidden{spec_.hidden_size};
-  RILL_RETURN_IF_ERROR(AddTable(names_.embed, spec_.vocab_size, weights_.embed));
+  const int64_t embed_dim = spec_.embed_dim > 0 ? spec_.embed_dim : spec_.hidden_size;
+  RILL_RETURN_IF_ERROR(AddTable(names_.embed, spec_.vocab_size, embed_dim, weights_.embed));
   if (!spec_.is_encoder && spec_.tied_embedding) {
     matrices_.back().matmul = true;
     RILL_RETURN_IF_ERROR(
@@ -162,8 +163,8 @@ Status WeightSet::ResolveEnds() {
     // An lm_head of its own beside a tied configuration is a copy; the table is what counts.
     (void)Find(names_.lm_head + ".weight");
   } else if (!spec_.is_encoder) {
-    RILL_ASSIGN_OR_RETURN(const TensorView view, Get(names_.lm_head + ".weight",
-                                                     Shape{spec_.vocab_size, spec_.hidden_size}));
+    RILL_ASSIGN_OR_RETURN(const TensorView view,
+                          Get(names_.lm_head + ".weight", Shape{spec_.vocab_size, embed_dim}));
     Matrix matrix;
     matrix.name = names_.lm_head;
     matrix.parts = {view};
@@ -173,11 +174,19 @@ Status WeightSet::ResolveEnds() {
     RILL_RETURN_IF_ERROR(
         AddBias({names_.lm_head}, {spec_.vocab_size}, spec_.lm_head_bias, weights_.lm_head.bias));
   }
+  if (embed_dim != spec_.hidden_size) {
+    RILL_RETURN_IF_ERROR(
+        AddLinear(names_.project_in, spec_.hidden_size, embed_dim, false, weights_.project_in));
+    RILL_RETURN_IF_ERROR(
+        AddLinear(names_.project_out, embed_dim, spec_.hidden_size, false, weights_.project_out));
+  }
   if (spec_.num_positions > 0) {
-    RILL_RETURN_IF_ERROR(AddTable(names_.positions, spec_.num_positions, weights_.positions));
+    RILL_RETURN_IF_ERROR(
+        AddTable(names_.positions, spec_.num_positions, spec_.hidden_size, weights_.positions));
   }
   if (spec_.num_token_types > 0) {
-    RILL_RETURN_IF_ERROR(AddTable(names_.token_types, spec_.num_token_types, weights_.token_types));
+    RILL_RETURN_IF_ERROR(AddTable(names_.token_types, spec_.num_token_types, spec_.hidden_size,
+                                  weights_.token_types));
   }
   if (spec_.embed_norm) {
     RILL_RETURN_IF_ERROR(AddNorm(names_.embed_norm, spec_.norm, hidden, weights_.embed_norm));
@@ -247,6 +256,10 @@ WeightSet::Sizes WeightSet::sizes() const {
       add(part);
       if (matrix.transposed) out.copied_bytes += part.SizeBytes();
       if (matrix.unit_rows) out.copied_bytes += part.shape.NumElements() * int64_t{4};
+    }
+    if (!matrix.turned.empty()) {
+      add(matrix.turned);
+      out.copied_bytes += matrix.turned.shape.NumElements() * int64_t{4};
     }
     for (const auto& stack : matrix.stacks) {
       for (const TensorView& view : stack) {

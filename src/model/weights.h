@@ -20,7 +20,10 @@ struct LayerWeights {
   LinearWeights qkv;  // rows: q, k, v
   LinearWeights o;
   // MLA
-  LinearWeights q_a, q, kv_a, kv_b;  // q: q_b, or the full projection
+  LinearWeights q_a, q, kv_a;  // q: q_b, or the full projection
+  // Rows: each head's keys and values; or, from two tensors, all keys and then all values.
+  LinearWeights kv_b;
+  bool kv_b_by_head = true;
   NormWeights q_a_norm, kv_a_norm;
   LinearWeights gate_up;  // paired, or up alone for a plain MLP
   LinearWeights down;
@@ -36,6 +39,7 @@ struct DecoderWeights {
   const ops::PackedWeight* embed = nullptr;
   const ops::PackedWeight* positions = nullptr;
   const ops::PackedWeight* token_types = nullptr;
+  LinearWeights project_in, project_out;
   NormWeights embed_norm, final_norm;
   LinearWeights lm_head;
   std::vector<LayerWeights> layers;
@@ -82,6 +86,7 @@ class WeightSet {
     std::vector<TensorView> parts;
     std::vector<std::vector<TensorView>> stacks;
     bool transposed = false;  // parts are [K, N]
+    TensorView turned;        // [num_heads, K, N]: goes first, as [num_heads * N, K]
     bool unit_rows = false;
     bool paired = false, row_access = false, matmul = true;
     const ops::PackedWeight** target = nullptr;
@@ -105,7 +110,8 @@ class WeightSet {
   Status AddNorm(const std::string& base, const NormSpec& norm, const Shape& shape,
                  NormWeights& out);
   Status AddHeadNorms(const std::string& base, int64_t heads, NormWeights& out);
-  Status AddTable(const std::string& base, int64_t rows, const ops::PackedWeight*& out);
+  Status AddTable(const std::string& base, int64_t rows, int64_t cols,
+                  const ops::PackedWeight*& out);
   Status ResolveEnds();
   Status ResolveLayer(int32_t index);
   Status ResolveQkv(const std::string& prefix, LayerWeights& w);
@@ -118,6 +124,7 @@ class WeightSet {
   Status CheckForgottenBiases() const;
 
   Result<TensorView> Transposed(const TensorView& view);
+  Result<TensorView> TurnedHeads(const TensorView& view);
   Result<TensorView> Stacked(const std::string& name, const std::vector<TensorView>& tensors);
   Result<TensorView> UnitRows(const TensorView& view);
   std::byte* OwnedBytes(int64_t bytes);

@@ -85,12 +85,15 @@ class CompiledTemplate : public ChatTemplate {
     set("add_generation_prompt", Value::Bool(input.add_generation_prompt));
     if (!input.bos_token.empty()) set("bos_token", FromJson(rt, input.bos_token, true, 0));
     if (!input.eos_token.empty()) set("eos_token", FromJson(rt, input.eos_token, true, 0));
-    if (input.extra.is_object()) {
-      for (const auto& [name, value] : input.extra.object())
-        set(name, FromJson(rt, value, true, 0));
-    } else if (!input.extra.is_null()) {
-      return InvalidArgument(culprit_ + ": expected extra template variables as an object, got " +
-                             std::string(input.extra.TypeName()));
+    for (const Json* extra : {&input.extra, &input.untrusted_extra}) {
+      if (extra->is_null()) continue;
+      if (!extra->is_object()) {
+        return InvalidArgument(culprit_ + ": expected extra template variables as an object, got " +
+                               std::string(extra->TypeName()));
+      }
+      for (const auto& [name, value] : extra->object()) {
+        set(name, FromJson(rt, value, extra == &input.extra, 0));
+      }
     }
     const Value text = jinja::Interpreter(rt).Render(body_, std::move(variables));
     if (rt.failed()) return rt.error();

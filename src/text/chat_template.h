@@ -32,6 +32,7 @@ struct TemplateInput {
   bool add_generation_prompt = true;
   std::string bos_token, eos_token;  // empty: undefined. Others through extra
   Json extra;                        // object or null: further top-level variables (kwargs)
+  Json untrusted_extra;              // the same, from whom is not trusted
   int64_t now_unix_s = -1;           // for strftime_now, local time; < 0 = the clock
 };
 

@@ -52,9 +52,13 @@ CASES = {
     "mixtral": ("MixtralConfig", dict(BASE, num_local_experts=6, num_experts_per_tok=2), []),
     "qwen2": ("Qwen2Config", dict(BASE, use_sliding_window=True, sliding_window=6,
                                   max_window_layers=1), []),
+    "qwen2_full": ("Qwen2Config", dict(BASE), []),
     "qwen2_moe": ("Qwen2MoeConfig", dict(
         BASE, moe_intermediate_size=12, shared_expert_intermediate_size=20, num_experts=6,
         num_experts_per_tok=3, norm_topk_prob=False, mlp_only_layers=[1]), []),
+    "qwen2_moe_every_layer": ("Qwen2MoeConfig", dict(
+        BASE, moe_intermediate_size=12, shared_expert_intermediate_size=20, num_experts=6,
+        num_experts_per_tok=3, norm_topk_prob=False), []),
     "qwen3": ("Qwen3Config", dict(BASE, head_dim=10), []),
     "qwen3_moe": ("Qwen3MoeConfig", dict(BASE, head_dim=8, moe_intermediate_size=12,
                                          num_experts=6, num_experts_per_tok=3,
@@ -69,15 +73,26 @@ CASES = {
     "gpt_bigcode": ("GPTBigCodeConfig", dict(GPT, multi_query=True), []),
     "gpt_bigcode_mha": ("GPTBigCodeConfig", dict(GPT, multi_query=False), []),
     "starcoder2": ("Starcoder2Config", dict(BASE, sliding_window=9), []),
+    "starcoder2_full": ("Starcoder2Config", dict(BASE, sliding_window=None), []),
     "gemma": ("GemmaConfig", dict(BASE, head_dim=10, tie_word_embeddings=True), []),
     "gemma2": ("Gemma2Config", dict(BASE, head_dim=10, sliding_window=5, query_pre_attn_scalar=14,
                                     attn_logit_softcapping=4.0, final_logit_softcapping=3.0,
                                     tie_word_embeddings=True), []),
+    # As released: what GGUF files leave to the reader.
+    "gemma2_released": ("Gemma2Config", dict(
+        BASE, head_dim=10, sliding_window=5, query_pre_attn_scalar=10, attn_logit_softcapping=4.0,
+        final_logit_softcapping=3.0, tie_word_embeddings=True), []),
+    "gemma3_released": ("Gemma3TextConfig", dict(
+        BASE, num_hidden_layers=7, head_dim=8, sliding_window=5, query_pre_attn_scalar=8,
+        tie_word_embeddings=True, rope_parameters=dict(
+            full_attention=dict(rope_type="linear", rope_theta=1e6, factor=8.0),
+            sliding_attention=dict(rope_type="default", rope_theta=10000.0))), []),
     "gemma3": ("Gemma3TextConfig", dict(BASE, head_dim=8, sliding_window=5,
                                         query_pre_attn_scalar=9, tie_word_embeddings=True,
                                         layer_types=["sliding_attention", "full_attention",
                                                      "sliding_attention"]), []),
     "phi2": ("PhiConfig", dict(BASE, num_key_value_heads=4), []),
+    "phi_qk_layernorm": ("PhiConfig", dict(BASE, num_key_value_heads=4, qk_layernorm=True), []),
     "phi3": ("Phi3Config", dict(BASE, sliding_window=8), []),
     "gpt2": ("GPT2Config", dict(GPT), []),
     "opt": ("OPTConfig", dict(hidden_size=32, ffn_dim=40, num_hidden_layers=3,
@@ -86,6 +101,10 @@ CASES = {
     "opt_post_norm": ("OPTConfig", dict(hidden_size=32, ffn_dim=40, num_hidden_layers=3,
                                         num_attention_heads=4, vocab_size=61,
                                         max_position_embeddings=64, word_embed_proj_dim=32,
+                                        do_layer_norm_before=False), []),
+    "opt_projected": ("OPTConfig", dict(hidden_size=32, ffn_dim=40, num_hidden_layers=3,
+                                        num_attention_heads=4, vocab_size=61,
+                                        max_position_embeddings=64, word_embed_proj_dim=20,
                                         do_layer_norm_before=False), []),
     "gpt_neox": ("GPTNeoXConfig", dict(BASE), []),
     "gpt_neox_sequential": ("GPTNeoXConfig", dict(BASE, use_parallel_residual=False), []),
@@ -101,12 +120,19 @@ CASES = {
     "cohere2": ("Cohere2Config", dict(BASE, sliding_window=6, tie_word_embeddings=True,
                                       layer_types=["sliding_attention", "full_attention",
                                                    "sliding_attention"]), []),
+    "cohere2_released": ("Cohere2Config", dict(BASE, num_hidden_layers=5, sliding_window=6,
+                                               tie_word_embeddings=True), []),
+    "smollm3_released": ("SmolLM3Config", dict(BASE, num_hidden_layers=5), []),
     "smollm3": ("SmolLM3Config", dict(BASE, no_rope_layers=[1, 0, 1]), []),
     "glm": ("GlmConfig", dict(BASE, head_dim=8, attention_bias=True), []),
     "glm4": ("Glm4Config", dict(BASE, head_dim=8, attention_bias=True), []),
     "deepseek_v2": ("DeepseekV2Config", dict(MLA), []),
     "deepseek_v2_lite": ("DeepseekV2Config", dict(
         MLA, q_lora_rank=None, topk_method="group_limited_greedy", n_group=4, topk_group=2), []),
+    "deepseek_v2_yarn_released": ("DeepseekV2Config", dict(MLA, rope_parameters=dict(
+        YARN, mscale=0.707, mscale_all_dim=0.707)), []),
+    "deepseek_v3": ("DeepseekV3Config", dict(
+        MLA, n_group=4, topk_group=2, norm_topk_prob=True, topk_method="noaux_tc"), []),
     "deepseek_v2_yarn": ("DeepseekV2Config", dict(MLA, rope_parameters=dict(
         YARN, mscale=0.7, mscale_all_dim=0.9)), []),
 }
@@ -126,6 +152,9 @@ def randomise(model, seed):
                 p.copy_(noise * 0.3)
             else:
                 p.copy_(noise * 0.2 + (0.0 if "gemma" in model.config.model_type else 1.0))
+        for name, b in sorted(model.named_buffers()):
+            if name.endswith("e_score_correction_bias"):
+                b.copy_(torch.randn(b.shape, generator=generator, dtype=torch.float32) * 0.3)
 
 
 def make(name, folder):

@@ -77,6 +77,56 @@ def test_gguf_llama_is_the_same_network(build_dir, shared_data, tmp_path, file, 
         assert np.abs(got - want).max() <= bound * (want.max() - want.min())
 
 
+def test_sharded_llama_is_the_same_network(build_dir, shared_data, tmp_path):
+    folder = shared_data / "models" / "hf-oracle"
+    want = expected(folder / "tiny_llama_logits.json")
+    # The two shards and their index, whose configuration a folder of their own must bring.
+    for file in folder.glob("tiny_llama-0000*.safetensors"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "model.safetensors.index.json").write_bytes(
+        (folder / "tiny_llama.safetensors.index.json").read_bytes())
+    (tmp_path / "config.json").write_bytes((folder / "tiny_llama_config.json").read_bytes())
+    got = run_logits(build_dir, tmp_path, folder / "tiny_llama_logits.json", tmp_path / "out.npy")
+    assert np.abs(got - want).max() <= BOUND * (want.max() - want.min())
+
+
+@pytest.mark.parametrize("file", ["hf-oracle/tiny_llama_q8.gguf",
+                                  "tiny-random-gguf/llama-2-tiny-random.gguf"])
+def test_gguf_llama_equals_transformers_on_the_same_file(build_dir, shared_data, tmp_path, file):
+    """Same weights on both sides, decoded to f32 by each with its own code."""
+    transformers = pytest.importorskip("transformers")
+    import torch
+    path = shared_data / "models" / file
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        path.parent, gguf_file=path.name, dtype=torch.float32, attn_implementation="eager").eval()
+    rng = np.random.default_rng(3)
+    ids = [rng.integers(3, model.config.vocab_size, n).tolist() for n in (29, 12)]
+    with torch.no_grad():
+        want = np.concatenate([model(torch.tensor([row])).logits[0].numpy() for row in ids])
+    (tmp_path / "ids.json").write_text(json.dumps(ids))
+    for backend in backends(build_dir):
+        got = run_logits(build_dir, path, tmp_path / "ids.json", tmp_path / "out.npy",
+                         "--backend", backend)
+        assert np.abs(got - want).max() <= BOUND * (want.max() - want.min()), backend
+
+
+def test_paged_infer_tiny_in_bf16(build_dir, shared_data, tmp_path):
+    """BF16 weights; the golden logits are those of f32 activations (transformers gives them to
+    3e-6; bf16 activations are off by 0.04)."""
+    folder = shared_data / "models" / "paged-infer-tiny"
+    meta = dict(line.split("=", 1) for line in
+                (folder / "tiny_llama_meta.txt").read_text().splitlines() if "=" in line)
+    ids = [int(word) for word in meta["tokens"].split(",")]
+    (tmp_path / "ids.json").write_text(json.dumps([ids]))
+    want = np.fromfile(folder / "tiny_llama_golden.bin", dtype="<f4").reshape(len(ids), -1)
+    for backend in backends(build_dir):
+        args = (build_dir, folder, tmp_path / "ids.json", tmp_path / "out.npy",
+                "--backend", backend)
+        got = run_logits(*args)
+        assert np.abs(got - want).max() <= 1e-5 * (want.max() - want.min()), backend
+        assert np.array_equal(run_logits(*args, "--chunk", "7", "--page", "16"), got), backend
+
+
 def test_comparison_sees_a_planted_fault(build_dir, shared_data, tmp_path):
     folder = shared_data / "models" / "hf-oracle"
     config = json.loads((folder / "tiny_llama_config.json").read_text())

@@ -18,11 +18,13 @@ void ReadHf(HfConfig& c, Description& out) {
   out.names.qkv = "self_attn.W_pack";
 }
 
-// Permuted like Llama; the converter scales lm_head. The 13B models are those with 40 layers.
+// Permuted like Llama; lm_head is as it was (scaling rows of length 1 again changes nothing). The
+// 13B models are those with 40 layers.
 void ReadGguf(GgufConfig& g, Description& out) {
   const bool alibi = g.Size("block_count") == 40;
   ReadGgufLlamaLike(g, out, {.rope = !alibi, .rope_interleaved = true});
   if (alibi) out.spec.alibi_slopes = AlibiSlopes(out.spec.num_heads);
+  out.spec.norm_head = out.spec.vocab_size == 125696;
 }
 
 }  // namespace

@@ -221,7 +221,8 @@ void ReadGgufRope(GgufConfig& g, Description& out, const GgufDefaults& defaults)
   } else if (type == "yarn") {
     rope.scaling = RopeScaling::kYarn;
     rope.factor = g.Number("rope.scaling.factor", 1.0);
-    rope.attention_factor = g.Number("rope.scaling.attn_factor", 0.0);
+    rope.attention_factor =
+        g.Number("rope.scaling.attn_factor", 1.0) * YarnMscale(rope.factor, 1.0);
     rope.beta_fast = g.Number("rope.scaling.yarn_beta_fast", 32.0);
     rope.beta_slow = g.Number("rope.scaling.yarn_beta_slow", 1.0);
   } else if (type != "none" && type != "longrope") {
@@ -270,6 +271,10 @@ void ReadGgufMoe(GgufConfig& g, DecoderSpec& s) {
   if (s.moe.scale == 0.0f) s.moe.scale = 1.0f;
   s.moe.sigmoid = g.Int("expert_gating_func", 1) == 2;
   const int32_t dense_layers = g.Int("leading_dense_block_count", 0);
+  s.moe.correction_bias = g.HasTensor(fmt::format("blk.{}.exp_probs_b.bias", dense_layers));
+  s.moe.num_groups = std::max(1, g.Int("expert_group_count", 1));
+  s.moe.top_groups = std::max(1, g.Int("expert_group_used_count", s.moe.num_groups));
+  s.moe.group_score_top2 = s.moe.sigmoid;
   for (int32_t i = dense_layers; i < s.num_layers; ++i) {
     s.layers[static_cast<size_t>(i)].moe = true;
   }
@@ -289,7 +294,13 @@ void ReadGgufLlamaLike(GgufConfig& g, Description& out, const GgufDefaults& defa
   auto uniform = [&](std::string_view key, int64_t fallback) {
     const std::vector<int64_t> values = g.PerLayer(key, s.num_layers, fallback);
     for (int64_t value : values) {
-      if (value != values[0] || value < 1 || value > kMaxSize) {
+      if (value < 1 || value > kMaxSize) {
+        g.Fail(InvalidArgument(fmt::format("{}: {}: expected an integer in [1, {}], got {}",
+                                           g.source().path, key, kMaxSize,
+                                           g.Has(key) ? std::to_string(value) : "nothing")));
+        return 1;
+      }
+      if (value != values[0]) {
         g.Fail(Unsupported(fmt::format("{}: {}: layers with different sizes are not supported",
                                        g.source().path, key)));
         return 1;

@@ -1,5 +1,5 @@
-// DeepSeek-V2: latent attention, dense first layers, then a mixture with shared experts
-// (arXiv:2405.04434).
+// DeepSeek-V2 and V3: latent attention, dense first layers, then a mixture with shared experts
+// (arXiv:2405.04434). V3 routes by sigmoid scores with a correction (arXiv:2412.19437).
 #include <algorithm>
 #include <cmath>
 
@@ -23,12 +23,18 @@ void ReadMoe(HfConfig& c, Description& out) {
   moe.shared_intermediate_size = static_cast<int32_t>(
       std::min<int64_t>(int64_t{c.Int({"n_shared_experts"}, 0)} * moe.intermediate_size, kMaxSize));
   moe.scale = static_cast<float>(c.Number({"routed_scaling_factor"}, 1.0));
+  const bool v3 = c.Text({"model_type"}, "deepseek_v2") == "deepseek_v3";
   // DeepSeek-V2 never divides by the sum: norm_topk_prob is false in every released model.
-  if (c.Bool({"norm_topk_prob"}, false)) {
+  moe.normalize = c.Bool({"norm_topk_prob"}, v3);
+  if (moe.normalize && !v3) {
     c.Fail(Unsupported("config.json: norm_topk_prob: true is not supported for deepseek_v2"));
   }
-  const std::string method = c.Text({"topk_method"}, "greedy");
-  if (method == "group_limited_greedy") {
+  const std::string method = c.Text({"topk_method"}, v3 ? "noaux_tc" : "greedy");
+  if (v3) {
+    moe.sigmoid = moe.correction_bias = moe.group_score_top2 = true;
+    out.names.router_correction = "mlp.gate.e_score_correction_bias";
+  }
+  if (method == "group_limited_greedy" || v3) {
     moe.num_groups = c.Size({"n_group"}, 1);
     moe.top_groups = c.Size({"topk_group"}, 1);
   } else if (method != "greedy") {
@@ -61,6 +67,7 @@ void ReadHf(HfConfig& c, Description& out) {
       static_cast<int32_t>(std::min<int64_t>(int64_t{s.mla.nope_dim} + s.mla.rope_dim, kMaxSize));
   s.v_dim = c.Size({"v_head_dim"});
   SetMla(s);
+  s.rope_interleaved = c.Bool({"rope_interleave"}, true);
   s.qkv_bias = s.o_bias = c.Bool({"attention_bias"}, false);
   const RopeConfig rope = ReadHfRope(c, s, {.rotary_dim = s.mla.rope_dim});
   s.score_scale = 1.0f / std::sqrt(static_cast<float>(s.k_dim));
@@ -79,13 +86,15 @@ void ReadHf(HfConfig& c, Description& out) {
   n.kv_b = "self_attn.kv_b_proj";
 }
 
-// Files with attn_kv_b in one piece; newer ones that split it for absorbed attention are refused by
-// the missing tensor's name.
+// Files have attn_kv_b in one piece or, newer ones, split for absorbed attention: attn_k_b (turned)
+// and attn_v_b. The latter's key_length is that of the latent row, key_length_mla a head's.
 void ReadGguf(GgufConfig& g, Description& out) {
   ReadGgufLlamaLike(g, out, {.rope_interleaved = true});
   DecoderSpec& s = out.spec;
   s.mla.q_lora_rank = g.Int("attention.q_lora_rank", 0);
   s.mla.kv_lora_rank = g.Size("attention.kv_lora_rank");
+  s.k_dim = g.Size("attention.key_length_mla", s.k_dim);
+  s.v_dim = g.Size("attention.value_length_mla", s.v_dim);
   s.mla.rope_dim = g.Size("rope.dimension_count");
   s.mla.nope_dim = s.k_dim - s.mla.rope_dim;
   if (s.mla.nope_dim < 1) {
@@ -110,13 +119,15 @@ void ReadGguf(GgufConfig& g, Description& out) {
   n.kv_a = "attn_kv_a_mqa";
   n.kv_a_norm = "attn_kv_a_norm";
   n.kv_b = "attn_kv_b";
+  n.k_b = "attn_k_b";
+  n.v_b = "attn_v_b";
 }
 
 }  // namespace
 
 const Family& DeepseekV2Family() {
   static const Family kFamily = {.name = "deepseek_v2",
-                                 .hf_types = {"deepseek_v2"},
+                                 .hf_types = {"deepseek_v2", "deepseek_v3"},
                                  .gguf = {"deepseek2"},
                                  .read_hf = ReadHf,
                                  .read_gguf = ReadGguf};

@@ -91,7 +91,7 @@ void ReadGguf(GgufConfig& g, Description& out) {
     local.theta = g.Number("rope.freq_base_swa", 10000.0);
     out.ropes.push_back(local);
   }
-  const int32_t pattern = gemma3 ? 6 : 2;
+  const int32_t pattern = g.Size("attention.sliding_window_pattern", gemma3 ? 6 : 2);
   for (int32_t i = 0; i < s.num_layers; ++i) {
     LayerSpec& layer = s.layers[static_cast<size_t>(i)];
     layer.window = (i + 1) % pattern != 0 ? window : 0;

@@ -1,5 +1,5 @@
 // OPT: LayerNorm, ReLU, learned positions that start at row 2 (Zhang et al. 2022,
-// arXiv:2205.01068). OPT-350m's projected embeddings are not supported.
+// arXiv:2205.01068). OPT-350m's table is narrower than its layers and projected on both ends.
 #include "model/arch/common.h"
 
 namespace rill::model {
@@ -21,14 +21,12 @@ void ReadHf(HfConfig& c, Description& out) {
   const bool before = c.Bool({"do_layer_norm_before"}, true);
   s.residual = before ? Residual::kSequential : Residual::kPostNorm;
   s.final_norm = before && !c.Bool({"_remove_final_layer_norm"}, false);
-  if (c.Size({"word_embed_proj_dim"}, s.hidden_size) != s.hidden_size) {
-    c.Fail(
-        Unsupported("config.json: word_embed_proj_dim: projected embeddings (OPT-350m) are not "
-                    "supported"));
-  }
+  s.embed_dim = c.Size({"word_embed_proj_dim"}, s.hidden_size);
   UseNoRope(out);
   WeightNames& n = out.names;
   n.embed = "model.decoder.embed_tokens";
+  n.project_in = "model.decoder.project_in";
+  n.project_out = "model.decoder.project_out";
   n.positions = "model.decoder.embed_positions";
   n.final_norm = "model.decoder.final_layer_norm";
   n.lm_head = "lm_head";

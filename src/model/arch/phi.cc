@@ -24,13 +24,12 @@ void ReadHf(HfConfig& c, Description& out) {
   s.tied_embedding = c.Bool({"tie_word_embeddings"}, false);
   s.qk_norm = c.Bool({"qk_layernorm"}, false) ? QkNorm::kPerHead : QkNorm::kNone;
   s.qk_norm_spec = s.norm;
-  if (s.qk_norm != QkNorm::kNone) {
-    c.Fail(Unsupported("config.json: qk_layernorm: not supported for phi"));
-  }
   UseRope(out, ReadHfRope(c, s, {.partial = 0.5}));
   out.names = HfLlamaNames();
   out.names.final_norm = "model.final_layernorm";
   out.names.o = "self_attn.dense";
+  out.names.q_norm = "self_attn.q_layernorm";
+  out.names.k_norm = "self_attn.k_layernorm";
   out.names.up = "mlp.fc1";
   out.names.down = "mlp.fc2";
 }

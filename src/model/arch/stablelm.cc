@@ -30,7 +30,9 @@ void ReadGguf(GgufConfig& g, Description& out) {
   ReadGgufLlamaLike(g, out, {.layer_norm = true});
   DecoderSpec& s = out.spec;
   if (g.HasTensor("blk.0.attn_q_norm.weight")) s.qk_norm = QkNorm::kPerHeadOwn;
-  if (g.Bool("use_parallel_residual", false)) {
+  // The converter writes use_parallel_residual: true where a configuration does not say; what a
+  // file without the second norm computes is certain.
+  if (!g.HasTensor("blk.0.ffn_norm.weight")) {
     s.residual = Residual::kParallel;
     s.shared_norm = true;
   }
