@@ -9,6 +9,7 @@
 
 #include "ops/op_schema.h"
 #include "ops/weight.h"
+#include "rill/hardware.h"
 #include "rill/status.h"
 // Argument structs of all ops.
 #include "ops/activation.h"
@@ -83,11 +84,18 @@ class Backend {
   virtual ~Backend() = default;
   virtual std::string_view name() const = 0;  // "cpu", "reference"
   virtual std::string Describe() const = 0;   // "cpu: avx2, 2 threads"
+  // What a user of this backend on this machine should know; one sentence each.
+  virtual std::vector<std::string> Warnings() const { return {}; }
   // One entry per op that this backend has; empty when it does not say.
   virtual std::vector<KernelInfo> Kernels() const { return {}; }
   virtual const OpTable& ops() const = 0;
   virtual Stream& stream() = 0;  // the compute thread's stream
   virtual Result<std::unique_ptr<Buffer>> Allocate(int64_t size_bytes) = 0;
+  // What this backend's hardware can do at most, measured now (about half a second on all its
+  // threads: not while a step runs). kUnsupported where nothing is measured.
+  virtual Result<Ceilings> MeasureCeilings(const CeilingOptions&) {
+    return Unsupported(std::string(name()) + ": no ceilings are measured on this backend");
+  }
   // Errors: kUnsupported when no kernel reads this combination, naming tensor and dtype;
   // kInvalidArgument on shapes that do not fit together.
   virtual Result<std::unique_ptr<PackedWeight>> PackWeight(const WeightSource& source) = 0;

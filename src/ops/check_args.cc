@@ -251,9 +251,9 @@ class Checker {
     const PagedKvView& kv = *Kv(param);
     const KvLayout& layout = kv.layout;
     const auto fail = [&](const std::string& what) { return Fail(param, what); };
-    if (layout.dtype != DType::kF32 && layout.dtype != DType::kF16 &&
-        layout.dtype != DType::kBF16) {
-      return fail("expected f32|f16|bf16, got " + std::string(DTypeName(layout.dtype)));
+    if (static_cast<int>(layout.format) >= quant::kNumKvFormats) {
+      return fail("expected " + quant::KvFormatNames() + ", got format " +
+                  std::to_string(static_cast<int>(layout.format)));
     }
     if (layout.page_size <= 0 || layout.page_size % 16 != 0) {
       return fail("expected a page size that is a multiple of 16, got " +

@@ -193,7 +193,7 @@ TEST(CheckArgs, Kv_PagesAndLayersInRange) {
   int32_t q_offsets[] = {0, 1};
   int32_t kv_lens[] = {17};
   PagedKvView kv;
-  kv.layout = {DType::kF16, 2, 1, 4, 4, 16};
+  kv.layout = {quant::KvFormat::kF16, 2, 1, 4, 4, 16};
   kv.base = memory.data();
   kv.num_pages = 2;
   kv.num_seqs = 1;

@@ -51,7 +51,13 @@ DimSolver::Product DimSolver::Parse(std::string_view expression) const {
     const size_t end = expression.find_first_of("*/");
     const std::string_view factor = Trim(expression.substr(0, end));
     std::optional<int64_t> value;
-    if (factor.starts_with('(')) {  // (number-name)
+    const size_t plus = factor.find('+');
+    if (plus != std::string_view::npos) {  // (name+name), both known
+      CHECK(factor.starts_with('(') && factor.ends_with(')')) << factor;
+      const auto left = Get(Trim(factor.substr(1, plus - 1)));
+      const auto right = Get(Trim(factor.substr(plus + 1, factor.size() - plus - 2)));
+      if (left && right) value = *left + *right;
+    } else if (factor.starts_with('(')) {  // (number-name)
       const size_t minus = factor.find('-');
       CHECK(minus != std::string_view::npos && factor.ends_with(')')) << factor;
       value = Get(Trim(factor.substr(minus + 1, factor.size() - minus - 2)));

@@ -15,8 +15,8 @@ class DimSolver {
   void Set(std::string_view name, int64_t value) { values_.emplace(name, value); }
   std::optional<int64_t> Get(std::string_view name) const;
 
-  // Value of "2*intermediate_size", "(2-ungated)*size", "rotary_dim/2"; nothing while a name in it
-  // is unknown or the division leaves a rest.
+  // Value of "2*intermediate_size", "(2-ungated)*size", "(a+b)*c", "rotary_dim/2"; nothing while a
+  // name in it is unknown or the division leaves a rest.
   std::optional<int64_t> Evaluate(std::string_view expression) const;
   // Learns the one unknown name of `expression` from its size. False when none fits.
   bool Solve(std::string_view expression, int64_t size);

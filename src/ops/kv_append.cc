@@ -12,12 +12,12 @@ const OpSchema& KvAppendSchema() {
           .Formula(
               "page(s, p) = page_table[s, p / page_size],  p = kv_lens[s] - q_len + i for row i of "
               "sequence s\n"
-              "K[p, h, d] = convert(k[t, h, d]),  V[p, h, d] = convert(v[t, h, d])")
+              "K[p, h, :] = encode(k[t, h, :]),  V[p, h, :] = encode(v[t, h, :])")
           .Tags({"kv"})
           .In("k", &A::k, "num_tokens, num_kv_heads, k_dim", "keys")
           .In("v", &A::v, "num_tokens, num_kv_heads, v_dim", "values")
           .InOut("kv", &A::kv, "num_kv_heads, k_dim, v_dim",
-                 "pages of this step, tensor/paged_kv_view.h")
+                 "pages of this step, quant/paged_kv_view.h")
           .Attribute("layer", &A::layer, "layer of the model, first one 0")
           .Range(0, 1 << 20)
           .Constraint("layer < num_layers")

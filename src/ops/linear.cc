@@ -11,6 +11,7 @@ const OpSchema& LinearSchema() {
                        "Matrix product with optional bias, residual and scale")
           .Formula("y[t, n] = residual[t, n] + scale * (sum_k x[t, k] * w[n, k] + bias[n])")
           .Tags({"matmul"})
+          .Macs("num_tokens*out_features*in_features")
           .In("x", &A::x, "num_tokens, in_features", "activations")
           .In("w", &A::w, "out_features, in_features", "weight")
           .In("bias", &A::bias, "out_features", "added to the product")

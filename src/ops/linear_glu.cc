@@ -14,6 +14,7 @@ const OpSchema& LinearGluSchema() {
               "up_bias[i])")
           .Source("Shazeer 2020, arXiv:2002.05202")
           .Tags({"matmul", "activation", "fusion"})
+          .Macs("num_tokens*2*intermediate_size*hidden_size")
           .In("x", &A::x, "num_tokens, hidden_size", "activations")
           .In("w", &A::w, "2*intermediate_size, hidden_size", "gate and up rows")
           .Pairing("paired")

@@ -14,6 +14,7 @@ const OpSchema& MoeFfnSchema() {
               "e = expert_ids[t, j]")
           .Source("Jiang et al. 2024, arXiv:2401.04088")
           .Tags({"matmul", "moe", "fusion"})
+          .Macs("num_tokens*top_k*(3-ungated)*intermediate_size*hidden_size")
           .In("x", &A::x, "num_tokens, hidden_size", "activations")
           .In("expert_ids", &A::expert_ids, "num_tokens, top_k",
               "chosen experts, each in [0, num_experts)")

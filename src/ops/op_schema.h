@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "ops/weight.h"
+#include "quant/paged_kv_view.h"
 #include "rill/status.h"
-#include "tensor/paged_kv_view.h"
 #include "tensor/tensor_view.h"
 
 namespace rill::ops {
@@ -61,7 +61,10 @@ struct OpSchema {
   std::string_view formula;            // as in the header
   std::string_view source;             // paper or specification
   std::vector<std::string_view> tags;  // "norm", "fusion", "attention", …
-  std::vector<OpParam> params;         // in the order of the struct's members
+  // Multiply-adds of one call, an expression like a dimension; paged_attention: of one token and
+  // one position that it sees. Empty: none worth counting, and weights are read row by row.
+  std::string_view macs;
+  std::vector<OpParam> params;  // in the order of the struct's members
   // What must also hold: "rotary_dim <= head_dim", "num_heads % num_kv_heads == 0".
   std::vector<std::string_view> constraints;
   size_t args_size = 0;

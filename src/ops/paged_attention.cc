@@ -21,9 +21,10 @@ const OpSchema& PagedAttentionSchema() {
               "sinks (gpt-oss): exp(sinks[h]) joins the softmax's denominator, nothing else.")
           .Source("Milakov & Gimelshein 2018, arXiv:1805.02867; Kwon et al. 2023, arXiv:2309.06180")
           .Tags({"attention", "kv"})
+          .Macs("num_tokens*num_heads*(k_dim+v_dim)")
           .In("q", &A::q, "num_tokens, num_heads, k_dim", "queries")
           .In("kv", &A::kv, "num_kv_heads, k_dim, v_dim",
-              "pages of this step, tensor/paged_kv_view.h")
+              "pages of this step, quant/paged_kv_view.h")
           .In("alibi_slopes", &A::alibi_slopes, "num_heads", "bias per position of distance")
           .Optional()
           .In("sinks", &A::sinks, "num_heads", "logit of a key without a value")

@@ -5,11 +5,13 @@
 //   visible p: p <= position(t) when causal, else p < kv_len;  p > position(t) - window, window > 0
 //   y[t, h, :] = sum_p softmax(s)[p] * V[p, h', :]
 //   sinks (gpt-oss): exp(sinks[h]) joins the softmax's denominator, nothing else.
-// K and V are read after this step's kv_append. Arithmetic: scores one f32 fma chain over d;
-// online softmax (Milakov & Gimelshein 2018, arXiv:1805.02867) over tiles of 64 absolute positions
-// in ascending order, max and sum in the canonical 16-lane order; so the result does not depend on
-// the batch, the chunking, the page size or the threads. A row with no visible position gives 0.
-// Non-finite scores give a non-finite row, of this query only.
+// K and V are read after this step's kv_append, as their KV format decodes them
+// (quant/kv_format.h). Arithmetic: scores one f32 fma chain over d; online softmax (Milakov &
+// Gimelshein 2018, arXiv:1805.02867) over tiles of 64 absolute positions in ascending order, max
+// and sum in the canonical 16-lane order; every span of 256 positions begins anew and spans are
+// merged in ascending order (docs/numerics.md); so the result does not depend on the batch, the
+// chunking, the page size or the threads. A row with no visible position gives 0. Non-finite scores
+// give a non-finite row, of this query only.
 #pragma once
 
 #include "ops/op_schema.h"

@@ -17,7 +17,7 @@ const OpSchema& RopeKvAppendSchema() {
           .In("v", &A::v, "num_tokens, num_kv_heads, v_dim", "values")
           .In("cos_sin", &A::cos_sin, "num_tokens, rotary_dim", "from rope_angles")
           .InOut("kv", &A::kv, "num_kv_heads, k_dim, v_dim",
-                 "pages of this step, tensor/paged_kv_view.h")
+                 "pages of this step, quant/paged_kv_view.h")
           .Attribute("layer", &A::layer, "layer of the model, first one 0")
           .Range(0, 1 << 20)
           .Attribute("interleaved", &A::interleaved, "pairs are neighbours, not halves")

@@ -69,6 +69,8 @@ class SchemaBuilder {
   SchemaBuilder& Tags(std::vector<std::string_view> tags) {
     return schema_.tags = std::move(tags), *this;
   }
+  // See OpSchema::macs.
+  SchemaBuilder& Macs(std::string_view expression) { return schema_.macs = expression, *this; }
   SchemaBuilder& Constraint(std::string_view text) {
     return schema_.constraints.push_back(text), *this;
   }

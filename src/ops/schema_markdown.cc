@@ -76,6 +76,7 @@ std::string SchemaMarkdown(const OpSchema& schema) {
        << schema.summary << ".\n\n```\n"
        << schema.formula << "\n```\n\n"
        << "Version " << schema.version << ". Tags: " << Joined(schema.tags) << ".";
+  if (!schema.macs.empty()) page << " Multiply-adds: `" << schema.macs << "`.";
   if (!schema.source.empty()) page << " Source: " << schema.source << ".";
   page << " Arithmetic: [numerics](../numerics.md). Contract in full: `src/ops/" << schema.name
        << ".h`.\n\n| parameter | role | type | shape | |\n|---|---|---|---|---|\n";

@@ -48,6 +48,10 @@ class PackedWeight {
   bool paired() const { return paired_; }
   // Bytes owned besides the source views (0 when read in place).
   virtual int64_t packed_bytes() const = 0;
+  // Bytes that products with the whole matrix (all experts) read once.
+  virtual int64_t read_bytes() const { return packed_bytes(); }
+  // Integer dot products with quantised activations, or f32 fma?
+  virtual bool integer_products() const { return false; }
   // "panel16 q4_1 x q8", for logs and `rill inspect`.
   virtual std::string Describe() const = 0;
 

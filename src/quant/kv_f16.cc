@@ -5,10 +5,6 @@
 
 namespace rill::quant {
 
-int64_t KvBytesF16(int64_t dim) {
-  return dim * 2;
-}
-
 void KvEncodeF16(const float* x, int64_t dim, uint8_t* out) {
   for (int64_t i = 0; i < dim; ++i) StoreBlock(F32ToF16(x[i]), out, i);
 }

@@ -5,10 +5,6 @@
 
 namespace rill::quant {
 
-int64_t KvBytesF32(int64_t dim) {
-  return dim * 4;
-}
-
 void KvEncodeF32(const float* x, int64_t dim, uint8_t* out) {
   std::memcpy(out, x, static_cast<size_t>(dim) * sizeof(float));
 }

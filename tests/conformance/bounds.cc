@@ -141,7 +141,8 @@ std::vector<double> Norm(const Case& c, const Instance& instance, const Output& 
       const double w =
           weight ? At(weight, at % weights) + std::fabs(Attribute(c, "weight_bias")) : 1;
       const double relative = (n / 16 + 12) * kU;
-      bounds[at] = relative * (std::fabs(y.values[at]) + 2 * At(bias, bias ? at % bias->size() : 0));
+      bounds[at] =
+          relative * (std::fabs(y.values[at]) + 2 * At(bias, bias ? at % bias->size() : 0));
       // An offset of the mean moves every element, and the deviation with it.
       if (centred) bounds[at] += 3 * relative * w * largest / deviation;
       bounds[at] += kDenormal;
@@ -169,15 +170,12 @@ std::vector<double> Attention(const Case& c, const Instance& instance, const Out
         for (int32_t p = 0; p < kv.kv_lens[s]; ++p) {
           using namespace ops::reference;
           const KvPlace place = FindPlace(kv, s, p, layer, h / (heads / layout.num_kv_heads));
+          const std::vector<float> key = ReadKey(layout, place);
           double products = 0;
-          for (int32_t d = 0; d < layout.k_dim; ++d) {
-            products += std::fabs(row[d] * LoadElement(layout, KAddress(layout, place, d)));
-          }
+          for (size_t d = 0; d < key.size(); ++d) products += std::fabs(row[d] * key[d]);
           score = std::max(score, products * std::fabs(Attribute(c, "score_scale")));
-          for (int32_t d = 0; d < layout.v_dim; ++d) {
-            const double v = LoadElement(layout, VAddress(layout, place, d));
-            largest = std::max(largest, std::fabs(v));
-          }
+          for (float v : ReadValue(layout, place))
+            largest = std::max<double>(largest, std::fabs(v));
         }
         double ds = (layout.k_dim + 8) * kU * score;
         if (softcap > 0) ds += 8 * kU * softcap;

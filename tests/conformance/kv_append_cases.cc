@@ -22,14 +22,14 @@ std::vector<Case> KvAppendCases() {
     for (const auto& s : steps.sequences) sum += s.q_len;
     return sum;
   };
-  const DType kDTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
-  for (DType dtype : kDTypes) {
+  for (int i = 0; i < quant::kNumKvFormats; ++i) {
+    const auto format = static_cast<quant::KvFormat>(i);
     for (const Steps& steps : kSteps) {
       for (int32_t page_size : {16, 64}) {
         const int64_t n = tokens(steps);
-        KvSpec kv{{dtype, 2, 3, 20, 24, page_size}, steps.sequences, false};
-        cases.push_back(Case(OpId::kKvAppend, std::string(DTypeName(dtype)) + " " + steps.name +
-                                                  " page " + std::to_string(page_size))
+        KvSpec kv{{format, 2, 3, 20, 24, page_size}, steps.sequences, false};
+        cases.push_back(Case(OpId::kKvAppend, std::string(quant::KvFormatName(format)) + " " +
+                                                  steps.name + " page " + std::to_string(page_size))
                             .T("k", {n, 3, 20}, page_size == 16 ? Fill::kSpecials : Fill::kLarge, 7)
                             .T("v", {n, 3, 24}, page_size == 16 ? Fill::kTiny : Fill::kUniform)
                             .K(kv)

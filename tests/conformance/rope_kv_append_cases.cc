@@ -22,14 +22,15 @@ std::vector<Case> RopeKvAppendCases() {
     for (const auto& s : steps.sequences) sum += s.q_len;
     return sum;
   };
-  const DType kDTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
-  for (DType dtype : kDTypes) {
+  for (int i = 0; i < quant::kNumKvFormats; ++i) {
+    const auto format = static_cast<quant::KvFormat>(i);
     for (const Steps& steps : kSteps) {
       for (int64_t rotary_dim : {2, 10, 20, 32}) {
         const int64_t n = tokens(steps);
-        KvSpec kv{{dtype, 2, 2, 32, 15, 32}, steps.sequences, false};
-        cases.push_back(Case(OpId::kRopeKvAppend, std::string(DTypeName(dtype)) + " " + steps.name +
-                                                      " rotary " + std::to_string(rotary_dim))
+        KvSpec kv{{format, 2, 2, 32, 15, 32}, steps.sequences, false};
+        cases.push_back(Case(OpId::kRopeKvAppend, std::string(quant::KvFormatName(format)) + " " +
+                                                      steps.name + " rotary " +
+                                                      std::to_string(rotary_dim))
                             .T("q", {n, 6, 32}, Fill::kUniform, 5)
                             .T("k", {n, 2, 32}, Fill::kUniform, 3)
                             .T("v", {n, 2, 15})

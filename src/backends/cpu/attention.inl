@@ -1,218 +1,427 @@
-// Attention of up to 24 query rows that share a KV head, over tiles of 64 absolute positions.
+// Attention of query rows that share a KV head, over spans of 256 and tiles of 64 absolute
+// positions.
 //
-// Mapping: scores have 16 positions in the lanes (a K strip), outputs 16 head dimensions; up to 6
-// rows share each loaded strip (12 accumulators on AVX2). Per tile and row:
+// Mapping: scores have 16 positions in the lanes (a K strip), outputs 16 head dimensions. T rows
+// share every key and value that is loaded: T x S accumulators over S strips, T x C over C x 16
+// dimensions, so that the fma's latency is hidden even for one row. Few rows (decode) convert keys
+// and values in registers as they are read; more rows than one tile (prefill) convert each
+// 64-position tile to f32 in L1 once. Both see the same f32 numbers, so the bits agree.
+//
+// Arithmetic of one row, whoever shares its block. In a span, from m = -Inf, l = 0, acc = 0, tile by
+// tile:
 //   s = scale * (fma chain over d); softcap; ALiBi; hidden positions -Inf
 //   m' = max(m, max s); p = e^(s - m'), 0 where hidden; c = e^(m - m')
 //   l = fma(l, c, sum p);  acc = acc * c, then fma(p, V, acc) over visible positions in ascending order
-// Tiles without a visible position of the row are skipped, so nothing depends on who shares the
-// block. V of hidden positions is not touched: it may hold anything.
-// K and V are converted to f32 in registers as they are loaded (exact).
+// Spans are merged in ascending order (sinks are a first span with m = sink, l = 1, acc = 0):
+//   M = max(m, m2); a = e^(m - M); b = e^(m2 - M); l = fma(l, a, l2 * b); acc = fma(acc, a, acc2 * b)
+// A span is computed on its own, so spans of one row may go to different threads (ops_attention.cc).
+// Tiles and spans without a visible position of the row are skipped. V of hidden positions does not
+// reach a result: it may hold anything.
 
-template <int kDType>  // 0: f32, 1: f16, 2: bf16
-RILL_INLINE V16 LoadKv(const std::byte* base, int64_t element) {
-  if constexpr (kDType == 0) {
-    return Load(reinterpret_cast<const float*>(base) + element);
-  } else if constexpr (kDType == 1) {
-    return LoadF16(reinterpret_cast<const uint16_t*>(base) + element);
-  } else {
-    return LoadBf16(reinterpret_cast<const uint16_t*>(base) + element);
+// clang-format off: in the order of use.
+#include "backends/cpu/kv_quantize.inl"
+#include "backends/cpu/attention_kv.inl"
+// clang-format on
+
+#ifndef RILL_ACCUMULATORS
+#define RILL_ACCUMULATORS 6  // AVX2: 12 of 16 registers
+#endif
+// Rows of one tile, and how many strips (or groups of 16 dimensions) it takes at once.
+inline constexpr int kAttentionRows = kTile == 1 ? 1 : RILL_ACCUMULATORS > 6 ? 8 : 6;
+constexpr int AttentionWidth(int rows) {
+  if (kTile == 1) return 1;
+  return 4 * rows <= RILL_ACCUMULATORS ? 4 : 2 * rows <= RILL_ACCUMULATORS ? 2 : 1;
+}
+// Calls CALL(T) with the smallest compiled T >= rows.
+#define RILL_ATTENTION_ROWS(rows, CALL)                                          \
+  if constexpr (kAttentionRows == 1) {                                           \
+    CALL(1);                                                                     \
+  } else {                                                                       \
+    switch (rows) {                                                              \
+      case 1: CALL(1); break;                                                    \
+      case 2: CALL((kAttentionRows < 2 ? 1 : 2)); break;                         \
+      case 3: CALL((kAttentionRows < 3 ? 1 : 3)); break;                         \
+      case 4: CALL((kAttentionRows < 4 ? 1 : 4)); break;                         \
+      case 5:                                                                    \
+      case 6: CALL((kAttentionRows < 6 ? 1 : 6)); break;                         \
+      default: CALL(kAttentionRows); break;                                      \
+    }                                                                            \
+  }
+// Rows a tile of `rows` computes: the T that is called.
+constexpr int PaddedRows(int rows) {
+  return kAttentionRows == 1 ? 1 : rows == 5 ? 6 : rows < 6 ? rows : rows == 6 ? 6 : kAttentionRows;
+}
+
+template <int T, int S>
+RILL_INLINE void AddProducts(const V16* k, const float* q, V16 (*acc)[S]) {
+#pragma GCC unroll 8
+  for (int t = 0; t < T; ++t) {
+    const V16 factor = Set(q[t]);
+#pragma GCC unroll 4
+    for (int s = 0; s < S; ++s) acc[t][s] = Fma(k[s], factor, acc[t][s]);
   }
 }
 
-// scores[t][16] of one strip; q is [k_dim][T].
-template <int kDType, int T>
-RILL_INLINE void StripScores(const std::byte* strip, int64_t k_dim, const float* q, float* scores) {
-  V16 acc[T];
+// Scores of S strips: scores[64 t + 16 s + lane]; q is [k_dim][T].
+// Keys `ahead` bytes further on are asked for meanwhile.
+template <class Kv, int T, int S>
+RILL_INLINE void StripScores(const std::byte* const* strips, int64_t ahead, int64_t k_dim,
+                             const float* q, float* scores) {
+  V16 acc[T][S];
+  const std::byte* at[S];
 #pragma GCC unroll 8
-  for (int t = 0; t < T; ++t) acc[t] = Set(0.0f);
-  for (int64_t d = 0; d < k_dim; ++d) {
-    const V16 k = LoadKv<kDType>(strip, d * 16);
-#pragma GCC unroll 8
-    for (int t = 0; t < T; ++t) acc[t] = Fma(k, Set(q[d * T + t]), acc[t]);
+  for (int t = 0; t < T; ++t) {
+#pragma GCC unroll 4
+    for (int s = 0; s < S; ++s) acc[t][s] = Set(0.0f);
+  }
+#pragma GCC unroll 4
+  for (int s = 0; s < S; ++s) at[s] = strips[s];
+  for (int64_t d = 0; d < k_dim; d += Kv::kGroup) {
+    typename Kv::Params params[S];
+#pragma GCC unroll 4
+    for (int s = 0; s < S; ++s) {
+      params[s] = Kv::KeyParams(at[s]);
+      if constexpr (!Kv::kIsF32) {
+#pragma GCC unroll 5
+        for (int64_t i = 0; i < Kv::kGroupBytes; i += 64) AskFor(at[s] + ahead + i);
+      }
+    }
+    const int n = k_dim - d < Kv::kGroup ? static_cast<int>(k_dim - d) : Kv::kGroup;
+    int j = 0;
+    for (; j + 2 <= n; j += 2) {
+      V16 a[S], b[S];
+#pragma GCC unroll 4
+      for (int s = 0; s < S; ++s) Kv::Key(params[s], at[s], j, a[s], b[s]);
+      AddProducts<T, S>(a, q + j * T, acc);
+      AddProducts<T, S>(b, q + (j + 1) * T, acc);
+    }
+    if (j < n) {
+      V16 a[S];
+#pragma GCC unroll 4
+      for (int s = 0; s < S; ++s) a[s] = Kv::KeyOne(params[s], at[s], j);
+      AddProducts<T, S>(a, q + j * T, acc);
+    }
+    q += Kv::kGroup * T;
+#pragma GCC unroll 4
+    for (int s = 0; s < S; ++s) at[s] += Kv::kGroupBytes;
   }
 #pragma GCC unroll 8
-  for (int t = 0; t < T; ++t) Store(scores + 64 * t, acc[t]);
+  for (int t = 0; t < T; ++t) {
+#pragma GCC unroll 4
+    for (int s = 0; s < S; ++s) Store(scores + 64 * t + 16 * s, acc[t][s]);
+  }
 }
 
-// acc[t] = fma(p[t][i], V[i], acc[t]) for i in [begin, end) of one 64-position tile.
-template <int kDType, int T>
-RILL_INLINE void AccumulateV(const std::byte* const* strips, int64_t v_stride, int64_t column,
-                             const float* p, int begin, int end, V16* acc) {
+// acc[t][c] = fma(p[t][i], V[i], acc[t][c]) for i in [begin, end) of one 64-position tile.
+template <class Kv, int T, int C>
+RILL_INLINE void AccumulateV(const std::byte* const* strips, int64_t ahead, int64_t row_bytes,
+                             int64_t code_bytes, int64_t column, const float* p, int begin, int end,
+                             V16 (*acc)[C]) {
   int i = begin;
   while (i < end) {
-    const std::byte* strip = strips[i / 16];
     int stop = (i / 16 + 1) * 16;
     if (stop > end) stop = end;
-    for (; i < stop; ++i) {
-      const V16 v = LoadKv<kDType>(strip, (i % 16) * v_stride + column);
+    const std::byte* row = strips[i / 16] + (i % 16) * row_bytes;
+    for (; i < stop; ++i, row += row_bytes) {
+      V16 v[C];
+      Kv::template Values<C>(row, code_bytes, column, v);
+      if constexpr (!Kv::kIsF32) Kv::template PrefetchValues<C>(row + ahead, column);
 #pragma GCC unroll 8
-      for (int t = 0; t < T; ++t) acc[t] = Fma(Set(p[64 * t + i]), v, acc[t]);
+      for (int t = 0; t < T; ++t) {
+        const V16 weight = Set(p[64 * t + i]);
+#pragma GCC unroll 4
+        for (int c = 0; c < C; ++c) acc[t][c] = Fma(weight, v[c], acc[t][c]);
+      }
     }
   }
 }
 
-template <int kDType>
-struct AttentionState {
-  const AttentionBlock* block;
-  const float* q;        // tiles of kTile rows, [k_dim][T] each
-  float* acc;            // [rows][v_padded]
-  float* p;              // [rows][64]
-  float m[AttentionBlock::kMaxRows];
-  float l[AttentionBlock::kMaxRows];
+// One tile as its rows see it. The strips of K and V are those of `Kv`: pages or f32 scratch.
+struct AttentionTile {
+  int32_t p0;  // position of the first lane
   const std::byte* k_strips[4];
   const std::byte* v_strips[4];
+  int64_t v_row_bytes, v_code_bytes;
+  int64_t k_ahead, v_ahead;  // bytes from a strip to that of the tile after it; 0: not known
 };
 
-// Rows [r0, r0 + T) over the tile that begins at position p0.
-template <int kDType, int T>
-void AttentionTile(AttentionState<kDType>& state, int r0, int32_t p0) {
-  const AttentionBlock& b = *state.block;
-  int begin[T], end[T];
-  int first = 64, last = 0;
-  for (int t = 0; t < T; ++t) {
-    const int r = r0 + t;
-    begin[t] = b.begin[r] > p0 ? b.begin[r] - p0 : 0;
-    end[t] = b.end[r] - p0 < 64 ? b.end[r] - p0 : 64;
-    if (begin[t] >= end[t]) {
-      begin[t] = end[t] = 0;
-      continue;
-    }
-    first = begin[t] < first ? begin[t] : first;
-    last = end[t] > last ? end[t] : last;
-  }
-  if (first >= last) return;
-  float* p = state.p + 64 * r0;
-  const int strip0 = first / 16, strip1 = (last + 15) / 16;
-  for (int s = strip0; s < strip1; ++s) {
-    StripScores<kDType, T>(state.k_strips[s], b.k_dim, state.q + int64_t{r0} * b.k_dim, p + 16 * s);
-  }
+// m, l, acc of rows in one span, or merged so far.
+struct SoftmaxState {
+  float* m;    // [padded rows]
+  float* l;    // [padded rows]
+  float* acc;  // [padded rows][v_stride]
+};
 
-  alignas(64) static constexpr int32_t kIota[16] = {0, 1, 2,  3,  4,  5,  6,  7,
-                                                    8, 9, 10, 11, 12, 13, 14, 15};
-  const I32 iota = LoadI(kIota);
-  const V16 hidden = Set(-__builtin_inff());
-  float correction[T];
+// What is visible of a tile, for T rows.
+template <int T>
+struct VisibleRange {
+  int begin[T], end[T];          // in the tile; empty: 0, 0
+  int first = 64, last = 0;      // of any row
+  int common_begin, common_end;  // of all rows; empty: 64, 64
+};
+
+template <int T>
+RILL_INLINE VisibleRange<T> Visible(const AttentionBlock& b, int r0, int32_t p0) {
+  VisibleRange<T> v;
+  v.common_begin = 0;
+  v.common_end = 64;
   for (int t = 0; t < T; ++t) {
-    correction[t] = 1.0f;
-    if (begin[t] >= end[t]) continue;
-    const int r = r0 + t;
+    v.begin[t] = b.begin[r0 + t] > p0 ? b.begin[r0 + t] - p0 : 0;
+    v.end[t] = b.end[r0 + t] - p0 < 64 ? b.end[r0 + t] - p0 : 64;
+    if (v.begin[t] >= v.end[t]) {
+      v.begin[t] = v.end[t] = 0;
+    } else {
+      v.first = v.begin[t] < v.first ? v.begin[t] : v.first;
+      v.last = v.end[t] > v.last ? v.end[t] : v.last;
+    }
+    v.common_begin = v.begin[t] > v.common_begin ? v.begin[t] : v.common_begin;
+    v.common_end = v.end[t] < v.common_end ? v.end[t] : v.common_end;
+  }
+  if (v.common_end <= v.common_begin) v.common_begin = v.common_end = 64;
+  return v;
+}
+
+alignas(64) inline constexpr int32_t kLanes[16] = {0, 1, 2,  3,  4,  5,  6,  7,
+                                                  8, 9, 10, 11, 12, 13, 14, 15};
+
+// Scores to probabilities p[64 t + i] of rows [r0, r0 + T), and what their accumulators shrink by.
+template <int T>
+void TileSoftmax(const AttentionBlock& b, const SoftmaxState& state, int r0, int32_t p0,
+                             const VisibleRange<T>& v, float* p, float* correction) {
+  const int strip0 = v.first / 16, strip1 = (v.last + 15) / 16;
+  const bool whole = v.common_begin == 0 && v.common_end == 64;
+  const I32 iota = LoadI(kLanes);
+  const V16 hidden = Set(-__builtin_inff());
+  alignas(64) float tile_max[16], sums[16], m_new[16];
+  for (int t = 0; t < 16; ++t) tile_max[t] = sums[t] = 0;
+  for (int t = 0; t < T; ++t) {
     float* s = p + 64 * t;
     V16 best = hidden;
     for (int strip = strip0; strip < strip1; ++strip) {
-      V16 v = Mul(Load(s + 16 * strip), Set(b.score_scale));
-      if (b.softcap > 0.0f) v = Mul(Tanh(Div(v, Set(b.softcap))), Set(b.softcap));
-      const I32 index = AddI(iota, SetI(16 * strip));
+      V16 x = Mul(Load(s + 16 * strip), Set(b.score_scale));
+      if (b.softcap > 0.0f) x = Mul(Tanh(Div(x, Set(b.softcap))), Set(b.softcap));
       if (b.has_alibi) {
-        const I32 distance = AddI(index, SetI(p0 - b.position[r]));
-        v = Fma(Set(b.slope[r]), ToFloat(distance), v);
+        const I32 distance = AddI(iota, SetI(16 * strip + p0 - b.position[r0 + t]));
+        x = Fma(Set(b.slope[r0 + t]), ToFloat(distance), x);
       }
-      v = Select(LtI(index, SetI(begin[t])), hidden, v);
-      v = Select(LtI(index, SetI(end[t])), v, hidden);
-      best = Max(v, best);
-      Store(s + 16 * strip, v);
+      if (!whole) {
+        const I32 index = AddI(iota, SetI(16 * strip));
+        x = Select(LtI(index, SetI(v.begin[t])), hidden, x);
+        x = Select(LtI(index, SetI(v.end[t])), x, hidden);
+      }
+      best = Max(x, best);
+      Store(s + 16 * strip, x);
     }
-    const float tile_max = ReduceMax(best);
-    const float m = state.m[r] > tile_max ? state.m[r] : tile_max;
-    const V16 m_v = Set(m);
+    tile_max[t] = ReduceMax(best);
+  }
+  const V16 m_old = Load(state.m + r0), l_old = Load(state.l + r0);
+  const V16 m = Max(m_old, Load(tile_max));
+  Store(m_new, m);
+  // Nothing before: nothing to shrink.
+  const V16 shrink = Select(Lt(Set(0.0f), l_old), Exp(Sub(m_old, m)), Set(0.0f));
+  for (int t = 0; t < T; ++t) {
+    float* s = p + 64 * t;
     V16 sum = Set(0.0f);
+#pragma GCC unroll 4
     for (int strip = strip0; strip < strip1; ++strip) {
-      const V16 v = Load(s + 16 * strip);
-      const I32 index = AddI(iota, SetI(16 * strip));
-      V16 e = Exp(Sub(v, m_v));
-      e = Select(LtI(index, SetI(begin[t])), Set(0.0f), e);
-      e = Select(LtI(index, SetI(end[t])), e, Set(0.0f));
+      V16 e = Exp(Sub(Load(s + 16 * strip), Set(m_new[t])));
+      if (!whole) {
+        const I32 index = AddI(iota, SetI(16 * strip));
+        e = Select(LtI(index, SetI(v.begin[t])), Set(0.0f), e);
+        e = Select(LtI(index, SetI(v.end[t])), e, Set(0.0f));
+      }
       sum = Add(sum, e);
       Store(s + 16 * strip, e);
     }
-    alignas(64) float c[16];
-    Store(c, Exp(Sub(Set(state.m[r]), m_v)));
-    correction[t] = state.l[r] == 0.0f ? 0.0f : c[0];
-    state.l[r] = __builtin_fmaf(state.l[r], correction[t], ReduceAdd(sum));
-    state.m[r] = m;
+    sums[t] = ReduceAdd(sum);
   }
-
-  // Positions that all rows see run together; what only some see runs row by row around them.
-  int common_begin = 0, common_end = 64;
+  Store(correction, shrink);
+  // Lanes beyond T belong to other rows.
+  alignas(64) float l_new[16];
+  Store(l_new, Fma(l_old, shrink, Load(sums)));
   for (int t = 0; t < T; ++t) {
-    common_begin = begin[t] > common_begin ? begin[t] : common_begin;
-    common_end = end[t] < common_end ? end[t] : common_end;
-  }
-  if (common_end < common_begin) common_end = common_begin = 64;
-  const int64_t v_padded = (int64_t{b.v_dim} + 15) / 16 * 16;
-  for (int64_t column = 0; column < v_padded; column += 16) {
-    V16 acc[T];
-    float* out = state.acc + r0 * v_padded + column;
-#pragma GCC unroll 8
-    for (int t = 0; t < T; ++t) {
-      acc[t] = Load(out + t * v_padded);
-      if (begin[t] < end[t]) acc[t] = Mul(acc[t], Set(correction[t]));
+    if (v.begin[t] < v.end[t]) {
+      state.m[r0 + t] = m_new[t];
+      state.l[r0 + t] = l_new[t];
+    } else {
+      correction[t] = 1.0f;
     }
-    for (int t = 0; t < T; ++t) {
-      const int stop = end[t] < common_begin ? end[t] : common_begin;
-      if (begin[t] < stop) {
-        AccumulateV<kDType, 1>(state.v_strips, b.v_stride, column, p + 64 * t, begin[t], stop,
-                               acc + t);
-      }
-    }
-    AccumulateV<kDType, T>(state.v_strips, b.v_stride, column, p, common_begin, common_end, acc);
-    for (int t = 0; t < T; ++t) {
-      const int start = begin[t] > common_end ? begin[t] : common_end;
-      if (start < end[t]) {
-        AccumulateV<kDType, 1>(state.v_strips, b.v_stride, column, p + 64 * t, start, end[t],
-                               acc + t);
-      }
-    }
-#pragma GCC unroll 8
-    for (int t = 0; t < T; ++t) Store(out + t * v_padded, acc[t]);
   }
 }
 
-template <int kDType>
-void AttentionOf(const AttentionBlock& b) {
-  AttentionState<kDType> state;
-  state.block = &b;
-  const int64_t v_padded = (int64_t{b.v_dim} + 15) / 16 * 16;
-  float* q = reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(b.scratch) + 63) & ~uintptr_t{63});
-  state.q = q;
-  state.p = q + ((int64_t{b.num_rows} * b.k_dim + 15) & ~int64_t{15});
-  state.acc = state.p + b.num_rows * 64;
-  int32_t first = INT32_MAX, last = 0;
-  for (int r = 0; r < b.num_rows; ++r) {
-    state.m[r] = b.has_sinks ? b.sink[r] : -__builtin_inff();
-    state.l[r] = b.has_sinks ? 1.0f : 0.0f;
-    first = b.begin[r] < first ? b.begin[r] : first;
-    last = b.end[r] > last ? b.end[r] : last;
-    const int r0 = r / kTile * kTile;
-    const int width = b.num_rows - r0 < kTile ? b.num_rows - r0 : kTile;
-    for (int64_t d = 0; d < b.k_dim; ++d) q[r0 * b.k_dim + d * width + r - r0] = b.q[r][d];
-    for (int64_t d = 0; d < v_padded; d += 16) Store(state.acc + r * v_padded + d, Set(0.0f));
+// out = out * factor, then the positions [begin, end) that only some rows of its tile see, of one
+// row and C x 16 dimensions; the first `skip` x 16 are computed and not stored.
+template <int C>
+__attribute__((noinline)) void EdgeOutput(const AttentionTile& tile, int64_t column, int skip,
+                                          const float* p, int begin, int end, float factor,
+                                          float* out) {
+  V16 acc[1][C];
+#pragma GCC unroll 4
+  for (int c = 0; c < C; ++c) acc[0][c] = Mul(Load(out + 16 * c), Set(factor));
+  AccumulateV<KvF32, 1, C>(tile.v_strips, 0, tile.v_row_bytes, 0, column, p, begin, end, acc);
+#pragma GCC unroll 4
+  for (int c = 0; c < C; ++c) {
+    if (c >= skip) Store(out + 16 * c, acc[0][c]);
   }
-  constexpr int kElementBytes = kDType == 0 ? 4 : 2;
-  for (int32_t p0 = first / 64 * 64; p0 < last; p0 += 64) {
-    for (int s = 0; s < 4; ++s) {
-      const int32_t position = p0 + 16 * s;
-      // Strips outside every row's range are never read; their pages may be gone.
-      if (position >= last || position + 16 <= first) {
-        state.k_strips[s] = state.v_strips[s] = nullptr;
-        continue;
+}
+
+// The same for rows [r0, r0 + T): positions that all see run together, others row by row around.
+template <class Kv, int T, int C>
+RILL_INLINE void TileOutput(const AttentionTile& tile, const VisibleRange<T>& v, int64_t v_stride,
+                            int64_t column, int skip, const float* p, const float* correction,
+                            float* out) {
+  float factor[T];
+  for (int t = 0; t < T; ++t) factor[t] = correction[t];
+  const bool whole = !Kv::kIsF32 || (v.common_begin == 0 && v.common_end == 64);
+  for (int t = 0; t < T && !whole; ++t) {
+    const int stop = v.end[t] < v.common_begin ? v.end[t] : v.common_begin;
+    if (v.begin[t] >= stop) continue;
+    EdgeOutput<C>(tile, column, skip, p + 64 * t, v.begin[t], stop, factor[t], out + t * v_stride);
+    factor[t] = 1.0f;
+  }
+  V16 acc[T][C];
+#pragma GCC unroll 8
+  for (int t = 0; t < T; ++t) {
+#pragma GCC unroll 4
+    for (int c = 0; c < C; ++c) {
+      acc[t][c] = Mul(Load(out + t * v_stride + 16 * c), Set(factor[t]));
+    }
+  }
+  AccumulateV<Kv, T, C>(tile.v_strips, tile.v_ahead, tile.v_row_bytes, tile.v_code_bytes, column, p,
+                        v.common_begin, v.common_end, acc);
+#pragma GCC unroll 8
+  for (int t = 0; t < T; ++t) {
+#pragma GCC unroll 4
+    for (int c = 0; c < C; ++c) {
+      if (c >= skip) Store(out + t * v_stride + 16 * c, acc[t][c]);
+    }
+  }
+  for (int t = 0; t < T && !whole; ++t) {
+    const int start = v.begin[t] > v.common_end ? v.begin[t] : v.common_end;
+    if (start >= v.end[t]) continue;
+    EdgeOutput<C>(tile, column, skip, p + 64 * t, start, v.end[t], 1.0f, out + t * v_stride);
+  }
+}
+
+// Rows [r0, r0 + T) over one tile; q is theirs, p scratch for [T][64]. Formats other than f32 are
+// read here only when all rows see the same positions and v_stride >= 64 (AttendSpans).
+template <class Kv, int T>
+void AttendTile(const AttentionBlock& b, const AttentionTile& tile, const SoftmaxState& state,
+                int r0, const float* q, float* p) {
+  constexpr int kWidth = AttentionWidth(T);
+  const VisibleRange<T> v = Visible<T>(b, r0, tile.p0);
+  if (v.first >= v.last) return;
+  // Strips at the edge of the visible ones are computed twice rather than with fewer accumulators.
+  const int strip0 = v.first / 16, strip1 = (v.last + 15) / 16;
+  for (int s = strip0; s < strip1; s += kWidth) {
+    const int s0 = s + kWidth <= 4 ? s : 4 - kWidth;
+    const std::byte* strips[kWidth];
+    for (int i = 0; i < kWidth; ++i) {
+      int strip = s0 + i;
+      strip = strip < strip0 ? strip0 : strip >= strip1 ? strip1 - 1 : strip;
+      strips[i] = tile.k_strips[strip];
+    }
+    StripScores<Kv, T, kWidth>(strips, tile.k_ahead, b.k_dim, q, p + 16 * s0);
+  }
+  alignas(64) float correction[16];
+  TileSoftmax<T>(b, state, r0, tile.p0, v, p, correction);
+  float* out = state.acc + r0 * b.v_stride;
+  if (kWidth == 1 || b.v_stride >= 16 * kWidth) {
+    // So are dimensions at the end.
+    for (int64_t column = 0; column < b.v_stride; column += 16 * kWidth) {
+      const int64_t over = column + 16 * kWidth - b.v_stride;
+      const int skip = over > 0 ? static_cast<int>(over / 16) : 0;
+      TileOutput<Kv, T, kWidth>(tile, v, b.v_stride, column - 16 * skip, skip, p, correction,
+                                out + column - 16 * skip);
+    }
+  } else if constexpr (Kv::kIsF32 && kWidth > 1) {
+    for (int64_t column = 0; column < b.v_stride; column += 16) {
+      TileOutput<Kv, T, 1>(tile, v, b.v_stride, column, 0, p, correction, out + column);
+    }
+  }
+}
+
+// One tile of pages as f32: strips [k_dim][16], rows [v_stride].
+template <class Kv>
+void ConvertTile(const AttentionBlock& b, const AttentionTile& from, float* keys, float* values,
+                 AttentionTile& to) {
+  to = from;
+  to.v_row_bytes = b.v_stride * 4;
+  for (int s = 0; s < 4; ++s) {
+    if (from.k_strips[s] == nullptr) continue;
+    float* k = keys + s * b.k_dim * 16;
+    to.k_strips[s] = reinterpret_cast<const std::byte*>(k);
+    const std::byte* group = from.k_strips[s];
+    for (int64_t d = 0; d < b.k_dim; d += Kv::kGroup, group += Kv::kGroupBytes) {
+      const typename Kv::Params params = Kv::KeyParams(group);
+      const int n = b.k_dim - d < Kv::kGroup ? static_cast<int>(b.k_dim - d) : Kv::kGroup;
+      int j = 0;
+      for (; j + 2 <= n; j += 2, k += 32) {
+        V16 x, y;
+        Kv::Key(params, group, j, x, y);
+        Store(k, x);
+        Store(k + 16, y);
       }
-      const std::byte* slab = b.slab0 + b.pages[position / b.page_size] * b.page_bytes;
-      const int64_t in_page = position % b.page_size;
-      state.k_strips[s] = slab + in_page * b.k_dim * kElementBytes;
-      state.v_strips[s] = slab + b.v_offset_bytes + in_page * b.v_stride * kElementBytes;
+      if (j < n) Store(k, Kv::KeyOne(params, group, j));
+      if (j < n) k += 16;
     }
-    for (int r = 0; r < b.num_rows; r += kTile) {
-#define RILL_CALL(T) AttentionTile<kDType, T>(state, r, p0)
-      RILL_WIDTHS(b.num_rows - r, RILL_CALL)
-#undef RILL_CALL
+    float* v = values + s * b.v_stride * 16;
+    to.v_strips[s] = reinterpret_cast<const std::byte*>(v);
+    const std::byte* row = from.v_strips[s];
+    for (int i = 0; i < 16; ++i, row += from.v_row_bytes, v += b.v_stride) {
+      int64_t column = 0;
+      for (; column + 64 <= b.v_stride; column += 64) {
+        V16 x[4];
+        Kv::template Values<4>(row, from.v_code_bytes, column, x);
+        for (int c = 0; c < 4; ++c) Store(v + column + 16 * c, x[c]);
+      }
+      for (; column < b.v_stride; column += 16) {
+        V16 x[1];
+        Kv::template Values<1>(row, from.v_code_bytes, column, x);
+        Store(v + column, x[0]);
+      }
     }
   }
+}
+
+RILL_INLINE void ResetState(const AttentionBlock& b, const SoftmaxState& state, int rows,
+                            bool sinks) {
+  for (int r = 0; r < rows; ++r) {
+    state.m[r] = sinks ? b.sink[r] : -__builtin_inff();
+    state.l[r] = sinks ? 1.0f : 0.0f;
+  }
+  for (int64_t i = 0; i < rows * b.v_stride; i += 16) Store(state.acc + i, Set(0.0f));
+}
+
+// Adds one span's m, l, acc of row r to `total`.
+RILL_INLINE void MergeRow(const AttentionBlock& b, const SoftmaxState& total, int r, float m,
+                          float l, const float* acc) {
+  if (l == 0.0f) return;  // nothing visible in the span
+  float* out = total.acc + r * b.v_stride;
+  if (total.l[r] == 0.0f) {
+    total.m[r] = m;
+    total.l[r] = l;
+    for (int64_t d = 0; d < b.v_stride; d += 16) Store(out + d, Load(acc + d));
+    return;
+  }
+  const float top = total.m[r] > m ? total.m[r] : m;
+  alignas(64) float differences[16] = {total.m[r] - top, m - top};
+  alignas(64) float factors[16];
+  Store(factors, Exp(Load(differences)));
+  total.m[r] = top;
+  total.l[r] = __builtin_fmaf(total.l[r], factors[0], l * factors[1]);
+  const V16 a = Set(factors[0]), c = Set(factors[1]);
+  for (int64_t d = 0; d < b.v_stride; d += 16) {
+    Store(out + d, Fma(Load(out + d), a, Mul(Load(acc + d), c)));
+  }
+}
+
+RILL_INLINE void FinishRows(const AttentionBlock& b, const SoftmaxState& total) {
   for (int r = 0; r < b.num_rows; ++r) {
-    const V16 l = Set(state.l[r]);
-    const bool none = state.l[r] == 0.0f;
+    const V16 l = Set(total.l[r]);
+    const bool none = total.l[r] == 0.0f;
     for (int64_t d = 0; d < b.v_dim; d += 16) {
-      const V16 v = none ? Set(0.0f) : Div(Load(state.acc + r * v_padded + d), l);
+      const V16 v = none ? Set(0.0f) : Div(Load(total.acc + r * b.v_stride + d), l);
       if (b.v_dim - d >= 16) {
         Store(b.y[r] + d, v);
       } else {
@@ -222,10 +431,146 @@ void AttentionOf(const AttentionBlock& b) {
   }
 }
 
-void AttentionRows(const AttentionBlock& block) {
-  switch (block.kv_dtype) {
-    case DType::kF32: return AttentionOf<0>(block);
-    case DType::kBF16: return AttentionOf<2>(block);
-    default: return AttentionOf<1>(block);
+RILL_INLINE float* AlignedScratch(const AttentionBlock& b) {
+  return reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(b.scratch) + 63) & ~uintptr_t{63});
+}
+
+RILL_INLINE float* Take(float*& at, int64_t floats) {
+  float* taken = at;
+  at += (floats + 15) / 16 * 16;
+  return taken;
+}
+
+template <class Kv>
+void AttendSpans(AttentionBlock& b, int32_t span_begin, int32_t span_end, float* partials) {
+  constexpr int kRows = AttentionBlock::kPaddedRows;
+  // Rows of the last tile that nobody asked for repeat the last row; their results are dropped.
+  const int last_tile = (b.num_rows - 1) / kAttentionRows * kAttentionRows;
+  const int rows = last_tile + PaddedRows(b.num_rows - last_tile);
+  int32_t first = INT32_MAX, last = 0;
+  bool same_range = true;
+  for (int r = 0; r < rows; ++r) {
+    if (r >= b.num_rows) {
+      const int from = b.num_rows - 1;
+      b.q[r] = b.q[from];
+      b.begin[r] = b.begin[from];
+      b.end[r] = b.end[from];
+      b.position[r] = b.position[from];
+      b.slope[r] = b.slope[from];
+      b.sink[r] = b.sink[from];
+    }
+    first = b.begin[r] < first ? b.begin[r] : first;
+    last = b.end[r] > last ? b.end[r] : last;
+    same_range = same_range && b.begin[r] == b.begin[0] && b.end[r] == b.end[0];
   }
+  alignas(64) float m[2][kRows + 16] = {}, l[2][kRows + 16] = {};
+  float* at = AlignedScratch(b);
+  float* q = Take(at, int64_t{rows} * b.k_dim);
+  float* p = Take(at, kAttentionRows * 64);
+  const SoftmaxState span_state{m[0], l[0], Take(at, rows * b.v_stride)};
+  const SoftmaxState total{m[1], l[1], Take(at, rows * b.v_stride)};
+  // bf16 always: rare enough not to be compiled for every width.
+  const bool convert = !Kv::kIsF32 && (Kv::kAlwaysConvert || rows > kAttentionRows || !same_range ||
+                                       b.v_stride < 64);
+  float* keys = Take(at, convert ? 64 * int64_t{b.k_dim} : 0);
+  float* values = Take(at, convert ? 64 * b.v_stride : 0);
+
+  for (int r0 = 0; r0 < rows; r0 += kAttentionRows) {  // [k_dim][T] of each tile of rows
+    const int width = rows - r0 < kAttentionRows ? rows - r0 : kAttentionRows;
+    float* to = q + r0 * int64_t{b.k_dim};
+    for (int t = 0; t < width; ++t) {
+      const float* from = b.q[r0 + t];
+      for (int64_t d = 0; d < b.k_dim; ++d) to[d * width + t] = from[d];
+    }
+  }
+  const bool merge = partials == nullptr;
+  if (merge) ResetState(b, total, rows, b.has_sinks);
+
+  for (int32_t span = span_begin; span < span_end; ++span) {
+    ResetState(b, span_state, rows, false);
+    int32_t p0 = span * AttentionBlock::kSpan;
+    int32_t stop = p0 + AttentionBlock::kSpan;
+    if (p0 < first) p0 = first / 64 * 64;
+    if (stop > last) stop = last;
+    for (; p0 < stop; p0 += 64) {
+      AttentionTile tile;
+      tile.p0 = p0;
+      tile.v_row_bytes = b.v_row_bytes;
+      tile.v_code_bytes = b.v_code_bytes;
+      for (int s = 0; s < 4; ++s) {
+        const int32_t position = p0 + 16 * s;
+        // Strips outside every row's range are never read; their pages may be gone.
+        if (position >= last || position + 16 <= first) {
+          tile.k_strips[s] = tile.v_strips[s] = nullptr;
+          continue;
+        }
+        const std::byte* slab = b.slab0 + b.pages[position / b.page_size] * b.page_bytes;
+        const int64_t in_page = position % b.page_size;
+        tile.k_strips[s] = slab + in_page / 16 * b.k_strip_bytes;
+        tile.v_strips[s] = slab + b.v_offset_bytes + in_page * b.v_row_bytes;
+      }
+      tile.k_ahead = tile.v_ahead = 0;
+      if (p0 + 64 < last && tile.k_strips[0] != nullptr) {
+        // The hardware does not see over the end of a slab.
+        const int32_t position = p0 + 64;
+        const std::byte* slab = b.slab0 + b.pages[position / b.page_size] * b.page_bytes;
+        const int64_t in_page = position % b.page_size;
+        tile.k_ahead = slab + in_page / 16 * b.k_strip_bytes - tile.k_strips[0];
+        tile.v_ahead = slab + b.v_offset_bytes + in_page * b.v_row_bytes - tile.v_strips[0];
+      } else if (b.next_k != nullptr && tile.k_strips[0] != nullptr) {
+        tile.k_ahead = b.next_k - tile.k_strips[0];
+        tile.v_ahead = b.next_v - tile.v_strips[0];
+      }
+      if (convert) {
+        AttentionTile converted;
+        ConvertTile<Kv>(b, tile, keys, values, converted);
+        for (int r0 = 0; r0 < rows; r0 += kAttentionRows) {
+#define RILL_CALL(T) \
+  AttendTile<KvF32, T>(b, converted, span_state, r0, q + r0 * int64_t{b.k_dim}, p)
+          RILL_ATTENTION_ROWS(rows - r0, RILL_CALL)
+#undef RILL_CALL
+        }
+      } else if constexpr (!Kv::kAlwaysConvert) {
+        for (int r0 = 0; r0 < rows; r0 += kAttentionRows) {
+#define RILL_CALL(T) AttendTile<Kv, T>(b, tile, span_state, r0, q + r0 * int64_t{b.k_dim}, p)
+          RILL_ATTENTION_ROWS(rows - r0, RILL_CALL)
+#undef RILL_CALL
+        }
+      }
+    }
+    for (int r = 0; r < b.num_rows; ++r) {
+      const float* acc = span_state.acc + r * b.v_stride;
+      if (merge) {
+        MergeRow(b, total, r, span_state.m[r], span_state.l[r], acc);
+        continue;
+      }
+      float* partial = partials + ((span - span_begin) * b.num_rows + r) * (b.v_stride + 2);
+      for (int64_t d = 0; d < b.v_stride; d += 16) Store(partial + d, Load(acc + d));
+      partial[b.v_stride] = span_state.m[r];
+      partial[b.v_stride + 1] = span_state.l[r];
+    }
+  }
+  if (merge) FinishRows(b, total);
+}
+
+void AttentionSpans(AttentionBlock& block, int32_t span_begin, int32_t span_end, float* partials) {
+  switch (block.format) {
+    case quant::KvFormat::kF32: return AttendSpans<KvF32>(block, span_begin, span_end, partials);
+    case quant::KvFormat::kF16: return AttendSpans<KvF16>(block, span_begin, span_end, partials);
+    case quant::KvFormat::kBF16: return AttendSpans<KvBf16>(block, span_begin, span_end, partials);
+    case quant::KvFormat::kInt8: return AttendSpans<KvInt8>(block, span_begin, span_end, partials);
+    case quant::KvFormat::kInt4: return AttendSpans<KvInt4>(block, span_begin, span_end, partials);
+  }
+}
+
+void AttentionMerge(AttentionBlock& b, int32_t num_spans, const float* partials) {
+  alignas(64) float m[AttentionBlock::kPaddedRows], l[AttentionBlock::kPaddedRows];
+  const SoftmaxState total{m, l, AlignedScratch(b)};
+  ResetState(b, total, b.num_rows, b.has_sinks);
+  for (int32_t span = 0; span < num_spans; ++span) {
+    for (int r = 0; r < b.num_rows; ++r, partials += b.v_stride + 2) {
+      MergeRow(b, total, r, partials[b.v_stride], partials[b.v_stride + 1], partials);
+    }
+  }
+  FinishRows(b, total);
 }

@@ -1,7 +1,9 @@
 #include "backends/cpu/cpu_backend.h"
 
+#include <cstdlib>
 #include <cstring>
 
+#include "backends/cpu/ceilings.h"
 #include "backends/cpu/context.h"
 #include "base/check.h"
 
@@ -34,7 +36,8 @@ class CpuBuffer : public ops::Buffer {
 
 class CpuBackend : public ops::Backend {
  public:
-  CpuBackend(const cpu::Kernels* kernels, int num_threads) : context_(kernels, num_threads) {
+  CpuBackend(const cpu::Kernels* kernels, int num_threads, bool isa_was_chosen)
+      : context_(kernels, num_threads), isa_was_chosen_(isa_was_chosen) {
 #define OP(file, Name) table_.file = Name##Op;
 #include "ops/op_list.def"
 #undef OP
@@ -53,6 +56,10 @@ class CpuBackend : public ops::Backend {
 #undef OP
     return kernels;
   }
+  std::vector<std::string> Warnings() const override {
+    const std::string text = cpu::PlainCodeWarning(context_.k.isa, isa_was_chosen_);
+    return text.empty() ? std::vector<std::string>() : std::vector<std::string>{text};
+  }
   const ops::OpTable& ops() const override { return table_; }
   ops::Stream& stream() override { return context_; }
 
@@ -67,6 +74,10 @@ class CpuBackend : public ops::Backend {
     return std::unique_ptr<ops::Buffer>(new CpuBuffer(std::move(memory)));
   }
 
+  Result<Ceilings> MeasureCeilings(const CeilingOptions& options) override {
+    return cpu::MeasureCeilings(context_.k.name, context_.pool, options);
+  }
+
   Result<std::unique_ptr<ops::PackedWeight>> PackWeight(const ops::WeightSource& source) override {
     auto weight = CpuWeight::Pack(source, context_.pool);
     if (!weight.ok()) return weight.status();
@@ -75,6 +86,7 @@ class CpuBackend : public ops::Backend {
 
  private:
   Context context_;
+  const bool isa_was_chosen_;
   ops::OpTable table_;
 };
 
@@ -83,7 +95,18 @@ class CpuBackend : public ops::Backend {
 Result<std::unique_ptr<ops::Backend>> MakeCpuBackend(const backends::BackendOptions& options) {
   auto kernels = SelectKernels(options.cpu_isa);
   if (!kernels.ok()) return kernels.status();
-  return std::unique_ptr<ops::Backend>(new CpuBackend(*kernels, options.num_threads));
+  const bool chosen = !options.cpu_isa.empty() || std::getenv("RILL_CPU_ISA") != nullptr;
+  return std::unique_ptr<ops::Backend>(new CpuBackend(*kernels, options.num_threads, chosen));
+}
+
+std::string PlainCodeWarning(std::string_view isa, bool was_chosen) {
+  if (isa != "scalar" || was_chosen) return {};
+#if defined(__x86_64__)
+  return "cpu: this CPU has no AVX2 (with FMA and F16C): plain code runs, with the same results, "
+         "many times slower than on a CPU that has it";
+#else
+  return "cpu: this build has only plain code for this CPU: the same results, many times slower";
+#endif
 }
 
 }  // namespace rill::cpu

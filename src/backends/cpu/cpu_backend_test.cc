@@ -413,7 +413,7 @@ TEST(CpuLinear, NanAndInf_StayInTheirRow) {
 }
 
 // A cache of one sequence, filled by kv_append in the given chunks, attended to on the way.
-std::vector<float> Attend(ops::Backend& backend, DType dtype, int32_t page_size,
+std::vector<float> Attend(ops::Backend& backend, quant::KvFormat format, int32_t page_size,
                           const std::vector<int32_t>& chunks, int32_t window) {
   constexpr int32_t kHeads = 6, kKvHeads = 2, kDim = 40, kVDim = 24;
   int32_t total = 0;
@@ -423,7 +423,7 @@ std::vector<float> Attend(ops::Backend& backend, DType dtype, int32_t page_size,
   const auto v = RandomFloats(int64_t{total} * kKvHeads * kVDim, 3);
   std::vector<float> y(static_cast<size_t>(total) * kHeads * kVDim);
   PagedKvView kv;
-  kv.layout = {.dtype = dtype,
+  kv.layout = {.format = format,
                .num_layers = 2,
                .num_kv_heads = kKvHeads,
                .k_dim = kDim,
@@ -470,7 +470,8 @@ std::vector<float> Attend(ops::Backend& backend, DType dtype, int32_t page_size,
 }
 
 TEST(CpuAttention, SameBitsForAnyChunkingPageSizeThreadsAndIsa) {
-  for (DType dtype : {DType::kF16, DType::kF32, DType::kBF16}) {
+  for (int i = 0; i < quant::kNumKvFormats; ++i) {
+    const auto format = static_cast<quant::KvFormat>(i);
     for (int32_t window : {0, 50}) {
       std::vector<float> expected;
       for (const std::string& isa : Isas()) {
@@ -479,13 +480,29 @@ TEST(CpuAttention, SameBitsForAnyChunkingPageSizeThreadsAndIsa) {
           for (int32_t page_size : {16, 64, 128}) {
             for (const std::vector<int32_t>& chunks :
                  {std::vector<int32_t>{150}, {1, 64, 85}, {100, 1, 1, 1, 47}}) {
-              const auto y = Attend(*backend, dtype, page_size, chunks, window);
+              const auto y = Attend(*backend, format, page_size, chunks, window);
               for (float f : y) ASSERT_TRUE(std::isfinite(f));
               if (expected.empty()) expected = y;
               ExpectSameBits(expected, y, isa + " page " + std::to_string(page_size));
             }
           }
         }
+      }
+    }
+  }
+}
+
+// Long enough for three spans, which several threads share.
+TEST(CpuAttention, SpansAcrossThreads_SameBits) {
+  for (const auto format : {quant::KvFormat::kInt8, quant::KvFormat::kF16}) {
+    std::vector<float> expected;
+    for (int threads : {1, 2, 3, 7}) {
+      auto backend = Make("", threads);
+      for (const std::vector<int32_t>& chunks :
+           {std::vector<int32_t>{530}, {300, 1, 1, 228}, {511, 1, 1, 1, 16}}) {
+        const auto y = Attend(*backend, format, 64, chunks, 0);
+        if (expected.empty()) expected = y;
+        ExpectSameBits(expected, y, std::to_string(threads) + " threads");
       }
     }
   }

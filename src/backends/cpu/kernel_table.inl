@@ -50,7 +50,13 @@ constexpr Kernels MakeKernels() {
   k.quantize = Quantize;
   k.finish = FinishTile;
   k.finish_glu = FinishGlu;
-  k.attention = AttentionRows;
+  k.kv_encode[static_cast<int>(quant::KvFormat::kF32)] = quant::KvEncodeF32;
+  k.kv_encode[static_cast<int>(quant::KvFormat::kF16)] = KvEncodeF16;
+  k.kv_encode[static_cast<int>(quant::KvFormat::kBF16)] = quant::KvEncodeBF16;
+  k.kv_encode[static_cast<int>(quant::KvFormat::kInt8)] = KvEncodeInt8;
+  k.kv_encode[static_cast<int>(quant::KvFormat::kInt4)] = KvEncodeInt4;
+  k.attention = AttentionSpans;
+  k.attention_merge = AttentionMerge;
   return k;
 }
 extern const Kernels kKernels;

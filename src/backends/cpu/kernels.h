@@ -11,42 +11,58 @@
 
 #include "backends/cpu/exec_format.h"
 #include "ops/activation.h"
+#include "quant/kv_format.h"
 #include "rill/status.h"
 
 namespace rill::cpu {
 
-// One block of query rows that share a KV head (attention.inl).
+// Query rows that share a KV head of one sequence (attention.inl).
 struct AttentionBlock {
+  static constexpr int kMaxRows = 96;
+  static constexpr int kPaddedRows = kMaxRows + 8;  // kernels repeat the last row to fill a tile
+  // Positions that are computed as one and then merged: part of the arithmetic.
+  static constexpr int32_t kSpan = 256;
   // Per row: query vector, output vector, its position, first visible position.
-  static constexpr int kMaxRows = 24;
   int num_rows = 0;
-  const float* q[kMaxRows];
-  float* y[kMaxRows];
-  int32_t begin[kMaxRows];  // visible positions [begin, end)
-  int32_t end[kMaxRows];
-  int32_t position[kMaxRows];  // of the query: ALiBi distance
-  float slope[kMaxRows];       // ALiBi; 0: none
-  float sink[kMaxRows];        // joins the denominator when has_sinks
+  const float* q[kPaddedRows];
+  float* y[kPaddedRows];
+  int32_t begin[kPaddedRows];  // visible positions [begin, end)
+  int32_t end[kPaddedRows];
+  int32_t position[kPaddedRows];  // of the query: ALiBi distance
+  float slope[kPaddedRows];       // ALiBi; 0: none
+  float sink[kPaddedRows];        // joins the denominator when has_sinks
   bool has_sinks = false;
   bool has_alibi = false;
   float score_scale = 1.0f;
   float softcap = 0.0f;
   // KV memory of this sequence, layer and head.
-  DType kv_dtype = DType::kF16;
+  quant::KvFormat format = quant::KvFormat::kF16;
   int32_t k_dim = 0;
   int32_t v_dim = 0;
   int64_t v_stride = 0;  // elements
+  int64_t k_strip_bytes = 0;
+  int64_t v_row_bytes = 0;
+  int64_t v_code_bytes = 0;  // of a row: its parameters follow
   int64_t v_offset_bytes = 0;
   int32_t page_size = 0;
   int64_t page_bytes = 0;
   const std::byte* slab0 = nullptr;  // slab of page 0
   const int32_t* pages = nullptr;    // page table row
-  float* scratch = nullptr;          // AttentionScratchFloats(k_dim, v_dim)
+  // Keys and values that will be read after these, to be asked for in time; may be null.
+  const std::byte* next_k = nullptr;
+  const std::byte* next_v = nullptr;
+  float* scratch = nullptr;  // AttentionScratchFloats(k_dim, v_stride)
 };
 
-constexpr int64_t AttentionScratchFloats(int64_t k_dim, int64_t v_dim) {
-  // queries, accumulators, probabilities of one 64-position tile
-  return AttentionBlock::kMaxRows * (k_dim + (v_dim + 15) / 16 * 16 + 64) + 64;
+constexpr int64_t AttentionScratchFloats(int64_t k_dim, int64_t v_stride) {
+  // queries, accumulators of a span and of all, a tile of probabilities, a tile of f32 keys and
+  // values, alignment
+  return AttentionBlock::kPaddedRows * (k_dim + 2 * v_stride) + 8 * 64 + 64 * (k_dim + v_stride) +
+         8 * 16;
+}
+// One span of a block on its own: per row its accumulators, maximum and sum.
+constexpr int64_t AttentionPartialFloats(int64_t num_rows, int64_t v_stride) {
+  return num_rows * (v_stride + 2);
 }
 
 // Units [unit0, unit1) of `num_panels` panels in work form (exec_format.h) times one tile; out
@@ -135,7 +151,13 @@ struct Kernels {
   void (*finish_glu)(ops::ActivationKind kind, const float* gate, const float* up, int width, int n,
                      const float* gate_bias, const float* up_bias, float* y, int64_t y_stride);
 
-  void (*attention)(const AttentionBlock& block);
+  // One key or value of `dim` elements as its format stores it (quant/kv_format.h).
+  void (*kv_encode[quant::kNumKvFormats])(const float* x, int64_t dim, uint8_t* out);
+  // Spans [span_begin, span_end) of a block. With partials null these must be all it sees, and y is
+  // written; otherwise each span's result goes to partials (AttentionPartialFloats apart).
+  void (*attention)(AttentionBlock& block, int32_t span_begin, int32_t span_end, float* partials);
+  // y from the partial results of all spans of a block, in order.
+  void (*attention_merge)(AttentionBlock& block, int32_t num_spans, const float* partials);
 };
 
 // Kernels for `isa` ("" = $RILL_CPU_ISA, or the best present). Errors: kInvalidArgument naming the

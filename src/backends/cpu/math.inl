@@ -10,8 +10,8 @@ RILL_INLINE V16 CopySign(V16 magnitude, V16 sign) {
                       AndI(Bits(sign), SetI(static_cast<int32_t>(0x80000000u)))));
 }
 
-// e^x = 2^n e^r, |r| <= ln2 / 2, e^r = 1 + r + r^2 P(r). 2^n is applied as two factors so that
-// results below the smallest normal number are rounded once.
+// e^x = 2^n e^r, |r| <= ln2 / 2, e^r = 1 + r + r^2 P(r). Results below the smallest normal number are
+// rounded once.
 RILL_INLINE V16 Exp(V16 x) {
   const V16 clamped = Min(Set(90.0f), Max(Set(-106.0f), x));  // this order keeps NaN
   const V16 n = Round(Mul(clamped, Set(0x1.715476p+0f)));
@@ -24,11 +24,7 @@ RILL_INLINE V16 Exp(V16 x) {
   p = Fma(p, r, Set(0.5f));
   p = Fma(Mul(p, r), r, r);
   p = Add(p, Set(1.0f));
-  const I32 exponent = ToInt(n);
-  const I32 half = SraI<1>(exponent);
-  const V16 scale1 = FromBits(ShlI<23>(AddI(half, SetI(127))));
-  const V16 scale2 = FromBits(ShlI<23>(AddI(SubI(exponent, half), SetI(127))));
-  return Mul(Mul(p, scale1), scale2);
+  return ScaleByPowerOf2(p, n);
 }
 
 // |x| < 0.625: x + x^3 P(x^2); above: 1 - 2 / (e^(2|x|) + 1).

@@ -1,9 +1,7 @@
-// rope, kv_append, rope_kv_append and paged_attention.
+// rope, kv_append and rope_kv_append.
 #include <algorithm>
-#include <cstring>
 
 #include "backends/cpu/context.h"
-#include "base/float_types.h"
 
 namespace rill::cpu {
 namespace {
@@ -44,37 +42,24 @@ struct Angles {
   float* values;
 };
 
-void ToKv(const Kernels& k, DType dtype, const float* x, int64_t n, void* out) {
-  if (dtype == DType::kF16) {
-    k.to_f16(x, static_cast<uint16_t*>(out), n);
-  } else if (dtype == DType::kBF16) {
-    for (int64_t i = 0; i < n; ++i) static_cast<uint16_t*>(out)[i] = F32ToBf16(x[i]);
-  } else {
-    std::memcpy(out, x, static_cast<size_t>(n) * 4);
-  }
-}
-
-// One position of one KV head. `buffer` holds k_dim elements.
+// One position of one KV head. `buffer` holds a stored key or value (KvBufferBytes).
 void AppendRow(const Kernels& kernels, const PagedKvView& kv, int32_t layer, int32_t seq,
-               int32_t position, int32_t head, const float* k, const float* v, void* buffer) {
+               int32_t position, int64_t head, const float* k, const float* v, uint8_t* buffer) {
   const KvLayout& layout = kv.layout;
   const int32_t page = kv.page_table[int64_t{seq} * kv.max_pages + position / layout.page_size];
-  std::byte* slab = kv.Slab(page, layer, head);
-  const int64_t in_page = position % layout.page_size;
-  const int64_t bytes = layout.element_bytes();
-  ToKv(kernels, layout.dtype, k, layout.k_dim, buffer);
-  std::byte* strip = slab + (in_page / 16 * layout.k_dim * 16 + in_page % 16) * bytes;
-  if (bytes == 2) {
-    const auto* from = static_cast<const uint16_t*>(buffer);
-    auto* to = reinterpret_cast<uint16_t*>(strip);
-    for (int32_t d = 0; d < layout.k_dim; ++d) to[int64_t{d} * 16] = from[d];
-  } else {
-    const auto* from = static_cast<const uint32_t*>(buffer);
-    auto* to = reinterpret_cast<uint32_t*>(strip);
-    for (int32_t d = 0; d < layout.k_dim; ++d) to[int64_t{d} * 16] = from[d];
-  }
-  ToKv(kernels, layout.dtype, v, layout.v_dim,
-       slab + layout.v_offset_bytes() + in_page * layout.v_stride() * bytes);
+  std::byte* slab = kv.Slab(page, layer, static_cast<int32_t>(head));
+  const int32_t slot = position % layout.page_size;
+  const auto encode = kernels.kv_encode[static_cast<int>(layout.format)];
+  encode(k, layout.k_dim, buffer);
+  StoreKey(layout, slab, slot, buffer);
+  encode(v, layout.v_dim, buffer);
+  StoreValue(layout, slab, slot, buffer);
+}
+
+// Of one thread's stored key or value, in whole cache lines.
+int64_t KvBufferBytes(const KvLayout& layout) {
+  const int64_t bytes = layout.traits().bytes(std::max(layout.k_dim, layout.v_dim));
+  return (bytes + 63) / 64 * 64;
 }
 
 // Splits heads over threads when there are rows enough: lanes of a strip share cache lines, heads
@@ -103,12 +88,13 @@ void RopeOp(const ops::RopeArgs& args, ops::Stream& stream) {
 void KvAppendOp(const ops::KvAppendArgs& args, ops::Stream& stream) {
   Context& c = ContextOf(stream);
   const KvLayout& layout = args.kv->layout;
-  uint8_t* buffers = c.more_rows.Get(int64_t{layout.num_kv_heads} * layout.k_dim * 4);
+  const int64_t buffer_bytes = KvBufferBytes(layout);
+  uint8_t* buffers = c.pointers.Get(layout.num_kv_heads * buffer_bytes);
   ForHeads(c, args.k.dim(0), layout.num_kv_heads, layout.k_dim, [&](int64_t begin, int64_t end) {
     for (int64_t h = begin; h < end; ++h) {
       ForStepRows(*args.kv, [&](int64_t t, int32_t seq, int32_t position) {
-        AppendRow(c.k, *args.kv, args.layer, seq, position, static_cast<int32_t>(h),
-                  Head(args.k, t, h), Head(args.v, t, h), buffers + h * layout.k_dim * 4);
+        AppendRow(c.k, *args.kv, args.layer, seq, position, h, Head(args.k, t, h),
+                  Head(args.v, t, h), buffers + h * buffer_bytes);
       });
     }
   });
@@ -118,7 +104,8 @@ void RopeKvAppendOp(const ops::RopeKvAppendArgs& args, ops::Stream& stream) {
   Context& c = ContextOf(stream);
   const KvLayout& layout = args.kv->layout;
   const int64_t n = args.q.dim(0), heads = args.q.dim(1), kv_heads = layout.num_kv_heads;
-  uint8_t* buffers = c.more_rows.Get(kv_heads * layout.k_dim * 4);
+  const int64_t buffer_bytes = KvBufferBytes(layout);
+  uint8_t* buffers = c.pointers.Get(kv_heads * buffer_bytes);
   const Angles angles(args.cos_sin, c.rows.Array<float>(n * args.cos_sin.dim(1)));
   ForHeads(c, n, heads + kv_heads, layout.k_dim, [&](int64_t begin, int64_t end) {
     for (int64_t h = begin; h < end; ++h) {
@@ -132,87 +119,11 @@ void RopeKvAppendOp(const ops::RopeKvAppendArgs& args, ops::Stream& stream) {
       ForStepRows(*args.kv, [&](int64_t t, int32_t seq, int32_t position) {
         float* k = Head(args.k, t, kv_head);
         angles.Rotate(c.k, k, t, args.interleaved);
-        AppendRow(c.k, *args.kv, args.layer, seq, position, static_cast<int32_t>(kv_head), k,
-                  Head(args.v, t, kv_head), buffers + kv_head * layout.k_dim * 4);
+        AppendRow(c.k, *args.kv, args.layer, seq, position, kv_head, k, Head(args.v, t, kv_head),
+                  buffers + kv_head * buffer_bytes);
       });
     }
   });
-}
-
-// Rows of work are (sequence, KV head, query, head of the group), in this order; each thread takes
-// a contiguous part of about the same number of visible positions, in blocks that share a KV head.
-void PagedAttentionOp(const ops::PagedAttentionArgs& args, ops::Stream& stream) {
-  Context& c = ContextOf(stream);
-  const PagedKvView& kv = *args.kv;
-  const KvLayout& layout = kv.layout;
-  const int64_t heads = args.q.dim(1);
-  const int64_t group = heads / layout.num_kv_heads;
-  struct Range {
-    int32_t begin, end;
-  };
-  const auto visible = [&](int32_t kv_len, int32_t position) {
-    Range range{0, args.causal ? position + 1 : kv_len};
-    if (args.window > 0) range.begin = std::max(0, position - args.window + 1);
-    return range;
-  };
-  const auto cost = [](Range r) { return int64_t{r.end} - r.begin + 32; };
-  int64_t total = 0;
-  ForStepRows(kv, [&](int64_t, int32_t seq, int32_t position) {
-    total += cost(visible(kv.kv_lens[seq], position)) * heads;
-  });
-  const auto run = [&](int worker, int num_workers) {
-    const int64_t from = total * worker / num_workers;
-    const int64_t to = total * (worker + 1) / num_workers;
-    float* scratch = c.worker[static_cast<size_t>(worker)].Array<float>(
-        AttentionScratchFloats(layout.k_dim, layout.v_dim));
-    AttentionBlock b;
-    b.has_sinks = !args.sinks.empty();
-    b.has_alibi = !args.alibi_slopes.empty();
-    b.score_scale = args.score_scale;
-    b.softcap = args.softcap;
-    b.kv_dtype = layout.dtype;
-    b.k_dim = layout.k_dim;
-    b.v_dim = layout.v_dim;
-    b.v_stride = layout.v_stride();
-    b.v_offset_bytes = layout.v_offset_bytes();
-    b.page_size = layout.page_size;
-    b.page_bytes = layout.page_bytes();
-    b.scratch = scratch;
-    const auto flush = [&] {
-      if (b.num_rows > 0) c.k.attention(b);
-      b.num_rows = 0;
-    };
-    int64_t done = 0;  // cost of the rows before this one: rows that begin in [from, to) are ours
-    for (int32_t s = 0; s < kv.num_seqs; ++s) {
-      const int32_t q_len = kv.q_offsets[s + 1] - kv.q_offsets[s];
-      b.pages = kv.page_table + int64_t{s} * kv.max_pages;
-      for (int32_t h = 0; h < layout.num_kv_heads; ++h) {
-        b.slab0 = kv.Slab(0, args.layer, h);
-        for (int32_t i = 0; i < q_len; ++i) {
-          const int64_t t = kv.q_offsets[s] + i;
-          const int32_t position = kv.kv_lens[s] - q_len + i;
-          const Range range = visible(kv.kv_lens[s], position);
-          for (int64_t g = 0; g < group; ++g, done += cost(range)) {
-            if (done < from || done >= to) continue;
-            const int64_t head = h * group + g;
-            const int r = b.num_rows++;
-            b.q[r] = Head(args.q, t, head);
-            b.y[r] = Head(args.y, t, head);
-            b.begin[r] = range.begin;
-            b.end[r] = range.end;
-            b.position[r] = position;
-            b.slope[r] = b.has_alibi ? args.alibi_slopes.As<float>()[head] : 0.0f;
-            b.sink[r] = b.has_sinks ? args.sinks.As<float>()[head] : 0.0f;
-            if (b.num_rows == AttentionBlock::kMaxRows) flush();
-          }
-        }
-        flush();
-      }
-    }
-  };
-  // A short context is attended to sooner than another thread could be told to.
-  if (total * layout.k_dim < 8192) return run(0, 1);
-  c.pool.Run(run);
 }
 
 }  // namespace rill::cpu

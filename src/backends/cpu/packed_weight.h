@@ -1,6 +1,7 @@
 // CpuWeight: a weight matrix in panels (exec_format.h), and how it is made from file tensors.
 #pragma once
 
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 #include <vector>
@@ -69,6 +70,9 @@ class CpuWeight : public ops::PackedWeight {
   const TensorView& in_place() const { return in_place_; }
 
   int64_t packed_bytes() const override { return memory_.size_bytes(); }
+  bool integer_products() const override {
+    return std::any_of(segments_.begin(), segments_.end(), [](const Segment& s) { return s.q8; });
+  }
   std::string Describe() const override;
 
  private:

@@ -13,12 +13,7 @@ void ReferenceKvAppend(const KvAppendArgs& args, Stream&) {
       const int32_t position = kv.kv_lens[s] - q_len + i;
       for (int32_t h = 0; h < kv.layout.num_kv_heads; ++h) {
         const KvPlace place = FindPlace(kv, s, position, args.layer, h);
-        for (int32_t d = 0; d < kv.layout.k_dim; ++d) {
-          StoreElement(kv.layout, KAddress(kv.layout, place, d), RowOf(args.k, t, h)[d]);
-        }
-        for (int32_t d = 0; d < kv.layout.v_dim; ++d) {
-          StoreElement(kv.layout, VAddress(kv.layout, place, d), RowOf(args.v, t, h)[d]);
-        }
+        WriteKeyValue(kv.layout, place, RowOf(args.k, t, h), RowOf(args.v, t, h));
       }
     }
   }

@@ -1,11 +1,10 @@
-// Element access inside KV pages, spelled out from tensor/paged_kv_view.h.
+// One key or value of a page as f32, by quant/paged_kv_view.h.
 #pragma once
 
-#include <cstring>
+#include <vector>
 
 #include "base/check.h"
-#include "base/float_types.h"
-#include "tensor/paged_kv_view.h"
+#include "quant/paged_kv_view.h"
 
 namespace rill::ops::reference {
 
@@ -24,34 +23,31 @@ inline KvPlace FindPlace(const PagedKvView& kv, int32_t seq, int32_t position, i
   return {kv.Slab(page, layer, kv_head), position % page_size};
 }
 
-inline std::byte* KAddress(const KvLayout& layout, KvPlace place, int32_t d) {
-  const int64_t index = int64_t{place.slot / 16} * layout.k_dim * 16 + d * 16 + place.slot % 16;
-  return place.slab + index * layout.element_bytes();
+// k [k_dim] and v [v_dim], converted to the layout's format.
+inline void WriteKeyValue(const KvLayout& layout, KvPlace place, const float* k, const float* v) {
+  const quant::KvFormatTraits& traits = layout.traits();
+  std::vector<uint8_t> stored(static_cast<size_t>(traits.bytes(layout.k_dim)));
+  traits.encode(k, layout.k_dim, stored.data());
+  StoreKey(layout, place.slab, place.slot, stored.data());
+  stored.resize(static_cast<size_t>(traits.bytes(layout.v_dim)));
+  traits.encode(v, layout.v_dim, stored.data());
+  StoreValue(layout, place.slab, place.slot, stored.data());
 }
 
-inline std::byte* VAddress(const KvLayout& layout, KvPlace place, int32_t d) {
-  return place.slab + layout.v_offset_bytes() +
-         (place.slot * layout.v_stride() + d) * layout.element_bytes();
+inline std::vector<float> ReadKey(const KvLayout& layout, KvPlace place) {
+  std::vector<uint8_t> stored(static_cast<size_t>(layout.traits().bytes(layout.k_dim)));
+  LoadKey(layout, place.slab, place.slot, stored.data());
+  std::vector<float> out(static_cast<size_t>(layout.k_dim));
+  layout.traits().decode(stored.data(), layout.k_dim, out.data());
+  return out;
 }
 
-inline float LoadElement(const KvLayout& layout, const std::byte* address) {
-  if (layout.dtype == DType::kF32) {
-    float value;
-    std::memcpy(&value, address, sizeof value);
-    return value;
-  }
-  uint16_t bits;
-  std::memcpy(&bits, address, sizeof bits);
-  return layout.dtype == DType::kF16 ? F16ToF32(bits) : Bf16ToF32(bits);
-}
-
-inline void StoreElement(const KvLayout& layout, std::byte* address, float value) {
-  if (layout.dtype == DType::kF32) {
-    std::memcpy(address, &value, sizeof value);
-    return;
-  }
-  const uint16_t bits = layout.dtype == DType::kF16 ? F32ToF16(value) : F32ToBf16(value);
-  std::memcpy(address, &bits, sizeof bits);
+inline std::vector<float> ReadValue(const KvLayout& layout, KvPlace place) {
+  std::vector<uint8_t> stored(static_cast<size_t>(layout.traits().bytes(layout.v_dim)));
+  LoadValue(layout, place.slab, place.slot, stored.data());
+  std::vector<float> out(static_cast<size_t>(layout.v_dim));
+  layout.traits().decode(stored.data(), layout.v_dim, out.data());
+  return out;
 }
 
 }  // namespace rill::ops::reference

@@ -26,10 +26,9 @@ void AttendRow(const PagedAttentionArgs& args, int32_t seq, int64_t t, int32_t p
   bool poisoned = false;
   for (int32_t p = begin; p < end; ++p) {
     const KvPlace place = FindPlace(kv, seq, p, args.layer, kv_head);
+    const std::vector<float> key = ReadKey(layout, place);
     double dot = 0;
-    for (int32_t d = 0; d < layout.k_dim; ++d) {
-      dot += double{q[d]} * LoadElement(layout, KAddress(layout, place, d));
-    }
+    for (size_t d = 0; d < key.size(); ++d) dot += double{q[d]} * key[d];
     double score = args.score_scale * dot;
     if (args.softcap > 0) score = args.softcap * std::tanh(score / args.softcap);
     if (!args.alibi_slopes.empty()) {
@@ -45,9 +44,8 @@ void AttendRow(const PagedAttentionArgs& args, int32_t seq, int64_t t, int32_t p
     const KvPlace place = FindPlace(kv, seq, begin + static_cast<int32_t>(i), args.layer, kv_head);
     const double weight = std::exp(scores[i] - max);
     denominator += weight;
-    for (int32_t d = 0; d < layout.v_dim; ++d) {
-      sum[static_cast<size_t>(d)] += weight * LoadElement(layout, VAddress(layout, place, d));
-    }
+    const std::vector<float> value = ReadValue(layout, place);
+    for (size_t d = 0; d < value.size(); ++d) sum[d] += weight * value[d];
   }
   for (int32_t d = 0; d < layout.v_dim; ++d) {
     if (poisoned) {

@@ -67,7 +67,7 @@ TEST_F(ReferenceTest, PackWeight_RefusesPartsThatDoNotStack) {
 // Two positions in one page, one query: softmax over both, and the page layout of K strips.
 TEST_F(ReferenceTest, AppendThenAttend_WeighsTwoPositions) {
   KvLayout layout;
-  layout.dtype = DType::kF32;
+  layout.format = quant::KvFormat::kF32;
   layout.num_layers = 1;
   layout.num_kv_heads = 1;
   layout.k_dim = 2;

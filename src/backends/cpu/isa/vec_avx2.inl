@@ -283,3 +283,37 @@ inline constexpr int kTileQ8 = 6, kTileSteps = 3;
 inline constexpr int kGemvQ8Width = 4, kGemvQ8Panels = 2;
 inline constexpr int kTileF32 = 6, kTileF32Panels = 1;
 inline constexpr int kPrefetchBytes = 1536;
+
+template <int n>
+RILL_INLINE I32 SwapLanes(I32 a) {
+  if constexpr (n == 8) {
+    return {a.hi, a.lo};
+  } else if constexpr (n == 4) {
+    return {_mm256_permute2x128_si256(a.lo, a.lo, 1), _mm256_permute2x128_si256(a.hi, a.hi, 1)};
+  } else {
+    constexpr int kOrder = n == 2 ? 0x4E : 0xB1;
+    return {_mm256_shuffle_epi32(a.lo, kOrder), _mm256_shuffle_epi32(a.hi, kOrder)};
+  }
+}
+template <int n>
+RILL_INLINE V16 LoadF16Few(const uint16_t* p) {
+  static_assert(n == 2 || n == 4 || n == 8);
+  __m128i few = _mm_setzero_si128();
+  __builtin_memcpy(&few, p, n * 2);
+  const __m256 v = _mm256_cvtph_ps(few);
+  return {v, v};
+}
+template <int a, int b>
+RILL_INLINE V16 Spread(V16 x) {
+  return {_mm256_permutevar8x32_ps(x.lo, _mm256_set1_epi32(a)),
+          _mm256_permutevar8x32_ps(x.lo, _mm256_set1_epi32(b))};
+}
+
+RILL_INLINE V16 ScaleByPowerOf2(V16 p, V16 n) {
+  // Two factors: the first product is exact.
+  const I32 exponent = ToInt(n);
+  const I32 half = SraI<1>(exponent);
+  const V16 scale1 = FromBits(ShlI<23>(AddI(half, SetI(127))));
+  const V16 scale2 = FromBits(ShlI<23>(AddI(SubI(exponent, half), SetI(127))));
+  return Mul(Mul(p, scale1), scale2);
+}

@@ -213,3 +213,30 @@ inline constexpr int kTileQ8 = 12, kTileSteps = 3;
 inline constexpr int kGemvQ8Width = 4, kGemvQ8Panels = 4;
 inline constexpr int kTileF32 = 12, kTileF32Panels = 2;
 inline constexpr int kPrefetchBytes = 1536;
+
+template <int n>
+RILL_INLINE I32 SwapLanes(I32 a) {
+  if constexpr (n == 8) {
+    return {_mm512_shuffle_i32x4(a.v, a.v, 0x4E)};
+  } else if constexpr (n == 4) {
+    return {_mm512_shuffle_i32x4(a.v, a.v, 0xB1)};
+  } else {
+    return {_mm512_shuffle_epi32(a.v, n == 2 ? _MM_PERM_BADC : _MM_PERM_CDAB)};
+  }
+}
+template <int n>
+RILL_INLINE V16 LoadF16Few(const uint16_t* p) {
+  static_assert(n == 2 || n == 4 || n == 8);
+  __m128i few = _mm_setzero_si128();
+  __builtin_memcpy(&few, p, n * 2);
+  return {_mm512_castps256_ps512(_mm256_cvtph_ps(few))};
+}
+template <int a, int b>
+RILL_INLINE V16 Spread(V16 x) {
+  return {_mm512_permutexvar_ps(
+      _mm512_setr_epi32(a, a, a, a, a, a, a, a, b, b, b, b, b, b, b, b), x.v)};
+}
+
+// Registers that attention may fill with accumulators; with more of them GCC spills.
+#define RILL_ACCUMULATORS 16
+RILL_INLINE V16 ScaleByPowerOf2(V16 p, V16 n) { return {_mm512_scalef_ps(p.v, n.v)}; }

@@ -248,3 +248,34 @@ inline constexpr int kTileQ8 = 1, kTileSteps = 1;
 inline constexpr int kGemvQ8Width = 1, kGemvQ8Panels = 1;
 inline constexpr int kTileF32 = 1, kTileF32Panels = 1;
 inline constexpr int kPrefetchBytes = 0;
+
+// Lane i takes lane i ^ n; n = 1, 2, 4 or 8.
+template <int n>
+RILL_INLINE I32 SwapLanes(I32 a) {
+  I32 r;
+  for (int i = 0; i < 16; ++i) r[i] = a[i ^ n];
+  return r;
+}
+// n f16 values in lanes 0 … n - 1; the other lanes hold anything.
+template <int n>
+RILL_INLINE V16 LoadF16Few(const uint16_t* p) {
+  alignas(64) uint16_t few[16] = {};
+  __builtin_memcpy(few, p, n * 2);
+  return LoadF16(few);
+}
+// Lane a in lanes 0 … 7, lane b in lanes 8 … 15; a, b < 8.
+template <int a, int b>
+RILL_INLINE V16 Spread(V16 x) {
+  return V16{x[a], x[a], x[a], x[a], x[a], x[a], x[a], x[a],
+             x[b], x[b], x[b], x[b], x[b], x[b], x[b], x[b]};
+}
+
+// p 2^n of 1/2 < p < 2 and an integral n in [-153, 130], rounded once.
+RILL_INLINE V16 ScaleByPowerOf2(V16 p, V16 n) {
+  // Two factors: the first product is exact.
+  const I32 exponent = ToInt(n);
+  const I32 half = SraI<1>(exponent);
+  const V16 scale1 = FromBits(ShlI<23>(AddI(half, SetI(127))));
+  const V16 scale2 = FromBits(ShlI<23>(AddI(SubI(exponent, half), SetI(127))));
+  return Mul(Mul(p, scale1), scale2);
+}

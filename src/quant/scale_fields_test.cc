@@ -1,0 +1,97 @@
+#include "quant/scale_fields.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "quant/dequant.h"
+#include "quant/random_weights.h"
+
+namespace rill::quant {
+namespace {
+
+bool AllFinite(DType dtype, const std::vector<uint8_t>& block) {
+  std::vector<float> x(static_cast<size_t>(Traits(dtype).block_weights));
+  EXPECT_TRUE(DequantizeRow(dtype, block.data(), static_cast<int64_t>(x.size()), x.data()).ok());
+  for (float v : x) {
+    if (!std::isfinite(v)) return false;
+  }
+  return true;
+}
+
+// Against the decoders: over random bytes, a block is seen as bad exactly when it decodes to
+// something that is not finite.
+TEST(ScaleFields, EveryBlockFormat_AgreesWithItsDecoder) {
+  uint64_t state = 7;
+  for (int i = 0; i < kNumDTypes; ++i) {
+    const auto dtype = static_cast<DType>(i);
+    if (!IsQuantBlock(dtype)) continue;
+    ASSERT_FALSE(ScaleFieldsOf(dtype).empty()) << DTypeName(dtype);
+    int bad = 0;
+    for (int trial = 0; trial < 4000; ++trial) {
+      std::vector<uint8_t> block(static_cast<size_t>(Traits(dtype).block_bytes));
+      for (uint8_t& byte : block) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        byte = static_cast<uint8_t>(state >> 56);
+      }
+      const NonFinite found = FindNonFinite(dtype, block.data(), Traits(dtype).block_weights);
+      EXPECT_EQ(found.looked_at, 1);
+      // A finite f32 scale may still overflow in the product.
+      if (dtype == DType::kQ8_K && found.bad == 0) continue;
+      // A huge MXFP4 scale overflows with large codes only.
+      if (dtype == DType::kMXFP4 && found.bad == 1) {
+        ++bad;
+        continue;
+      }
+      ASSERT_EQ(found.bad == 0, AllFinite(dtype, block)) << DTypeName(dtype);
+      bad += found.bad > 0;
+    }
+    EXPECT_GT(bad, 0) << DTypeName(dtype);
+  }
+}
+
+TEST(ScaleFields, FindNonFinite_CountsAndLocates) {
+  std::vector<float> x(100, 1.0f);
+  x[17] = std::nanf("");
+  x[60] = INFINITY;
+  NonFinite found = FindNonFinite(DType::kF32, x.data(), 100);
+  EXPECT_EQ(found.bad, 2);
+  EXPECT_EQ(found.first, 17);
+  EXPECT_EQ(found.looked_at, 100);
+  found = FindNonFinite(DType::kF32, x.data(), 100, 10);  // 0, 10, …, 60, …
+  EXPECT_EQ(found.bad, 1);
+  EXPECT_EQ(found.first, 60);
+  EXPECT_EQ(FindNonFinite(DType::kI8, x.data(), 400).looked_at, 0);
+}
+
+TEST(RandomWeights, EveryFormat_HasTheSizeAskedForAndIsRepeatable) {
+  for (int i = 0; i < kNumDTypes; ++i) {
+    const auto dtype = static_cast<DType>(i);
+    if (!CanFill(dtype)) continue;
+    const int64_t count = 64 * 256;
+    std::vector<uint8_t> bytes(static_cast<size_t>(*RowBytes(dtype, count)) + 1, 0xEE), again;
+    ASSERT_TRUE(FillRandom(dtype, count, 0.02f, 3, bytes.data()).ok()) << DTypeName(dtype);
+    EXPECT_EQ(bytes.back(), 0xEE);
+    again.assign(bytes.size(), 0xEE);
+    ASSERT_TRUE(FillRandom(dtype, count, 0.02f, 3, again.data()).ok());
+    EXPECT_EQ(bytes, again);
+    std::vector<float> x(static_cast<size_t>(count));
+    ASSERT_TRUE(DequantizeRow(dtype, bytes.data(), count, x.data()).ok());
+    double sum = 0, squares = 0;
+    for (float v : x) {
+      sum += v;
+      squares += static_cast<double>(v) * v;
+    }
+    const double rms = std::sqrt(squares / static_cast<double>(count));
+    // MXFP4's scale is a power of two: within a factor of sqrt(2). Others: f16 rounding and chance.
+    EXPECT_GT(rms, 0.02 * (dtype == DType::kMXFP4 ? 0.7 : 0.9)) << DTypeName(dtype);
+    EXPECT_LT(rms, 0.02 * (dtype == DType::kMXFP4 ? 1.43 : 1.1)) << DTypeName(dtype);
+    EXPECT_LT(std::fabs(sum / static_cast<double>(count)), 0.004) << DTypeName(dtype);
+  }
+  EXPECT_EQ(FillRandom(DType::kI8, 32, 1, 1, nullptr).code(), StatusCode::kUnsupported);
+  EXPECT_EQ(FillRandom(DType::kQ4_0, 33, 1, 1, nullptr).code(), StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace rill::quant
