@@ -5,6 +5,7 @@
 
 #include "base/utf8.h"
 #include "quant/dequant.h"
+#include "quant/scale_fields.h"
 
 namespace rill::io {
 
@@ -47,6 +48,34 @@ TensorReport CheckTensors(const TensorDirectory& tensors) {
       defect.name = entry.name;
       report.defects.push_back(std::move(defect));
     }
+  }
+  return report;
+}
+
+TensorReport SampleTensors(const TensorDirectory& tensors, uint64_t max_bytes) {
+  constexpr int64_t kRunBytes = 4096;
+  TensorReport report;
+  const uint64_t total = tensors.TotalBytes();
+  const auto every =
+      static_cast<int64_t>((total + max_bytes - 1) / std::max<uint64_t>(max_bytes, 1));
+  for (const TensorEntry& entry : tensors.entries()) {
+    const DTypeTraits& traits = Traits(entry.view.dtype);
+    const int64_t count = entry.view.shape.NumElements() / traits.block_weights;  // blocks
+    // Everything in one run, or a run of each `every`, of which there is always a first.
+    const int64_t run = every <= 1 ? count : std::max<int64_t>(1, kRunBytes / traits.block_bytes);
+    TensorDefect defect;
+    for (int64_t begin = 0; begin < count; begin += run * std::max<int64_t>(every, 1)) {
+      const int64_t n = std::min(run, count - begin);
+      const quant::NonFinite found = quant::FindNonFinite(
+          entry.view.dtype, entry.view.data + begin * traits.block_bytes, n * traits.block_weights);
+      report.num_elements += found.looked_at * traits.block_weights;
+      if (found.bad == 0) continue;
+      if (defect.num_nan == 0) defect.first_index = (begin + found.first) * traits.block_weights;
+      defect.num_nan += found.bad * traits.block_weights;
+    }
+    if (defect.num_nan == 0) continue;
+    defect.name = entry.name;
+    report.defects.push_back(std::move(defect));
   }
   return report;
 }

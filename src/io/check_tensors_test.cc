@@ -39,6 +39,28 @@ TEST(CheckTensors, NanAndInf_AreCountedWithTheirPlace) {
             "tensor 'bad': 1 NaN, 1 Inf, the first at element 4500 (and 2 more tensors)");
 }
 
+TEST(SampleTensors, SmallFile_IsLookedAtWhole) {
+  std::vector<float> bad(5000, 1.0f);
+  bad[4500] = std::nanf("");
+  bad[4600] = -std::numeric_limits<float>::infinity();
+  std::vector<uint8_t> q4(2 * 18, 0);
+  q4[18 + 1] = 0x7E;  // the second block's scale is a NaN
+  TensorDirectory tensors;
+  ASSERT_TRUE(tensors.Add({"bad", {bad.data(), DType::kF32, {5000}}}).ok());
+  ASSERT_TRUE(tensors.Add({"q4", {q4.data(), DType::kQ4_0, {64}}}).ok());
+  TensorReport report = SampleTensors(tensors);
+  EXPECT_EQ(report.num_elements, 5064);
+  ASSERT_EQ(report.defects.size(), 2u);
+  EXPECT_EQ(report.defects[0].num_nan, 2);
+  EXPECT_EQ(report.defects[0].first_index, 4500);
+  EXPECT_EQ(report.defects[1].num_nan, 32);
+  EXPECT_EQ(report.defects[1].first_index, 32);
+  // A budget of half the bytes: runs of 1024 floats, each second one, and the one of the blocks.
+  report = SampleTensors(tensors, tensors.TotalBytes() / 2 + 1);
+  EXPECT_EQ(report.num_elements, 1024 + 1024 + 904 + 64);
+  ASSERT_EQ(report.defects.size(), 2u);
+}
+
 TEST(CheckTensors, SmolLm2_IsHealthy) {
   const std::string path = testing::SmolLm2();
   if (path.empty()) GTEST_SKIP() << "skipped: no SmolLM2";
