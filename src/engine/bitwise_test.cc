@@ -19,5 +19,13 @@ TEST(Bitwise, ReferenceBackend_Stories260K) {
   ExpectBitwiseOnReference(path);
 }
 
+TEST(Bitwise, ReferenceBackend_CachedPrefix) {
+  RILL_SHARED_DATA_OR_SKIP(path, "models/stories260K/stories260K.gguf");
+  const auto source = io::OpenModel(path);
+  ASSERT_TRUE(source.ok()) << source.status().ToString();
+  const auto backend = ops::MakeReferenceBackend();
+  testing::ExpectCachedPrefixBitwise(*source, *backend, testing::CachedPrefixSetups());
+}
+
 }  // namespace
 }  // namespace rill::engine

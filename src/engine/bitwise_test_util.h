@@ -43,7 +43,7 @@ class LogitTap : public StepRunner {
 
 struct BitwiseSetup {
   std::string what;
-  DType kv_dtype = DType::kF16;
+  quant::KvFormat kv_dtype = quant::KvFormat::kF16;
   int32_t page_size = 64;
   int32_t max_step_tokens = 256;
   int32_t company = 0;  // other requests beside the one that counts
@@ -151,7 +151,7 @@ inline std::string FirstDifference(const BitwiseOutput& a, const BitwiseOutput& 
 inline void ExpectBitwiseEverywhere(const io::ModelSource& source, ops::Backend& backend,
                                     const BitwiseRequest& shape,
                                     const std::vector<BitwiseSetup>& setups) {
-  std::map<DType, BitwiseOutput> alone;
+  std::map<quant::KvFormat, BitwiseOutput> alone;
   for (const BitwiseSetup& setup : setups) {
     auto output = RunBitwise(source, backend, setup, shape);
     ASSERT_TRUE(output.ok()) << setup.what << ": " << output.status().ToString();
@@ -164,7 +164,86 @@ inline void ExpectBitwiseEverywhere(const io::ModelSource& source, ops::Backend&
   }
 }
 
+// A conversation of two turns: its second turn finds the first one's pages, the prompt's (computed
+// in chunks) and the answer's (computed token by token), and gives the bits that it gives without.
+inline void ExpectCachedPrefixBitwise(const io::ModelSource& source, ops::Backend& backend,
+                                      const std::vector<BitwiseSetup>& setups) {
+  for (const BitwiseSetup& setup : setups) {
+    model::ModelOptions model_options;
+    model_options.max_step_tokens = setup.max_step_tokens;
+    auto model = model::Model::Load(source, backend, model_options);
+    ASSERT_TRUE(model.ok()) << model.status().ToString();
+    ModelRunnerOptions runner_options;
+    runner_options.kv_dtype = setup.kv_dtype;
+    runner_options.page_size = setup.page_size;
+    runner_options.num_pages =
+        static_cast<int32_t>(PagesForContexts(3 + setup.company, 192, setup.page_size));
+    runner_options.max_step_tokens = setup.max_step_tokens;
+    std::map<bool, std::map<int32_t, std::vector<std::vector<float>>>> logits;
+    std::map<bool, int32_t> cached_tokens;
+    for (const bool cache : {false, true}) {
+      auto runner = ModelRunner::Create(**model, backend, runner_options);
+      ASSERT_TRUE(runner.ok()) << runner.status().ToString();
+      const int32_t vocab_size = (*runner)->info().vocab_size;
+      LogitTap tap(**runner, static_cast<RequestId>(setup.company + 2));
+      auto engine = Engine::Create({.prefix_cache = cache}, tap);
+      ASSERT_TRUE(engine.ok()) << engine.status().ToString();
+      GenerateRequest request;
+      request.prompt_ids = SomePrompt(50, 99, vocab_size);
+      request.sampling.max_tokens = 20;
+      request.sampling.seed = 7;
+      request.sampling.ignore_eos = true;
+      std::vector<int32_t> text = request.prompt_ids;
+      ASSERT_TRUE((*engine)
+                      ->Submit(request,
+                               [&text](const TokenEvent& event) {
+                                 if (event.token_id >= 0) text.push_back(event.token_id);
+                               })
+                      .ok());
+      while ((*engine)->HasWork()) ASSERT_TRUE((*engine)->Step().ok());
+      for (int32_t i = 0; i < setup.company; ++i) {
+        GenerateRequest other;
+        other.prompt_ids = SomePrompt(3 + i * 5 % 29, static_cast<uint32_t>(i), vocab_size);
+        other.sampling.max_tokens = 2 + i * 7 % 13;
+        ASSERT_TRUE((*engine)->Submit(std::move(other), nullptr).ok());
+      }
+      request.prompt_ids = text;
+      request.prompt_ids.push_back(3);
+      request.sampling.max_tokens = 6;
+      request.n = 2;
+      ASSERT_TRUE((*engine)
+                      ->Submit(request,
+                               [&, cache](const TokenEvent& event) {
+                                 EXPECT_TRUE(event.error.ok()) << event.error.ToString();
+                                 if (event.is_final)
+                                   cached_tokens[cache] = event.usage.cached_tokens;
+                               })
+                      .ok());
+      while ((*engine)->HasWork()) ASSERT_TRUE((*engine)->Step().ok());
+      logits[cache] = std::move(tap.rows);
+    }
+    EXPECT_EQ(cached_tokens[false], 0) << setup.what;
+    EXPECT_EQ(cached_tokens[true], 69 / setup.page_size * setup.page_size) << setup.what;
+    ASSERT_EQ(logits[true].size(), 2u) << setup.what;
+    BitwiseOutput with, without;
+    with.logits = std::move(logits[true]);
+    without.logits = std::move(logits[false]);
+    EXPECT_EQ(FirstDifference(with, without), "") << setup.what;
+  }
+}
+
+inline std::vector<BitwiseSetup> CachedPrefixSetups() {
+  return {{.what = "pages of 16", .page_size = 16},
+          {.what = "pages of 64", .page_size = 64},
+          {.what = "pages of 16, chunks of 13, 11 others",
+           .page_size = 16,
+           .max_step_tokens = 13,
+           .company = 11},
+          {.what = "f32, pages of 32", .kv_dtype = quant::KvFormat::kF32, .page_size = 32}};
+}
+
 inline std::vector<BitwiseSetup> AllBitwiseSetups() {
+  using quant::KvFormat;
   return {
       {.what = "alone"},
       {.what = "17 others", .company = 17},
@@ -174,17 +253,35 @@ inline std::vector<BitwiseSetup> AllBitwiseSetups() {
       {.what = "pages of 16", .page_size = 16},
       {.what = "pages of 32, 17 others", .page_size = 32, .company = 17},
       {.what = "pages of 128, chunks of 33", .page_size = 128, .max_step_tokens = 33},
-      {.what = "f32 alone", .kv_dtype = DType::kF32},
+      {.what = "f32 alone", .kv_dtype = KvFormat::kF32},
       {.what = "f32, pages of 16, chunks of 7, 17 others",
-       .kv_dtype = DType::kF32,
+       .kv_dtype = KvFormat::kF32,
        .page_size = 16,
        .max_step_tokens = 7,
        .company = 17},
-      {.what = "bf16 alone", .kv_dtype = DType::kBF16},
+      {.what = "bf16 alone", .kv_dtype = KvFormat::kBF16},
       {.what = "bf16, pages of 32, chunks of 19",
-       .kv_dtype = DType::kBF16,
+       .kv_dtype = KvFormat::kBF16,
        .page_size = 32,
        .max_step_tokens = 19},
+      {.what = "int8 alone", .kv_dtype = KvFormat::kInt8},
+      {.what = "int8, chunks of 23, 17 others",
+       .kv_dtype = KvFormat::kInt8,
+       .max_step_tokens = 23,
+       .company = 17},
+      {.what = "int8, pages of 16, chunks of 7",
+       .kv_dtype = KvFormat::kInt8,
+       .page_size = 16,
+       .max_step_tokens = 7},
+      {.what = "int4 alone", .kv_dtype = KvFormat::kInt4},
+      {.what = "int4, chunks of 23, 17 others",
+       .kv_dtype = KvFormat::kInt4,
+       .max_step_tokens = 23,
+       .company = 17},
+      {.what = "int4, pages of 128, chunks of 3",
+       .kv_dtype = KvFormat::kInt4,
+       .page_size = 128,
+       .max_step_tokens = 3},
   };
 }
 

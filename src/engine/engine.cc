@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/check.h"
 #include "sampling/validate.h"
@@ -17,6 +18,8 @@ uint64_t MixSeed(uint64_t seed, uint64_t id) {
   z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
   return z ^ (z >> 31);
 }
+
+constexpr int64_t kMaxTimeoutMs = int64_t{366} * 24 * 3600 * 1000;
 
 double MillisecondsSince(Clock::time_point begin, Clock::time_point end) {
   return std::chrono::duration<double, std::milli>(end - begin).count();
@@ -44,6 +47,20 @@ Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options, Ste
   if (options.max_overtakes < 0) {
     return BadOption("max_overtakes", "0 or more", options.max_overtakes);
   }
+  if (!(options.length_quantile > 0 && options.length_quantile < 1)) {
+    return InvalidArgument(fmt::format(
+        "engine: length_quantile: expected a number in (0, 1), got {}", options.length_quantile));
+  }
+  if (!(options.itl_target_ms >= 0)) {
+    return InvalidArgument(fmt::format("engine: itl_target_ms: expected 0 (off) or more, got {}",
+                                       options.itl_target_ms));
+  }
+  if (options.queue_timeout_ms < 0) {
+    return BadOption("queue_timeout_ms", "0 (none) or more", options.queue_timeout_ms);
+  }
+  if (options.total_timeout_ms < 0) {
+    return BadOption("total_timeout_ms", "0 (none) or more", options.total_timeout_ms);
+  }
   for (int32_t id : options.eos_ids) {
     if (id < 0 || id >= info.vocab_size) {
       return InvalidArgument(fmt::format("engine: eos_ids: expected token ids in [0, {}), got {}",
@@ -57,6 +74,12 @@ Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options, Ste
       options.max_choices == 0 ? std::min(step_limit, 256) : options.max_choices;
   scheduler_options.max_waiting = options.max_waiting;
   scheduler_options.max_overtakes = options.max_overtakes;
+  scheduler_options.prefix_cache = options.prefix_cache;
+  scheduler_options.predict_lengths = options.predict_lengths;
+  scheduler_options.itl_target_ms = options.itl_target_ms;
+  scheduler_options.predictor = options.predictor
+                                    ? options.predictor
+                                    : std::make_shared<SurvivalPredictor>(options.length_quantile);
   if (scheduler_options.max_choices < 1 || scheduler_options.max_choices > step_limit) {
     return InvalidArgument(
         fmt::format("engine: max_choices: expected 1 to {} (the largest step), got {}", step_limit,
@@ -66,7 +89,10 @@ Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options, Ste
 }
 
 Engine::Engine(EngineOptions options, const SchedulerOptions& scheduler_options, StepRunner& runner)
-    : options_(std::move(options)), runner_(runner), scheduler_(scheduler_options) {}
+    : options_(std::move(options)),
+      runner_(runner),
+      predictor_(scheduler_options.predictor),
+      scheduler_(scheduler_options) {}
 
 Engine::~Engine() {
   // Callbacks may point to what is already gone: pages go back, nobody is told.
@@ -92,6 +118,28 @@ Status Engine::Validate(const GenerateRequest& request) const {
   if (Status status = sampling::ValidateSampling(request.sampling, vocab_size); !status.ok()) {
     return status;
   }
+  if (request.prompt_logprobs < -1 || request.prompt_logprobs > SamplingParams::kMaxLogprobs) {
+    return InvalidArgument(fmt::format("prompt_logprobs: expected -1 (none) or 0 to {}, got {}",
+                                       SamplingParams::kMaxLogprobs, request.prompt_logprobs));
+  }
+  // Names end up in tables; a year of milliseconds is no limit, and sums of it do not overflow.
+  for (const auto& [name, value] :
+       {std::pair<const char*, const std::string*>{"tenant", &request.tenant},
+        {"cache_salt", &request.cache_salt},
+        {"length_class", &request.length_class}}) {
+    if (value->size() > GenerateRequest::kMaxNameBytes) {
+      return InvalidArgument(fmt::format("{}: expected at most {} bytes, got {}", name,
+                                         GenerateRequest::kMaxNameBytes, value->size()));
+    }
+  }
+  for (const auto& [name, value] :
+       {std::pair<const char*, int64_t>{"queue_timeout_ms", request.queue_timeout_ms},
+        {"total_timeout_ms", request.total_timeout_ms}}) {
+    if (value < 0 || value > kMaxTimeoutMs) {
+      return InvalidArgument(
+          fmt::format("{}: expected 0 to {}, got {}", name, kMaxTimeoutMs, value));
+    }
+  }
   return scheduler_.CheckFits(request);
 }
 
@@ -113,7 +161,18 @@ Result<RequestId> Engine::SubmitAs(RequestId id, GenerateRequest request, EventC
   CHECK(id != 0 && !requests_.contains(id)) << "request id " << id << " used twice";
   auto state = std::make_unique<RequestState>();
   state->id = id;
-  state->submitted = Clock::now();
+  state->submitted = Now();
+  const int64_t queue_timeout_ms =
+      request.queue_timeout_ms > 0 ? request.queue_timeout_ms : options_.queue_timeout_ms;
+  const int64_t total_timeout_ms =
+      request.total_timeout_ms > 0 ? request.total_timeout_ms : options_.total_timeout_ms;
+  if (queue_timeout_ms > 0) {
+    state->queue_deadline = state->submitted + std::chrono::milliseconds(queue_timeout_ms);
+  }
+  if (total_timeout_ms > 0) {
+    state->deadline = state->submitted + std::chrono::milliseconds(total_timeout_ms);
+  }
+  next_deadline_ = std::min({next_deadline_, state->queue_deadline, state->deadline});
   state->seed = request.sampling.seed.value_or(MixSeed(options_.seed, id));
   state->end_ids = request.sampling.stop_ids;
   if (!request.sampling.ignore_eos) {
@@ -136,8 +195,9 @@ Result<RequestId> Engine::SubmitAs(RequestId id, GenerateRequest request, EventC
 }
 
 void Engine::FillUsage(const RequestState& request, Usage& usage) const {
-  const Clock::time_point now = Clock::now();
+  const Clock::time_point now = Now();
   usage.prompt_tokens = request.prompt_size();
+  usage.cached_tokens = request.cached_tokens;
   for (const Sequence& choice : request.choices) {
     usage.completion_tokens += static_cast<int32_t>(choice.output_ids.size());
   }
@@ -150,8 +210,8 @@ void Engine::FillUsage(const RequestState& request, Usage& usage) const {
   usage.total_ms = MillisecondsSince(request.submitted, now);
 }
 
-void Engine::FinishChoice(RequestState& request, int32_t choice, TokenEvent event) {
-  scheduler_.FinishChoice(request, choice, event.finish_reason);
+void Engine::FinishChoice(RequestState& request, int32_t choice, TokenEvent event, bool by_itself) {
+  scheduler_.FinishChoice(request, choice, event.finish_reason, by_itself);
   event.is_final = request.num_live() == 0;
   if (event.is_final) FillUsage(request, event.usage);
   const bool is_final = event.is_final;
@@ -176,7 +236,7 @@ void Engine::FinishRequest(RequestState& request, FinishReason reason, const Sta
     event.choice = choice;
     event.finish_reason = reason;
     event.error = error;
-    FinishChoice(request, choice, std::move(event));
+    FinishChoice(request, choice, std::move(event), false);
   }
 }
 
@@ -198,7 +258,8 @@ bool Engine::Cancel(RequestId id, int32_t choice) {
   event.choice = choice;
   event.finish_reason = FinishReason::kCancelled;
   event.error = error;
-  FinishChoice(request, choice, std::move(event));
+  // One choice is cancelled for what it says (a stop string): that is its natural end.
+  FinishChoice(request, choice, std::move(event), true);
   return true;
 }
 
@@ -215,6 +276,7 @@ void Engine::SampleChoice(RequestState& request, int32_t choice, std::span<const
   Status status = sampled.status();
   if (status.ok()) status = sequence.sampler->Accept(sampled->token_id);
   if (!status.ok()) {
+    scheduler_.Distrust(request);
     FinishRequest(request, FinishReason::kError, status);
     return;
   }
@@ -227,9 +289,10 @@ void Engine::SampleChoice(RequestState& request, int32_t choice, std::span<const
   event.top_logprobs = std::move(sampled->top_logprobs);
   sequence.output_ids.push_back(event.token_id);
   ++counters_.generated_tokens;
+  scheduler_.CountToken(request);
   if (!request.has_first_token) {
     request.has_first_token = true;
-    request.first_token = Clock::now();
+    request.first_token = Now();
   }
   if (std::binary_search(request.end_ids.begin(), request.end_ids.end(), event.token_id)) {
     event.finish_reason = FinishReason::kStop;
@@ -240,7 +303,48 @@ void Engine::SampleChoice(RequestState& request, int32_t choice, std::span<const
   if (event.finish_reason == FinishReason::kNone) {
     if (request.callback) events_.push_back({request.callback, std::move(event)});
   } else {
-    FinishChoice(request, choice, std::move(event));
+    const bool by_itself = event.finish_reason == FinishReason::kStop;
+    FinishChoice(request, choice, std::move(event), by_itself);
+  }
+}
+
+bool Engine::EmitPromptLogprobs(RequestState& request, const PlannedSequence& planned,
+                                int32_t first_position, const MutableTensorView& logits) {
+  TokenEvent event;
+  event.request_id = request.id;
+  event.prompt_position = first_position + 1;
+  while (!request.choices[static_cast<size_t>(event.choice)].live()) ++event.choice;
+  const size_t vocab_size = static_cast<size_t>(runner_.info().vocab_size);
+  for (int32_t i = 0; i < planned.num_prompt_rows; ++i) {
+    const std::span<const float> row(logits.Row<float>(planned.first_prompt_row + i), vocab_size);
+    const auto bad =
+        std::find_if(row.begin(), row.end(), [](float x) { return !std::isfinite(x); });
+    if (bad != row.end()) {
+      scheduler_.Distrust(request);
+      FinishRequest(request, FinishReason::kError,
+                    DataLoss(fmt::format("logit of token {} after prompt position {} is {}",
+                                         bad - row.begin(), first_position + i, *bad)));
+      return false;
+    }
+    sampling::SampledToken scored;
+    scored.token_id = request.request.prompt_ids[static_cast<size_t>(first_position + i + 1)];
+    sampling::ComputeLogprobs(row, request.request.prompt_logprobs, workspace_, scored);
+    event.prompt_logprobs.push_back({scored.logprob, std::move(scored.top_logprobs)});
+  }
+  if (request.callback) events_.push_back({request.callback, std::move(event)});
+  return true;
+}
+
+void Engine::EndWithoutTokens(RequestState& request) {
+  const RequestId id = request.id;
+  const int32_t num_choices = request.request.n;
+  for (int32_t choice = 0; choice < num_choices && requests_.contains(id); ++choice) {
+    if (!request.choices[static_cast<size_t>(choice)].live()) continue;
+    TokenEvent event;
+    event.request_id = id;
+    event.choice = choice;
+    event.finish_reason = FinishReason::kLength;
+    FinishChoice(request, choice, std::move(event), false);
   }
 }
 
@@ -257,6 +361,11 @@ void Engine::Commit(const MutableTensorView& logits) {
     scheduler_.Advance(request, planned.choice, num_tokens);
     const bool is_prefill = s >= plan_.num_decodes;
     if (is_prefill) counters_.prompt_tokens += num_tokens;
+    if (planned.num_prompt_rows > 0 &&
+        !EmitPromptLogprobs(request, planned, plan_.kv_lens[static_cast<size_t>(s)] - num_tokens,
+                            logits)) {
+      continue;
+    }
     if (planned.logit_row < 0) continue;
     const std::span<const float> row(logits.Row<float>(planned.logit_row), vocab_size);
     if (!is_prefill) {
@@ -264,6 +373,10 @@ void Engine::Commit(const MutableTensorView& logits) {
       continue;
     }
     scheduler_.ForkChoices(request);
+    if (request.request.sampling.max_tokens == 0) {
+      EndWithoutTokens(request);
+      continue;
+    }
     const RequestId id = planned.request_id;
     const int32_t num_choices = request.request.n;
     for (int32_t choice = 0; choice < num_choices && requests_.contains(id); ++choice) {
@@ -276,7 +389,9 @@ void Engine::FailStep(const Status& error) {
   ++counters_.failed_steps;
   for (const PlannedSequence& planned : plan_.sequences) {
     const auto found = requests_.find(planned.request_id);
-    if (found != requests_.end()) FinishRequest(*found->second, FinishReason::kError, error);
+    if (found == requests_.end()) continue;
+    scheduler_.Distrust(*found->second);
+    FinishRequest(*found->second, FinishReason::kError, error);
   }
   if (Status recovery = runner_.Recover(); !recovery.ok()) Die(recovery);
 }
@@ -292,6 +407,48 @@ void Engine::Die(const Status& error) {
   }
 }
 
+void Engine::ExpireDeadlines() {
+  const Clock::time_point now = Now();
+  if (now < next_deadline_) return;
+  next_deadline_ = Clock::time_point::max();
+  std::vector<RequestId> expired;
+  for (const auto& [id, request] : requests_) {
+    const bool waits = request->phase == Phase::kWaiting;
+    const Clock::time_point deadline =
+        waits ? std::min(request->queue_deadline, request->deadline) : request->deadline;
+    if (deadline <= now) {
+      expired.push_back(id);
+    } else {
+      next_deadline_ = std::min(next_deadline_, deadline);
+    }
+  }
+  std::sort(expired.begin(), expired.end());
+  for (RequestId id : expired) {
+    RequestState& request = *requests_.at(id);
+    ++counters_.expired_requests;
+    const double ms = MillisecondsSince(request.submitted, now);
+    const bool waits = request.phase == Phase::kWaiting;
+    FinishRequest(request, FinishReason::kError,
+                  waits
+                      ? Unavailable(fmt::format("{:.0f} ms in the queue, the limit is over", ms))
+                      : ResourceExhausted(fmt::format("{:.0f} ms in all, the limit is over", ms)));
+  }
+}
+
+void Engine::RefreshForecast(Clock::time_point now) {
+  // Little waits: nothing to compute.
+  if (scheduler_.num_waiting() == 0 && scheduler_.running_choices() == 0) {
+    forecast_wait_ms_ = 0;
+    return;
+  }
+  if (forecast_made_ != Clock::time_point::min() &&
+      now - forecast_made_ < std::chrono::milliseconds(50)) {
+    return;
+  }
+  forecast_made_ = now;
+  forecast_wait_ms_ = scheduler_.ForecastWaitMs();
+}
+
 Status Engine::Step() {
   Status result = Compute();
   EmitEvents();
@@ -301,21 +458,35 @@ Status Engine::Step() {
 Status Engine::Compute() {
   CHECK(!emitting_) << "a step begun from a callback";
   Status result;
+  ExpireDeadlines();
+  const Clock::time_point begin = Now();
   scheduler_.Plan(plan_, newly_admitted_);
+  last_admissions_.clear();
+  for (RequestState* request : newly_admitted_) {
+    request->admitted = begin;
+    last_admissions_.push_back({request->id, request->cached_tokens});
+  }
   if (!plan_.empty()) {
-    const Clock::time_point begin = Clock::now();
-    for (RequestState* request : newly_admitted_) request->admitted = begin;
     const size_t vocab_size = static_cast<size_t>(runner_.info().vocab_size);
     logits_.resize(std::max(logits_.size(), static_cast<size_t>(plan_.num_rows()) * vocab_size));
     MutableTensorView logits(logits_.data(), DType::kF32,
                              {plan_.num_rows(), static_cast<int64_t>(vocab_size)});
     ++counters_.steps;
+    const Clock::time_point planned = Now();
+    counters_.plan_ms += MillisecondsSince(begin, planned);
     result = runner_.Run(plan_, logits).WithPrefix(fmt::format("step {}", plan_.step));
-    const Clock::time_point computed = Clock::now();
-    counters_.step_ms += MillisecondsSince(begin, computed);
+    const Clock::time_point computed = Now();
+    counters_.step_ms += MillisecondsSince(planned, computed);
+    counters_.step_cost += runner_.Cost(plan_);
     if (result.ok()) {
       Commit(logits);
-      counters_.sample_ms += MillisecondsSince(computed, Clock::now());
+      const Clock::time_point sampled = Now();
+      const double step_ms = MillisecondsSince(begin, sampled);
+      counters_.sample_ms += MillisecondsSince(computed, sampled);
+      counters_.step_tokens.Add(plan_.num_tokens(), EngineStats::kStepTokens);
+      counters_.step_time_ms.Add(step_ms, EngineStats::kStepMs);
+      scheduler_.ObserveStep(plan_, step_ms);
+      RefreshForecast(sampled);
     } else {
       FailStep(result);
     }
@@ -324,7 +495,9 @@ Status Engine::Compute() {
 }
 
 void Engine::EmitEvents() {
+  if (events_.empty()) return;
   emitting_ = true;
+  const Clock::time_point begin = Now();
   // By index, and one event moved out at a time: a callback may add events (Cancel, Submit).
   for (size_t i = 0; i < events_.size(); ++i) {
     const PendingEvent pending = std::move(events_[i]);
@@ -332,6 +505,7 @@ void Engine::EmitEvents() {
   }
   events_.clear();
   emitting_ = false;
+  counters_.emit_ms += MillisecondsSince(begin, Now());
 }
 
 EngineStats Engine::stats() const {
@@ -339,10 +513,20 @@ EngineStats Engine::stats() const {
   stats.waiting_requests = scheduler_.num_waiting();
   stats.running_requests = scheduler_.num_running();
   stats.running_choices = scheduler_.running_choices();
-  stats.total_pages = scheduler_.pool().num_pages();
-  stats.free_pages = scheduler_.pool().num_free();
-  stats.reserved_pages = scheduler_.pool().num_reserved();
+  stats.paused_choices = scheduler_.paused_choices();
+  const kv::PagePool& pool = scheduler_.pool();
+  stats.total_pages = pool.num_pages();
+  stats.used_pages = pool.num_used();
+  stats.cached_pages = pool.num_cached();
+  stats.free_pages = pool.num_free();
+  stats.reserved_pages = scheduler_.BankNow();
+  stats.evicted_pages = pool.num_evicted();
+  stats.prefix_queries = scheduler_.counters().prefix_queries;
+  stats.prefix_hits = scheduler_.counters().prefix_hits;
+  stats.paused_steps = scheduler_.counters().paused_steps;
+  stats.estimated_wait_ms = requests_.empty() ? 0 : forecast_wait_ms_;
   stats.dead = dead();
+  if (dead()) stats.dead_reason = dead_.message();
   return stats;
 }
 

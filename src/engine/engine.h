@@ -13,12 +13,14 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "engine/length_predictor.h"
 #include "engine/scheduler.h"
 #include "engine/sequence.h"
 #include "engine/step_plan.h"
@@ -34,6 +36,18 @@ struct EngineOptions {
   int32_t max_waiting = 1024;   // requests in the queue; more are refused with kUnavailable
   int32_t max_overtakes = 256;  // how often priority may pass the oldest waiting request
   uint64_t seed = 0;            // of requests without a seed: theirs follow from this and their id
+  bool prefix_cache = true;     // share computed pages by content; never changes a bit
+  // Admit by predicted length (docs/scheduler.md); false: only when the worst case is covered.
+  bool predict_lengths = true;
+  double length_quantile = 0.9;  // of the prediction, (0, 1): how sure admission wants to be
+  std::shared_ptr<LengthPredictor> predictor = {};  // null: SurvivalPredictor
+  // Prompt chunks are made small enough for steps with decodes in them to stay below this, as far
+  // as measured step times tell; 0: chunks as large as a step holds.
+  double itl_target_ms = 0;
+  // Limits of requests that bring none; 0: none.
+  int64_t queue_timeout_ms = 0;
+  int64_t total_timeout_ms = 0;
+  std::function<Clock::time_point()> now = {};  // null: Clock::now. For simulations
 };
 
 class Engine {
@@ -57,6 +71,8 @@ class Engine {
   bool Cancel(RequestId id, int32_t choice = -1);
   // Ends everything: with kCancelled.
   void CancelAll();
+  // When the next deadline of a request passes; time_point::max() without one.
+  Clock::time_point next_deadline() const { return next_deadline_; }
 
   // Is there anything to do for Step?
   bool HasWork() const { return !requests_.empty() || !events_.empty(); }
@@ -71,7 +87,14 @@ class Engine {
   bool dead() const { return !dead_.ok(); }
   const EngineOptions& options() const { return options_; }
   EngineStats stats() const;
+  const LengthPredictor& predictor() const { return *predictor_; }
   const StepPlan& last_plan() const { return plan_; }
+  // Who left the queue in the last step, in order; for checks.
+  struct Admission {
+    RequestId id = 0;
+    int32_t cached_tokens = 0;
+  };
+  const std::vector<Admission>& last_admissions() const { return last_admissions_; }
   const Scheduler& scheduler() const { return scheduler_; }
   // The scheduler's invariants, and that both know the same requests.
   Status CheckIntegrity() const;
@@ -83,27 +106,42 @@ class Engine {
   };
 
   Engine(EngineOptions options, const SchedulerOptions& scheduler_options, StepRunner& runner);
+  void RefreshForecast(Clock::time_point now);
+  Clock::time_point Now() const { return options_.now ? options_.now() : Clock::now(); }
+  // Ends the requests whose time is up.
+  void ExpireDeadlines();
   void Commit(const MutableTensorView& logits);
+  // The log-probabilities of a chunk of the prompt. False: the request has ended with an error.
+  bool EmitPromptLogprobs(RequestState& request, const PlannedSequence& planned,
+                          int32_t first_position, const MutableTensorView& logits);
+  void EndWithoutTokens(RequestState& request);
   // Samples one token of a choice and records it; ends the choice or the request where due.
   void SampleChoice(RequestState& request, int32_t choice, std::span<const float> logits);
   void FailStep(const Status& error);
   void Die(const Status& error);
-  void FinishChoice(RequestState& request, int32_t choice, TokenEvent event);
+  // `by_itself`: its length is what the model wanted.
+  void FinishChoice(RequestState& request, int32_t choice, TokenEvent event, bool by_itself);
   void FinishRequest(RequestState& request, FinishReason reason, const Status& error);
   void FillUsage(const RequestState& request, Usage& usage) const;
 
   const EngineOptions options_;
   StepRunner& runner_;
+  std::shared_ptr<LengthPredictor> predictor_;
   Scheduler scheduler_;
   std::atomic<RequestId> next_id_{1};
   std::unordered_map<RequestId, std::unique_ptr<RequestState>> requests_;
   StepPlan plan_;
   std::vector<RequestState*> newly_admitted_;
+  std::vector<Admission> last_admissions_;
   std::vector<float> logits_;
   sampling::SamplerWorkspace workspace_;
   std::vector<PendingEvent> events_;
   bool emitting_ = false;
   Status dead_;
+  Clock::time_point next_deadline_ = Clock::time_point::max();
+  // The forecast is made at most every 50 ms.
+  Clock::time_point forecast_made_ = Clock::time_point::min();
+  double forecast_wait_ms_ = 0;
   EngineStats counters_;
 };
 

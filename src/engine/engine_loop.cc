@@ -2,9 +2,19 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "base/check.h"
 
 namespace rill::engine {
+namespace {
+
+double MillisecondsBetween(Clock::time_point begin, Clock::time_point end) {
+  return std::chrono::duration<double, std::milli>(end - begin).count();
+}
+
+}  // namespace
 
 EngineLoop::EngineLoop(std::unique_ptr<Engine> engine)
     : engine_(std::move(engine)),
@@ -24,7 +34,9 @@ Result<RequestId> EngineLoop::Submit(GenerateRequest request, EventCallback call
     const std::lock_guard lock(mutex_);
     const int64_t waiting = stats_.waiting_requests + static_cast<int64_t>(arrivals_.size());
     if (refusal.ok() && stopping_) refusal = Unavailable("the engine is stopping");
-    if (refusal.ok() && stats_.dead) refusal = Unavailable("the engine is dead");
+    if (refusal.ok() && stats_.dead) {
+      refusal = Unavailable("the engine is dead: " + stats_.dead_reason);
+    }
     if (refusal.ok() && waiting >= max_waiting_) {
       refusal = Unavailable(
           fmt::format("{} requests are waiting, the limit is {}", waiting, max_waiting_));
@@ -72,7 +84,48 @@ EngineStats EngineLoop::stats() const {
   EngineStats stats = stats_;
   stats.waiting_requests += static_cast<int32_t>(arrivals_.size());
   stats.refused_requests += refused_;
+  stats.idle_ms = idle_ms_;
+  stats.starved_ms = starved_ms_;
+  if (asleep_) {
+    const Clock::time_point now = Clock::now();
+    stats.idle_ms += MillisecondsBetween(asleep_since_, now);
+    if (upstream_ > 0) {
+      stats.starved_ms += MillisecondsBetween(std::max(asleep_since_, upstream_since_), now);
+    }
+  }
   return stats;
+}
+
+void EngineLoop::AddUpstream(int32_t delta) {
+  const std::lock_guard lock(mutex_);
+  const Clock::time_point now = Clock::now();
+  if (upstream_ > 0 && asleep_) {
+    starved_ms_ += MillisecondsBetween(std::max(asleep_since_, upstream_since_), now);
+  }
+  upstream_ += delta;
+  upstream_since_ = now;
+  CHECK(upstream_ >= 0) << upstream_;
+}
+
+void EngineLoop::EndSleep() {
+  const Clock::time_point now = Clock::now();
+  idle_ms_ += MillisecondsBetween(asleep_since_, now);
+  if (upstream_ > 0) {
+    starved_ms_ += MillisecondsBetween(std::max(asleep_since_, upstream_since_), now);
+  }
+  asleep_ = false;
+}
+
+double EngineLoop::current_step_ms() const {
+  const int64_t began_ns = step_began_ns_.load(std::memory_order_relaxed);
+  if (began_ns == 0) return 0;
+  const int64_t now_ns = std::chrono::nanoseconds(Clock::now().time_since_epoch()).count();
+  return static_cast<double>(now_ns - began_ns) * 1e-6;
+}
+
+int32_t EngineLoop::retry_after_s() const {
+  const std::lock_guard lock(mutex_);
+  return static_cast<int32_t>(std::clamp(std::ceil(stats_.estimated_wait_ms / 1000), 1.0, 3600.0));
 }
 
 bool EngineLoop::TakeNotes() {
@@ -81,9 +134,15 @@ bool EngineLoop::TakeNotes() {
   bool cancel_all = false;
   {
     std::unique_lock lock(mutex_);
-    wake_.wait(lock, [this] {
+    const auto has_cause = [this] {
       return engine_->HasWork() || !arrivals_.empty() || !cancels_.empty() || stopping_;
-    });
+    };
+    if (!has_cause()) {
+      asleep_ = true;
+      asleep_since_ = Clock::now();
+      wake_.wait(lock, has_cause);
+      EndSleep();
+    }
     if (stopping_ && !engine_->HasWork() && arrivals_.empty()) return false;
     arrivals.swap(arrivals_);
     cancels.swap(cancels_);
@@ -117,7 +176,10 @@ void EngineLoop::PublishStats() {
 void EngineLoop::ThreadMain() {
   while (TakeNotes()) {
     // A failed step has already ended its requests with the reason, and stats() counts it.
+    step_began_ns_.store(std::chrono::nanoseconds(Clock::now().time_since_epoch()).count(),
+                         std::memory_order_relaxed);
     (void)engine_->Compute();
+    step_began_ns_.store(0, std::memory_order_relaxed);
     PublishStats();
     engine_->EmitEvents();
   }

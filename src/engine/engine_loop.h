@@ -12,6 +12,7 @@
 // and stats. Callbacks run on the loop's thread and must not block.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <memory>
@@ -45,6 +46,15 @@ class EngineLoop {
   void Stop(bool drain);
   // As of the last step. Who has seen an event sees the state that it came from, or a later one.
   EngineStats stats() const;
+  // Requests on their way here (+1 when one begins to be tokenised, -1 when it was submitted or
+  // given up): what the thread sleeps while there are some is EngineStats::starved_ms.
+  void AddUpstream(int32_t delta);
+  // How long the step that runs now has been running, in milliseconds; 0 between steps. For a
+  // watchdog: no lock is taken. A step that never ends shows here.
+  double current_step_ms() const;
+  // How long a request that came now would wait until it runs, in seconds, rounded up: what a
+  // refusal says in Retry-After. At least 1.
+  int32_t retry_after_s() const;
 
  private:
   struct NewRequest {
@@ -57,6 +67,8 @@ class EngineLoop {
   // Moves the notes into the engine. False when the thread should end.
   bool TakeNotes();
   void PublishStats();
+  // Counts the thread's sleep; mutex_ is held.
+  void EndSleep();
 
   std::unique_ptr<Engine> engine_;  // used by the thread alone, but Validate and ReserveId
   const int32_t max_waiting_;
@@ -69,7 +81,12 @@ class EngineLoop {
   int64_t refused_ = 0;
   bool stopping_ = false;
   bool cancel_all_ = false;
-  std::mutex join_mutex_;  // Stop from several threads
+  int32_t upstream_ = 0;
+  bool asleep_ = false;
+  Clock::time_point asleep_since_, upstream_since_;
+  double idle_ms_ = 0, starved_ms_ = 0;
+  std::atomic<int64_t> step_began_ns_{0};  // of Clock; 0 between steps
+  std::mutex join_mutex_;                  // Stop from several threads
   std::thread thread_;
 };
 

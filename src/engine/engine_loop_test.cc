@@ -46,7 +46,7 @@ TEST(EngineLoop, FinalEvent_IsCountedInStatsWhenItArrives) {
     });
     ASSERT_TRUE(id.ok()) << id.status().ToString();
     const EngineStats stats = at_end.get_future().get();
-    EXPECT_EQ(stats.free_pages, stats.total_pages);
+    EXPECT_EQ(stats.used_pages, 0);
     EXPECT_EQ(stats.running_requests, 0);
     EXPECT_EQ(stats.finished_requests, cancel ? 2 : 1);
     EXPECT_EQ(stats.cancelled_requests, cancel ? 1 : 0);
@@ -78,7 +78,7 @@ TEST(EngineLoop, ManyThreads_EachGetsItsOwnChain) {
   EXPECT_EQ(right + cancelled, 6 * 40);
   EXPECT_GE(right, 6 * 32);
   loop.Stop(true);
-  EXPECT_EQ(loop.stats().free_pages, runner.info().num_pages);
+  EXPECT_EQ(loop.stats().used_pages, 0);
   EXPECT_EQ(loop.stats().finished_requests, 6 * 40);
 }
 
@@ -167,6 +167,40 @@ TEST(EngineLoop, LostDevice_EndsEveryRequestAndRefusesNewOnes) {
   EXPECT_EQ(finish, FinishReason::kError);
   while (!loop.stats().dead) std::this_thread::sleep_for(1ms);
   EXPECT_EQ(loop.Submit(Greedy({1}, 1), EventCallback()).status().code(), StatusCode::kUnavailable);
+}
+
+TEST(EngineLoop, StepThatHangs_ShowsForTheWatchdog) {
+  HashRunner runner(SmallRunner());
+  std::atomic<bool> hold{true};
+  runner.before_run = [&](const StepPlan&) {
+    while (hold) std::this_thread::sleep_for(1ms);
+    return OkStatus();
+  };
+  EngineLoop loop(MakeEngine(runner));
+  EXPECT_EQ(loop.current_step_ms(), 0);
+  auto queue = std::make_shared<EventQueue>(100);
+  ASSERT_TRUE(loop.Submit(Greedy({1}, 2), queue).ok());
+  std::this_thread::sleep_for(60ms);
+  EXPECT_GT(loop.current_step_ms(), 30);
+  hold = false;
+  ReadAll(*queue);
+  loop.Stop(true);
+  EXPECT_EQ(loop.current_step_ms(), 0);
+}
+
+TEST(EngineLoop, SleepWhileTextIsOnItsWay_IsCountedAsStarved) {
+  HashRunner runner(SmallRunner());
+  EngineLoop loop(MakeEngine(runner));
+  std::this_thread::sleep_for(40ms);
+  EXPECT_EQ(loop.stats().starved_ms, 0);
+  loop.AddUpstream(1);
+  std::this_thread::sleep_for(40ms);
+  loop.AddUpstream(-1);
+  const double starved_ms = loop.stats().starved_ms;
+  EXPECT_GE(starved_ms, 35);
+  std::this_thread::sleep_for(20ms);
+  EXPECT_EQ(loop.stats().starved_ms, starved_ms);
+  EXPECT_GT(loop.stats().idle_ms, starved_ms);
 }
 
 TEST(EngineLoop, Idle_UsesNoCpu) {

@@ -29,7 +29,7 @@ TEST(Engine, OneRequest_GivesTheSerialChainAndOneFinalEvent) {
   EXPECT_EQ(recorder.finish[0], FinishReason::kLength);
   EXPECT_EQ(recorder.usage.prompt_tokens, 3);
   EXPECT_EQ(recorder.usage.completion_tokens, 20);
-  EXPECT_EQ((*engine)->stats().free_pages, runner.info().num_pages);
+  EXPECT_EQ((*engine)->stats().used_pages, 0);
 }
 
 TEST(Engine, MergeStep_DecodesFirstThenPrefillPackedInOneForward) {
@@ -80,7 +80,7 @@ TEST(Engine, CancelFromACallback_EndsTheRequestOnceAndFreesItsPages) {
   EXPECT_EQ(recorder.tokens[0].size(), 5u);
   EXPECT_EQ(recorder.finish[0], FinishReason::kCancelled);
   EXPECT_EQ(recorder.finals, 1);
-  EXPECT_EQ((*engine)->stats().free_pages, runner.info().num_pages);
+  EXPECT_EQ((*engine)->stats().used_pages, 0);
   EXPECT_FALSE((*engine)->Cancel(*id));
 }
 
@@ -92,10 +92,10 @@ TEST(Engine, ThreeChoices_ShareThePromptsPagesAndCopyOnlyThePartialOne) {
   request.n = 3;
   ASSERT_TRUE((*engine)->Submit(request, recorder.Callback()).ok());
   ASSERT_TRUE((*engine)->Step().ok());
-  EXPECT_EQ((*engine)->stats().total_pages - (*engine)->stats().free_pages, 2);
+  EXPECT_EQ((*engine)->stats().used_pages, 2);
   ASSERT_TRUE((*engine)->Step().ok());
   EXPECT_EQ((*engine)->last_plan().copies.size(), 2u);
-  EXPECT_EQ((*engine)->stats().total_pages - (*engine)->stats().free_pages, 4);
+  EXPECT_EQ((*engine)->stats().used_pages, 4);
   ASSERT_TRUE((*engine)->CheckIntegrity().ok()) << (*engine)->CheckIntegrity().ToString();
   while ((*engine)->HasWork()) ASSERT_TRUE((*engine)->Step().ok());
   const auto expected = GreedyChain({1, 2, 3, 4, 5, 6}, 8, runner.info().vocab_size);
@@ -160,12 +160,12 @@ TEST(Engine, Cancel_InEachState_FreesAllPagesAtOnce) {
       EXPECT_FALSE((*engine)->Cancel(*id, choice));
       EXPECT_TRUE((*engine)->CheckIntegrity().ok()) << (*engine)->CheckIntegrity().ToString();
       if (choice < 0) {
-        EXPECT_EQ((*engine)->stats().free_pages, info.num_pages);
+        EXPECT_EQ((*engine)->stats().used_pages, 0);
         EXPECT_EQ((*engine)->stats().reserved_pages, 0);
       }
       while ((*engine)->HasWork()) ASSERT_TRUE((*engine)->Step().ok());
       EXPECT_EQ(recorder.finals, 1);
-      EXPECT_EQ((*engine)->stats().free_pages, info.num_pages);
+      EXPECT_EQ((*engine)->stats().used_pages, 0);
       for (int other = 0; other < 3 && choice >= 0; ++other) {
         if (other == choice) continue;
         EXPECT_EQ(recorder.tokens[other], GreedyChain(request.prompt_ids, 20, 61));

@@ -10,7 +10,7 @@
 
 #include "engine/engine.h"
 #include "engine/simulator_runner.h"
-#include "sampling/argmax.h"
+#include "sampling/row_passes.h"
 
 namespace rill::engine::testing {
 

@@ -14,11 +14,6 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(model::Model& model, op
   if (config.is_encoder) {
     return Unsupported(fmt::format("{} is an encoder: it generates no tokens", config.family));
   }
-  if (options.kv_dtype != DType::kF32 && options.kv_dtype != DType::kF16 &&
-      options.kv_dtype != DType::kBF16) {
-    return Unsupported(
-        fmt::format("kv_dtype: expected f32, f16 or bf16, got {}", DTypeName(options.kv_dtype)));
-  }
   if (options.page_size < 16 || options.page_size % 16 != 0) {
     return InvalidArgument(
         fmt::format("page_size: expected a multiple of 16, got {}", options.page_size));
@@ -46,6 +41,11 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(model::Model& model, op
   info.max_step_rows = options.max_step_rows > 0 ? options.max_step_rows : options.max_step_tokens;
   return std::unique_ptr<ModelRunner>(
       new ModelRunner(model, info, layout, std::move(memory).value()));
+}
+
+StepCost ModelRunner::Cost(const StepPlan& plan) const {
+  return cost_.Of(plan.num_tokens(), plan.num_rows(), plan.num_seqs(), plan.q_offsets.data(),
+                  plan.kv_lens.data());
 }
 
 Status ModelRunner::Run(const StepPlan& plan, MutableTensorView logits) {

@@ -5,13 +5,14 @@
 
 #include "engine/step_runner.h"
 #include "model/model.h"
+#include "model/step_cost.h"
 #include "ops/backend.h"
 #include "rill/status.h"
 
 namespace rill::engine {
 
 struct ModelRunnerOptions {
-  DType kv_dtype = DType::kF16;   // f32, f16, bf16
+  quant::KvFormat kv_dtype = quant::KvFormat::kF16;
   int32_t page_size = 64;         // positions, multiple of 16
   int32_t num_pages = 0;          // see PagesForContexts
   int32_t max_step_tokens = 512;  // as the model was loaded with
@@ -32,16 +33,22 @@ class ModelRunner : public StepRunner {
 
   const RunnerInfo& info() const override { return info_; }
   Status Run(const StepPlan& plan, MutableTensorView logits) override;
+  StepCost Cost(const StepPlan& plan) const override;
   int64_t kv_bytes() const { return memory_->size_bytes(); }
 
  private:
   ModelRunner(model::Model& model, const RunnerInfo& info, const KvLayout& layout,
               std::unique_ptr<ops::Buffer> memory)
-      : model_(model), info_(info), layout_(layout), memory_(std::move(memory)) {}
+      : model_(model),
+        info_(info),
+        layout_(layout),
+        cost_(model.program(), layout),
+        memory_(std::move(memory)) {}
 
   model::Model& model_;
   const RunnerInfo info_;
   const KvLayout layout_;
+  const model::StepCostModel cost_;
   std::unique_ptr<ops::Buffer> memory_;
 };
 

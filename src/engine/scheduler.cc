@@ -1,3 +1,4 @@
+// Planning steps and following them. Who gets in: scheduler_admission.cc.
 #include "engine/scheduler.h"
 
 #include <fmt/format.h>
@@ -7,9 +8,22 @@
 #include "base/check.h"
 
 namespace rill::engine {
+namespace {
+
+// A step with decodes computes at least this much of a prompt, whatever it costs: prompts must end.
+constexpr int32_t kMinChunk = 16;
+// Beyond this, chunks at most double: the first long prompt is not to rely on a guess.
+constexpr int32_t kFirstChunk = 64;
+
+double ReadsOf(int64_t begin, int64_t num_tokens) {
+  return static_cast<double>(num_tokens) * static_cast<double>(begin) +
+         static_cast<double>(num_tokens) * static_cast<double>(num_tokens + 1) / 2;
+}
+
+}  // namespace
 
 Scheduler::Scheduler(const SchedulerOptions& options)
-    : options_(options), pool_(options.runner.num_pages) {
+    : options_(options), pool_(options.runner.num_pages), queue_(options.max_overtakes) {
   // So every decode has its row in every step. A prefilling request counts with all its choices, so
   // that at least one row is left for it.
   CHECK(options_.max_choices >= 1 && options_.max_choices <= options_.runner.max_step_tokens &&
@@ -22,7 +36,8 @@ int64_t Scheduler::PagesOfRequest(const GenerateRequest& request) const {
   const int64_t shared = prompt / options_.runner.page_size;
   const int64_t total =
       kv::PagesFor(prompt + request.sampling.max_tokens, options_.runner.page_size);
-  return shared + request.n * (total - shared);
+  const int64_t writers = request.sampling.max_tokens == 0 ? 1 : request.n;
+  return shared + writers * (total - shared);
 }
 
 Status Scheduler::CheckFits(const GenerateRequest& request) const {
@@ -50,64 +65,70 @@ Status Scheduler::CheckFits(const GenerateRequest& request) const {
 }
 
 void Scheduler::Enqueue(RequestState& request) {
-  CHECK(request.phase == Phase::kWaiting && !by_arrival_.contains(request.id)) << request.id;
-  by_priority_.emplace(-int64_t{request.request.priority}, request.id);
-  by_arrival_.emplace(request.id, &request);
+  CHECK(request.phase == Phase::kWaiting && !queue_.contains(request.id)) << request.id;
+  queue_.Push(request);
 }
 
-RequestState* Scheduler::NextWaiting() const {
-  if (by_arrival_.empty()) return nullptr;
-  if (overtakes_of_oldest_ >= options_.max_overtakes) return by_arrival_.begin()->second;
-  return by_arrival_.at(by_priority_.begin()->second);
-}
-
-int32_t Scheduler::RemainingNeed(const RequestState& request) const {
-  const int32_t page_size = options_.runner.page_size;
-  const int32_t total = kv::PagesFor(request.max_positions(), page_size);
-  const int32_t shared = request.prompt_size() / page_size;
-  if (request.phase == Phase::kWaiting) return 0;
-  if (request.phase == Phase::kPrefill) {
-    return shared + request.num_live() * (total - shared) - request.choices[0].pages.num_pages();
+int32_t Scheduler::ChunkOf(const RequestState& request, const StepPlan& plan, const Room& room,
+                           int32_t rows_for_others) const {
+  const int32_t begin = request.choices[0].num_computed;
+  const int32_t remaining = request.prompt_size() - begin;
+  int32_t chunk = std::min(room.tokens, remaining);
+  const int32_t rows = room.rows - rows_for_others;
+  if (request.scores_prompt()) {
+    chunk = std::min(chunk, rows);  // a row for each position
+  } else if (chunk == remaining && rows < 1) {
+    --chunk;
   }
-  // Each live choice grows to `total`. Of those that still share the prompt's last, partial page,
-  // all but the last one to write copy it.
-  int32_t need = 0;
-  int32_t sharers = 0;
-  for (const Sequence& choice : request.choices) {
-    if (!choice.live()) continue;
-    need += total - choice.pages.num_pages();
-    if (choice.pages.num_pages() > shared &&
-        pool_.refcount(choice.pages.pages()[static_cast<size_t>(shared)]) > 1) {
-      ++sharers;
-    }
+  if (options_.itl_target_ms <= 0 || plan.num_decodes == 0) return chunk;
+  if (chunk <= kMinChunk && !room.has_prefill) return chunk;
+  const double known = 2 * step_time_.largest_prefill();
+  chunk = std::min(chunk, std::max(kFirstChunk, static_cast<int32_t>(known)));
+  if (!step_time_.ready()) return chunk;
+  const auto fits = [&](int32_t tokens) {
+    StepSize size = plan.size;
+    size.prefill_tokens += tokens;
+    size.kv_reads += ReadsOf(begin, tokens);
+    return step_time_.Bound(size) <= options_.itl_target_ms;
+  };
+  // The first prompt always gets on; a second one only in what is left.
+  int32_t low = room.has_prefill ? 0 : kMinChunk;
+  if (fits(chunk)) return chunk;
+  int32_t high = chunk;  // does not fit
+  while (high - low > 1) {
+    const int32_t middle = low + (high - low) / 2;
+    (fits(middle) ? low : high) = middle;
   }
-  return need + std::max(0, sharers - 1);
-}
-
-void Scheduler::ShrinkPromise(RequestState& request) {
-  const int32_t need = request.num_live() == 0 ? 0 : RemainingNeed(request);
-  CHECK(need <= request.reserved_pages) << "request " << request.id << " may need " << need
-                                        << " pages, has a promise of " << request.reserved_pages;
-  pool_.Unreserve(request.reserved_pages - need);
-  request.reserved_pages = need;
+  return low;
 }
 
 void Scheduler::PlanSequence(RequestState& request, int32_t choice, int32_t num_tokens,
-                             StepPlan& plan) {
+                             int32_t pages, StepPlan& plan) {
   Sequence& sequence = request.choices[static_cast<size_t>(choice)];
   const int32_t begin = sequence.num_computed;
   const int32_t end = begin + num_tokens;
   const int32_t prompt = request.prompt_size();
-  request.reserved_pages -=
+  CHECK(pool_.Reserve(pages)) << "request " << request.id << ": " << pages << " granted pages";
+  const int32_t taken =
       sequence.pages.PrepareWrite(pool_, options_.runner.page_size, begin, end, plan.copies);
-  CHECK(request.reserved_pages >= 0) << "request " << request.id << " took more than promised";
+  CHECK(taken == pages) << "request " << request.id << " took " << taken << " pages, not " << pages;
   for (int32_t position = begin; position < end; ++position) {
     plan.token_ids.push_back(position < prompt
                                  ? request.request.prompt_ids[static_cast<size_t>(position)]
                                  : sequence.output_ids[static_cast<size_t>(position - prompt)]);
     plan.positions.push_back(position);
   }
-  PlannedSequence planned{request.id, choice, -1};
+  PlannedSequence planned;
+  planned.request_id = request.id;
+  planned.choice = choice;
+  if (request.scores_prompt() && begin < prompt) {
+    // The last prompt position predicts the first output token: not a row of the prompt's.
+    planned.num_prompt_rows = std::min(end, prompt - 1) - begin;
+    if (planned.num_prompt_rows > 0) planned.first_prompt_row = plan.num_rows();
+    for (int32_t i = 0; i < planned.num_prompt_rows; ++i) {
+      plan.logit_rows.push_back(plan.num_tokens() - num_tokens + i);
+    }
+  }
   if (end == prompt + static_cast<int32_t>(sequence.output_ids.size())) {
     planned.logit_row = plan.num_rows();
     plan.logit_rows.push_back(plan.num_tokens() - 1);
@@ -117,31 +138,28 @@ void Scheduler::PlanSequence(RequestState& request, int32_t choice, int32_t num_
   plan.q_offsets.push_back(plan.num_tokens());
   plan.kv_lens.push_back(end);
   plan.max_pages = std::max(plan.max_pages, sequence.pages.num_pages());
+  plan.size.kv_reads += ReadsOf(begin, num_tokens);
+  (begin < prompt ? plan.size.prefill_tokens : plan.size.decodes) += num_tokens;
 }
 
-bool Scheduler::TryAdmit(StepPlan& plan, int32_t& budget,
-                         std::vector<RequestState*>& newly_admitted) {
-  RequestState* request = NextWaiting();
-  if (request == nullptr || budget == 0) return false;
-  const int32_t live = request->num_live();
-  if (running_choices_ + live > options_.max_choices) return false;
-  // Choices that were cancelled in the queue need nothing.
-  request->phase = Phase::kPrefill;
-  const int32_t pages = RemainingNeed(*request);
-  if (!pool_.Reserve(pages)) {
-    request->phase = Phase::kWaiting;
+bool Scheduler::PlanPrefill(size_t running_index, StepPlan& plan, Room& room,
+                            int32_t rows_for_others) {
+  RequestState& request = *running_[running_index];
+  const Sequence& sequence = request.choices[0];
+  const int32_t chunk = ChunkOf(request, plan, room, rows_for_others);
+  if (chunk <= 0) return false;
+  const int32_t pages =
+      sequence.pages.PagesToWrite(pool_, options_.runner.page_size, sequence.num_computed,
+                                  int64_t{sequence.num_computed} + chunk);
+  if (!Grant(running_index, pages)) {
+    ++paused_choices_;
     return false;
   }
-  request->reserved_pages = pages;
-  overtakes_of_oldest_ = request == by_arrival_.begin()->second ? 0 : overtakes_of_oldest_ + 1;
-  by_priority_.erase({-int64_t{request->request.priority}, request->id});
-  by_arrival_.erase(request->id);
-  running_.push_back(request);
-  running_choices_ += live;
-  newly_admitted.push_back(request);
-  const int32_t chunk = std::min(budget, request->prompt_size());
-  PlanSequence(*request, 0, chunk, plan);
-  budget -= chunk;
+  const int32_t rows_before = plan.num_rows();
+  PlanSequence(request, 0, chunk, pages, plan);
+  room.tokens -= chunk;
+  room.rows -= plan.num_rows() - rows_before;
+  room.has_prefill = true;
   return true;
 }
 
@@ -151,25 +169,40 @@ void Scheduler::Plan(StepPlan& plan, std::vector<RequestState*>& newly_admitted)
   plan.q_offsets.push_back(0);
   planned_.clear();
   newly_admitted.clear();
-  int32_t budget = options_.runner.max_step_tokens;
-  for (RequestState* request : running_) {
-    if (request->phase != Phase::kDecode) continue;
-    for (int32_t choice = 0; choice < request->request.n; ++choice) {
-      if (!request->choices[static_cast<size_t>(choice)].live()) continue;
-      PlanSequence(*request, choice, 1, plan);
-      --budget;
+  paused_choices_ = 0;
+  BeginClaims();
+  Room room{options_.runner.max_step_tokens, options_.runner.max_step_rows, false};
+  int32_t prefills = 0;
+  for (size_t i = 0; i < running_.size(); ++i) {
+    RequestState& request = *running_[i];
+    if (request.phase != Phase::kDecode) {
+      ++prefills;
+      continue;
+    }
+    for (int32_t choice = 0; choice < request.request.n; ++choice) {
+      const Sequence& sequence = request.choices[static_cast<size_t>(choice)];
+      if (!sequence.live()) continue;
+      const int32_t pages =
+          sequence.pages.PagesToWrite(pool_, options_.runner.page_size, sequence.num_computed,
+                                      int64_t{sequence.num_computed} + 1);
+      if (!Grant(i, pages)) {
+        ++paused_choices_;
+        continue;
+      }
+      PlanSequence(request, choice, 1, pages, plan);
+      --room.tokens;
+      --room.rows;
     }
   }
   plan.num_decodes = plan.num_seqs();
-  for (RequestState* request : running_) {
-    if (request->phase != Phase::kPrefill || budget == 0) continue;
-    const int32_t chunk =
-        std::min(budget, request->prompt_size() - request->choices[0].num_computed);
-    PlanSequence(*request, 0, chunk, plan);
-    budget -= chunk;
+  for (size_t i = 0; i < running_.size() && prefills > 0; ++i) {
+    if (running_[i]->phase != Phase::kPrefill) continue;
+    --prefills;
+    if (room.tokens > 0) PlanPrefill(i, plan, room, prefills);
   }
-  while (TryAdmit(plan, budget, newly_admitted)) {
+  while (TryAdmit(plan, room, newly_admitted)) {
   }
+  counters_.paused_steps += paused_choices_;
   FinishPlan(plan);
 }
 
@@ -185,24 +218,51 @@ void Scheduler::FinishPlan(StepPlan& plan) const {
 void Scheduler::Advance(RequestState& request, int32_t choice, int32_t num_tokens) {
   Sequence& sequence = request.choices[static_cast<size_t>(choice)];
   sequence.num_computed += num_tokens;
+  if (!options_.prefix_cache) return;
+  const int32_t page_size = options_.runner.page_size;
+  const int32_t prompt = request.prompt_size();
+  while ((sequence.num_named + 1) * page_size <= sequence.num_computed) {
+    const int32_t begin = sequence.num_named * page_size;
+    std::vector<int32_t> token_ids(static_cast<size_t>(page_size));
+    for (int32_t i = 0; i < page_size; ++i) {
+      const int32_t position = begin + i;
+      token_ids[static_cast<size_t>(i)] =
+          position < prompt ? request.request.prompt_ids[static_cast<size_t>(position)]
+                            : sequence.output_ids[static_cast<size_t>(position - prompt)];
+    }
+    const size_t index = static_cast<size_t>(sequence.num_named);
+    sequence.chain = index < request.prompt_keys.size() ? request.prompt_keys[index]
+                                                        : hasher_.Next(sequence.chain, token_ids);
+    pool_.Publish(sequence.pages.pages()[index], sequence.chain, token_ids, request.request.tenant);
+    ++sequence.num_named;
+  }
 }
 
 void Scheduler::ForkChoices(RequestState& request) {
-  CHECK(request.phase == Phase::kPrefill &&
-        request.choices[0].num_computed == request.prompt_size())
+  const Sequence& first = request.choices[0];
+  CHECK(request.phase == Phase::kPrefill && first.num_computed == request.prompt_size())
       << request.id;
   request.phase = Phase::kDecode;
   for (size_t choice = 1; choice < request.choices.size(); ++choice) {
     Sequence& sequence = request.choices[choice];
     if (!sequence.live()) continue;
-    sequence.pages = request.choices[0].pages.Fork(pool_);
-    sequence.num_computed = request.choices[0].num_computed;
+    sequence.pages = first.pages.Fork(pool_);
+    sequence.num_computed = first.num_computed;
+    sequence.num_named = first.num_named;
+    sequence.chain = first.chain;
   }
   // Choice 0 computed the prompt for all, even if its own end came first.
-  if (!request.choices[0].live()) request.choices[0].pages.Clear(pool_);
+  if (!first.live()) request.choices[0].pages.Clear(pool_);
 }
 
-void Scheduler::FinishChoice(RequestState& request, int32_t choice, FinishReason reason) {
+void Scheduler::Distrust(const RequestState& request) {
+  for (const Sequence& sequence : request.choices) {
+    for (int32_t page : sequence.pages.pages()) pool_.Withdraw(page);
+  }
+}
+
+void Scheduler::FinishChoice(RequestState& request, int32_t choice, FinishReason reason,
+                             bool by_itself) {
   Sequence& sequence = request.choices[static_cast<size_t>(choice)];
   CHECK(sequence.live() && reason != FinishReason::kNone) << request.id << '/' << choice;
   sequence.finish = reason;
@@ -211,83 +271,23 @@ void Scheduler::FinishChoice(RequestState& request, int32_t choice, FinishReason
       request.phase == Phase::kPrefill && choice == 0 && request.num_live() > 0;
   if (!others_need_prompt) sequence.pages.Clear(pool_);
   if (request.num_live() == 0) request.choices[0].pages.Clear(pool_);
-  if (request.phase != Phase::kWaiting) {
-    --running_choices_;
-    ShrinkPromise(request);
+  if (request.phase != Phase::kWaiting) --running_choices_;
+  if (options_.predictor && !sequence.output_ids.empty() && reason != FinishReason::kError) {
+    const GenerateRequest& asked = request.request;
+    options_.predictor->Observe(
+        {asked.tenant, asked.length_class, asked.prompt_ids, asked.sampling.max_tokens,
+         static_cast<int32_t>(sequence.output_ids.size())},
+        /*cut_off=*/!by_itself);
   }
 }
 
 void Scheduler::Remove(RequestState& request) {
-  CHECK(request.num_live() == 0 && request.reserved_pages == 0) << request.id;
+  CHECK(request.num_live() == 0) << request.id;
   if (request.phase == Phase::kWaiting) {
-    const bool was_oldest = by_arrival_.begin()->first == request.id;
-    if (was_oldest) overtakes_of_oldest_ = 0;
-    by_priority_.erase({-int64_t{request.request.priority}, request.id});
-    by_arrival_.erase(request.id);
+    queue_.Remove(request);
     return;
   }
   running_.erase(std::find(running_.begin(), running_.end(), &request));
-}
-
-Status Scheduler::CheckIntegrity() const {
-  if (Status status = pool_.CheckIntegrity(); !status.ok()) return status;
-  std::vector<int32_t> holders(static_cast<size_t>(pool_.num_pages()), 0);
-  int32_t reserved = 0;
-  int32_t choices = 0;
-  for (const RequestState* request : running_) {
-    reserved += request->reserved_pages;
-    choices += request->num_live();
-    if (request->phase == Phase::kWaiting || request->num_live() == 0) {
-      return Internal(fmt::format("scheduler: request {} runs without cause", request->id));
-    }
-    if (request->reserved_pages != RemainingNeed(*request)) {
-      return Internal(fmt::format("scheduler: request {} has a promise of {} pages, may need {}",
-                                  request->id, request->reserved_pages, RemainingNeed(*request)));
-    }
-    for (size_t c = 0; c < request->choices.size(); ++c) {
-      const Sequence& choice = request->choices[c];
-      const bool computes_prompt = request->phase == Phase::kPrefill && c == 0;
-      if (!choice.live() && !computes_prompt && choice.pages.num_pages() > 0) {
-        return Internal(fmt::format("scheduler: request {} choice {} has ended and holds {} pages",
-                                    request->id, c, choice.pages.num_pages()));
-      }
-      if (choice.num_computed > choice.pages.num_pages() * options_.runner.page_size &&
-          (choice.live() || computes_prompt)) {
-        return Internal(fmt::format("scheduler: request {} choice {} has {} positions in {} pages",
-                                    request->id, c, choice.num_computed, choice.pages.num_pages()));
-      }
-      for (int32_t page : choice.pages.pages()) ++holders[static_cast<size_t>(page)];
-    }
-  }
-  for (size_t page = 0; page < holders.size(); ++page) {
-    if (holders[page] != pool_.refcount(static_cast<int32_t>(page))) {
-      return Internal(fmt::format("scheduler: page {} has refcount {} and {} holders", page,
-                                  pool_.refcount(static_cast<int32_t>(page)), holders[page]));
-    }
-  }
-  if (reserved != pool_.num_reserved()) {
-    return Internal(fmt::format("scheduler: requests have a promise of {} pages, the pool of {}",
-                                reserved, pool_.num_reserved()));
-  }
-  if (choices != running_choices_ || choices > options_.max_choices) {
-    return Internal(fmt::format("scheduler: {} choices run, {} counted, {} allowed", choices,
-                                running_choices_, options_.max_choices));
-  }
-  for (const auto& [id, request] : by_arrival_) {
-    if (request->phase != Phase::kWaiting || request->reserved_pages != 0 ||
-        request->num_live() == 0) {
-      return Internal(fmt::format("scheduler: request {} waits and is not waiting", id));
-    }
-    for (const Sequence& choice : request->choices) {
-      if (choice.pages.num_pages() > 0) {
-        return Internal(fmt::format("scheduler: request {} waits and holds pages", id));
-      }
-    }
-  }
-  if (by_priority_.size() != by_arrival_.size()) {
-    return Internal("scheduler: the two orders of the queue differ");
-  }
-  return OkStatus();
 }
 
 }  // namespace rill::engine

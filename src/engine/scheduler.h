@@ -1,33 +1,41 @@
 // Scheduler: which sequences compute how many tokens in the next step, and on which pages.
 //
 // Promises (docs/scheduler.md argues them):
-//   - A request is admitted only when every page it can ever need is promised to it; a running
-//     request never waits for memory and is never evicted.
-//   - Each step computes one token of every decoding choice, then prefill chunks in order of
-//     admission, then of newly admitted requests; never more than max_step_tokens tokens.
-//   - The queue is first come, first served within a priority. The oldest waiting request is
-//     overtaken at most max_overtakes times.
+//   - What is admitted finishes: it never loses a page, and at any moment the running requests can
+//     all finish one after another, each up to its limit (claim.h). A sequence that needs a page
+//     which would break that pauses, with all it has, and goes on when others end; while one
+//     pauses, nobody is admitted.
+//   - Each step computes one token of every decoding choice that does not pause, then prefill
+//   chunks
+//     in order of admission, then of newly admitted requests; never more than max_step_tokens
+//     tokens and max_step_rows rows of logits.
+//   - Turns in the queue follow the rule of WaitQueue. The oldest waiting request is overtaken at
+//     most max_overtakes times.
+//   - Full pages are shared by content within a tenant; unused ones are kept until needed.
 //
 // Owner thread: the engine's.
 // Invariants (CheckIntegrity asserts them):
-//   1. the pool's own; each page's refcount is the number of tables that hold it
-//   2. the pool's promises are the requests' promises, and each is exactly what that request may
-//      still take in the worst case
+//   1. the pool's own; each page's refcount is the number of tables that hold it; outside of Plan
+//      nothing is promised
+//   2. the claims of the running requests are safe with the available pages
 //   3. a waiting request holds nothing; a finished choice holds nothing
 //   4. live choices of running requests <= max_choices
 // Not responsible for: sampling, events, contents of pages.
 #pragma once
 
 #include <cstdint>
-#include <map>
-#include <set>
-#include <utility>
+#include <memory>
 #include <vector>
 
+#include "engine/claim.h"
+#include "engine/length_predictor.h"
 #include "engine/sequence.h"
+#include "engine/step_time.h"
 #include "engine/step_plan.h"
 #include "engine/step_runner.h"
+#include "engine/wait_queue.h"
 #include "kv/page_pool.h"
+#include "kv/prefix_key.h"
 #include "rill/status.h"
 
 namespace rill::engine {
@@ -37,6 +45,16 @@ struct SchedulerOptions {
   int32_t max_choices = 0;  // choices that run at once, <= max_step_tokens, max_step_rows
   int32_t max_waiting = 0;  // queue length
   int32_t max_overtakes = 256;
+  bool prefix_cache = true;
+  // Admits by predicted length. False: only when the worst case of all is covered; nothing pauses.
+  bool predict_lengths = true;
+  double itl_target_ms = 0;                    // step time with decodes in it; 0: no target
+  std::shared_ptr<LengthPredictor> predictor;  // null: only the worst case is known
+};
+
+struct SchedulerCounters {
+  int64_t prefix_queries = 0, prefix_hits = 0;  // prompt tokens
+  int64_t paused_steps = 0;                     // choice-steps
 };
 
 class Scheduler {
@@ -53,45 +71,89 @@ class Scheduler {
   // Plans the next step: admits what fits, takes pages. The plan is empty only when nothing is
   // waiting or running. `newly_admitted` gets the requests that left the queue.
   void Plan(StepPlan& plan, std::vector<RequestState*>& newly_admitted);
-  // The planned tokens of this choice are computed. True when its logit row is to be sampled.
+  // The planned tokens of this choice are computed; pages that are full now get their names.
   void Advance(RequestState& request, int32_t choice, int32_t num_tokens);
   // After its prompt is computed: the other choices share choice 0's pages.
   void ForkChoices(RequestState& request);
-  // Ends one choice: its pages go back at once.
-  void FinishChoice(RequestState& request, int32_t choice, FinishReason reason);
+  // A token of this request was sampled.
+  void CountToken(const RequestState& request) { queue_.Charge(request.request.tenant, 1); }
+  // Nothing that this request computed is to be found by others any more.
+  void Distrust(const RequestState& request);
+  // Ends one choice: its pages go back at once. `by_itself`: its length says something (also when
+  // the caller ended it for its content, a stop string).
+  void FinishChoice(RequestState& request, int32_t choice, FinishReason reason, bool by_itself);
   // Takes a request without live choices out of the queue or the running list.
   void Remove(RequestState& request);
+  // How long a step took: what chunk sizes and forecasts are made from.
+  void ObserveStep(const StepPlan& plan, double ms) { step_time_.Observe(plan.size, ms); }
 
-  int32_t num_waiting() const { return static_cast<int32_t>(by_arrival_.size()); }
+  // How long a request that came now, at the end of the queue, would wait to be admitted. 0 while
+  // no step was timed. O((waiting + running) log running).
+  double ForecastWaitMs() const;
+
+  int32_t num_waiting() const { return queue_.size(); }
   int32_t num_running() const { return static_cast<int32_t>(running_.size()); }
   int32_t running_choices() const { return running_choices_; }
+  int32_t paused_choices() const { return paused_choices_; }
+  // Pages that must stay untaken now.
+  int32_t BankNow() const;
+  const SchedulerCounters& counters() const { return counters_; }
   const kv::PagePool& pool() const { return pool_; }
+  const WaitQueue& queue() const { return queue_; }
+  const StepTime& step_time() const { return step_time_; }
   const std::vector<RequestState*>& running() const { return running_; }
   Status CheckIntegrity() const;
 
  private:
+  // What is left of a step in the making.
+  struct Room {
+    int32_t tokens = 0;
+    int32_t rows = 0;
+    bool has_prefill = false;
+  };
+
   // Pages one request takes in the worst case: the shared full pages of the prompt once, the rest
-  // for each choice. The seam for a length predictor (reserve less, with a fallback) and for a
-  // prefix index (full pages that are already computed).
+  // for each choice.
   int64_t PagesOfRequest(const GenerateRequest& request) const;
-  // What a request may still take: exactly its promise.
+  // Of a running request: pages it may still take; pages it holds and nobody else does.
   int32_t RemainingNeed(const RequestState& request) const;
-  void ShrinkPromise(RequestState& request);
-  RequestState* NextWaiting() const;
-  bool TryAdmit(StepPlan& plan, int32_t& budget, std::vector<RequestState*>& newly_admitted);
-  void PlanSequence(RequestState& request, int32_t choice, int32_t num_tokens, StepPlan& plan);
+  int32_t OwnPages(const RequestState& request) const;
+
+  // Claims of the running requests during Plan. `own` is filled in when it first matters.
+  void BeginClaims();
+  void FillOwn();
+  bool Grant(size_t running_index, int32_t pages);
+
+  void MakePromptKeys(RequestState& request) const;
+  std::vector<int32_t> FindPrefix(RequestState& request);
+  bool TryAdmit(StepPlan& plan, Room& room, std::vector<RequestState*>& newly_admitted);
+  bool TakePlace(RequestState& request);
+  bool FitsForecast();
+  void RefreshForecast(RequestState& request) const;
+  LengthForecast Forecast(const RequestState& request, int32_t generated) const;
+
+  int32_t ChunkOf(const RequestState& request, const StepPlan& plan, const Room& room,
+                  int32_t rows_for_others) const;
+  bool PlanPrefill(size_t running_index, StepPlan& plan, Room& room, int32_t rows_for_others);
+  void PlanSequence(RequestState& request, int32_t choice, int32_t num_tokens, int32_t pages,
+                    StepPlan& plan);
   void FinishPlan(StepPlan& plan) const;
+  Status CheckRunning(std::vector<int32_t>& holders) const;
 
   const SchedulerOptions options_;
+  const kv::PrefixHasher hasher_;
   kv::PagePool pool_;
+  WaitQueue queue_;
+  StepTime step_time_;
   int64_t step_ = 0;
   int32_t running_choices_ = 0;
+  int32_t paused_choices_ = 0;
   std::vector<RequestState*> running_;  // in order of admission
-  // The queue, twice: by (priority, arrival) and by arrival alone. Ids grow with arrival.
-  std::set<std::pair<int64_t, RequestId>> by_priority_;  // key -priority
-  std::map<RequestId, RequestState*> by_arrival_;
-  int32_t overtakes_of_oldest_ = 0;
+  std::vector<Claim> claims_;           // [running_], during Plan
+  int64_t total_need_ = 0;              // of claims_
+  bool own_known_ = false;
   std::vector<const Sequence*> planned_;  // of the plan in the making
+  SchedulerCounters counters_;
 };
 
 }  // namespace rill::engine

@@ -21,13 +21,29 @@ std::string SimulatedRequest::OnEvent(const TokenEvent& event) {
   if (choice.finish != FinishReason::kNone) {
     return fmt::format("request {}: choice {}: an event after its end", id, event.choice);
   }
+  if (!event.prompt_logprobs.empty()) {
+    const bool early = std::all_of(choices.begin(), choices.end(),
+                                   [](const SimulatedChoice& c) { return c.tokens.empty(); });
+    if (!early || event.token_id >= 0 || event.finish_reason != FinishReason::kNone ||
+        event.is_final || request.prompt_logprobs < 0 ||
+        event.prompt_position != static_cast<int32_t>(prompt_logprobs.size()) + 1) {
+      return fmt::format(
+          "request {}: log-probabilities of the prompt at position {}, {} came before", id,
+          event.prompt_position, prompt_logprobs.size());
+    }
+    prompt_logprobs.insert(prompt_logprobs.end(), event.prompt_logprobs.begin(),
+                           event.prompt_logprobs.end());
+    return {};
+  }
+  const bool only_prompt =
+      request.sampling.max_tokens == 0 && event.finish_reason == FinishReason::kLength;
   if (event.token_id >= 0) {
     if (event.index != static_cast<int32_t>(choice.tokens.size())) {
       return fmt::format("request {}: choice {}: token {} came as index {}", id, event.choice,
                          choice.tokens.size(), event.index);
     }
     choice.tokens.push_back(event.token_id);
-  } else if (event.finish_reason != FinishReason::kCancelled &&
+  } else if (!only_prompt && event.finish_reason != FinishReason::kCancelled &&
              event.finish_reason != FinishReason::kError) {
     return fmt::format("request {}: choice {}: neither token nor end", id, event.choice);
   }
@@ -64,7 +80,8 @@ std::string SimulatedRequest::CheckChoice(int32_t choice, int32_t vocab_size) co
   sampling::SamplerWorkspace workspace;
   std::vector<float> logits(static_cast<size_t>(vocab_size));
   uint64_t hash = TokenHash::Of(request.prompt_ids);
-  FinishReason natural = FinishReason::kNone;
+  FinishReason natural =
+      request.sampling.max_tokens == 0 ? FinishReason::kLength : FinishReason::kNone;
   for (size_t i = 0; i < got.tokens.size(); ++i) {
     if (natural != FinishReason::kNone) return fmt::format("goes on after its end at token {}", i);
     HashLogits(hash, logits);
@@ -82,14 +99,47 @@ std::string SimulatedRequest::CheckChoice(int32_t choice, int32_t vocab_size) co
     }
   }
   const bool has_cause = got.finish == FinishReason::kCancelled ? got.cancel_asked
-                         : got.finish == FinishReason::kError   ? fault_planted
+                         : got.finish == FinishReason::kError   ? fault_planted || may_expire
                                                                 : natural == got.finish;
   if (!has_cause) return fmt::format("ends with '{}' without cause", FinishReasonName(got.finish));
   return {};
 }
 
+std::string SimulatedRequest::CheckPrompt(int32_t vocab_size) const {
+  if (request.prompt_logprobs < 0) return {};
+  const bool computed = std::any_of(choices.begin(), choices.end(), [](const SimulatedChoice& c) {
+    return !c.tokens.empty() || c.finish == FinishReason::kLength;
+  });
+  const size_t expected = request.prompt_ids.size() - 1;
+  if (prompt_logprobs.size() > expected || (computed && prompt_logprobs.size() != expected)) {
+    return fmt::format("{} of {} log-probabilities of the prompt", prompt_logprobs.size(),
+                       expected);
+  }
+  sampling::SamplerWorkspace workspace;
+  std::vector<float> logits(static_cast<size_t>(vocab_size));
+  uint64_t hash = TokenHash::kStart;
+  for (size_t i = 0; i < prompt_logprobs.size(); ++i) {
+    hash = TokenHash::Next(hash, request.prompt_ids[i]);
+    HashLogits(hash, logits);
+    sampling::SampledToken want;
+    want.token_id = request.prompt_ids[i + 1];
+    sampling::ComputeLogprobs(logits, request.prompt_logprobs, workspace, want);
+    const PromptLogprob& got = prompt_logprobs[i];
+    bool equal = got.logprob == want.logprob && got.top_logprobs.size() == want.top_logprobs.size();
+    for (size_t k = 0; equal && k < got.top_logprobs.size(); ++k) {
+      equal = got.top_logprobs[k].token_id == want.top_logprobs[k].token_id &&
+              got.top_logprobs[k].logprob == want.top_logprobs[k].logprob;
+    }
+    if (!equal) return fmt::format("log-probability of prompt position {} is not its own", i + 1);
+  }
+  return {};
+}
+
 std::string SimulatedRequest::Check(int32_t vocab_size) const {
   if (finals != 1) return fmt::format("request {}: {} final events", id, finals);
+  if (std::string problem = CheckPrompt(vocab_size); !problem.empty()) {
+    return fmt::format("request {}: {}", id, problem);
+  }
   for (int32_t choice = 0; choice < request.n; ++choice) {
     std::string problem = CheckChoice(choice, vocab_size);
     if (!problem.empty()) return fmt::format("request {}: choice {}: {}", id, choice, problem);

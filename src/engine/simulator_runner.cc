@@ -61,8 +61,19 @@ Status HashRunner::CheckPlan(const StepPlan& plan) const {
         return Internal(fmt::format("plan: sequence {}: page {} is {}", s, i, page));
       }
     }
-    if (plan.sequences[s].logit_row < 0) continue;
-    if (plan.sequences[s].logit_row != rows ||
+    const PlannedSequence& planned = plan.sequences[s];
+    if (planned.num_prompt_rows > 0) {
+      if (planned.first_prompt_row != rows || planned.num_prompt_rows > q_len) {
+        return Internal(fmt::format("plan: sequence {}: wrong rows of the prompt", s));
+      }
+      for (int32_t i = 0; i < planned.num_prompt_rows; ++i, ++rows) {
+        if (plan.logit_rows[static_cast<size_t>(rows)] != plan.q_offsets[s] + i) {
+          return Internal(fmt::format("plan: sequence {}: wrong row of the prompt", s));
+        }
+      }
+    }
+    if (planned.logit_row < 0) continue;
+    if (planned.logit_row != rows ||
         plan.logit_rows[static_cast<size_t>(rows)] != plan.q_offsets[s + 1] - 1) {
       return Internal(fmt::format("plan: sequence {}: wrong row of logits", s));
     }
@@ -88,18 +99,40 @@ Status HashRunner::Run(const StepPlan& plan, MutableTensorView logits) {
     }
   }
   for (int32_t s = 0; s < plan.num_seqs(); ++s) {
-    const int32_t row = plan.sequences[static_cast<size_t>(s)].logit_row;
-    if (row < 0) continue;
+    const PlannedSequence& planned = plan.sequences[static_cast<size_t>(s)];
+    if (planned.logit_row < 0 && planned.num_prompt_rows == 0) continue;
+    const size_t i = static_cast<size_t>(s);
+    const int32_t kv_len = plan.kv_lens[i];
+    const int32_t first = kv_len - (plan.q_offsets[i + 1] - plan.q_offsets[i]);
     uint64_t hash = TokenHash::kStart;
-    for (int32_t p = 0; p < plan.kv_lens[static_cast<size_t>(s)]; ++p) {
+    for (int32_t p = 0; p < kv_len; ++p) {
       const Slot& slot = At(plan, s, p);
       // A position out of place can only make the hash wrong.
       hash = TokenHash::Next(hash, slot.position == p ? slot.token_id : -1 - slot.token_id);
+      int32_t row = -1;
+      if (p >= first && p - first < planned.num_prompt_rows) {
+        row = planned.first_prompt_row + p - first;
+      } else if (p + 1 == kv_len) {
+        row = planned.logit_row;
+      }
+      if (row < 0) continue;
+      HashLogits(hash, {logits.Row<float>(row), static_cast<size_t>(info_.vocab_size)});
     }
-    HashLogits(hash, {logits.Row<float>(row), static_cast<size_t>(info_.vocab_size)});
   }
   if (after_run) after_run(plan, logits);
   return OkStatus();
+}
+
+bool HashRunner::PageHolds(int32_t page, std::span<const int32_t> token_ids) const {
+  const Slot* slots = &memory_[static_cast<size_t>(page) * static_cast<size_t>(info_.page_size)];
+  for (size_t i = 0; i < token_ids.size(); ++i) {
+    // Which page of its text it is follows from the first slot.
+    if (slots[i].token_id != token_ids[i] ||
+        slots[i].position != slots[0].position + static_cast<int32_t>(i)) {
+      return false;
+    }
+  }
+  return slots[0].position % info_.page_size == 0;
 }
 
 }  // namespace rill::engine

@@ -41,6 +41,9 @@ class HashRunner : public StepRunner {
   Status Run(const StepPlan& plan, MutableTensorView logits) override;
   Status Recover() override { return recovery; }
 
+  // Does this page hold these tokens, at positions one after another?
+  bool PageHolds(int32_t page, std::span<const int32_t> token_ids) const;
+
   // Faults to plant. before_run is asked first; an error fails the step before it does anything.
   std::function<Status(const StepPlan& plan)> before_run;
   std::function<void(const StepPlan& plan, MutableTensorView logits)> after_run;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "engine/step_time.h"
 #include "kv/page_table.h"
 #include "rill/request.h"
 
@@ -16,6 +17,9 @@ struct PlannedSequence {
   RequestId request_id = 0;
   int32_t choice = 0;      // a prefill is always choice 0
   int32_t logit_row = -1;  // row of the logits, -1 when this chunk does not end its prompt
+  // Rows of the logits from first_prompt_row on: of this chunk's first num_prompt_rows positions.
+  int32_t first_prompt_row = -1;
+  int32_t num_prompt_rows = 0;  // > 0 only with GenerateRequest::prompt_logprobs
 };
 
 struct StepPlan {
@@ -30,6 +34,8 @@ struct StepPlan {
   int32_t max_pages = 0;                   // row length of page_table
   std::vector<int32_t> page_table;         // [num_seqs, max_pages], -1 beyond a sequence's pages
   std::vector<int32_t> logit_rows;         // [num_rows] rows of the step whose logits are wanted
+
+  StepSize size;  // for StepTime
 
   bool empty() const { return sequences.empty(); }
   int32_t num_seqs() const { return static_cast<int32_t>(sequences.size()); }

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "engine/step_plan.h"
+#include "rill/hardware.h"
 #include "rill/status.h"
 #include "tensor/tensor_view.h"
 
@@ -25,8 +26,11 @@ class StepRunner {
   virtual ~StepRunner() = default;
   virtual const RunnerInfo& info() const = 0;
   // Copies pages, runs the forward, writes logits [num_rows, vocab_size] f32. An error means that
-  // the KV content of the plan's sequences is unknown: the engine ends their requests.
+  // what the step was to write is unknown: the engine ends its requests and names none of their
+  // pages any more.
   virtual Status Run(const StepPlan& plan, MutableTensorView logits) = 0;
+  // What the plan costs at least, for the "% of limit" that a server shows. Zeros: not known.
+  virtual StepCost Cost(const StepPlan&) const { return {}; }
   // After a failed Run: may further steps be tried? An error means that the device is lost, and
   // the engine with it.
   virtual Status Recover() { return OkStatus(); }

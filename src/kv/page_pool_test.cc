@@ -39,9 +39,9 @@ TEST(PagePool, SharedPage_IsFreeWhenItsLastOwnerLetsGo) {
   const int32_t page = pool.AllocateReserved();
   pool.Share(page);
   EXPECT_FALSE(pool.Release(page));
-  EXPECT_EQ(pool.num_in_use(), 1);
+  EXPECT_EQ(pool.num_used(), 1);
   EXPECT_TRUE(pool.Release(page));
-  EXPECT_EQ(pool.num_in_use(), 0);
+  EXPECT_EQ(pool.num_used(), 0);
 }
 
 TEST(PagePoolDeathTest, Misuse_StopsAtOnce) {

@@ -1,5 +1,7 @@
 #include "kv/page_table.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 
 namespace rill::kv {
@@ -35,6 +37,22 @@ int32_t PageTable::PrepareWrite(PagePool& pool, int32_t page_size, int64_t begin
     pages_.push_back(pool.AllocateReserved());
   }
   return taken;
+}
+
+int32_t PageTable::PagesToWrite(const PagePool& pool, int32_t page_size, int64_t begin,
+                                int64_t end) const {
+  if (begin == end) return 0;
+  int32_t count = std::max(0, PagesFor(end, page_size) - num_pages());
+  for (int64_t i = begin / page_size; i < num_pages() && i * page_size < end; ++i) {
+    if (pool.refcount(pages_[static_cast<size_t>(i)]) > 1) ++count;
+  }
+  return count;
+}
+
+PageTable PageTable::Adopt(std::vector<int32_t> pages) {
+  PageTable table;
+  table.pages_ = std::move(pages);
+  return table;
 }
 
 PageTable PageTable::Fork(PagePool& pool) const {

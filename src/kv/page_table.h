@@ -5,7 +5,8 @@
 // make.
 //
 // Owner thread: the engine's. A table does not know its pool: the owner calls Clear before the
-// table goes away (checked).
+// table goes away (checked). Full pages may be published (PagePool::Publish): nothing is written to
+// them any more.
 #pragma once
 
 #include <cstdint>
@@ -43,6 +44,10 @@ class PageTable {
   // table covers. Takes pages from the pool's promises; returns how many.
   int32_t PrepareWrite(PagePool& pool, int32_t page_size, int64_t begin, int64_t end,
                        std::vector<PageCopy>& copies);
+  // How many pages PrepareWrite would take now.
+  int32_t PagesToWrite(const PagePool& pool, int32_t page_size, int64_t begin, int64_t end) const;
+  // A table over pages that already count the new table as an owner.
+  static PageTable Adopt(std::vector<int32_t> pages);
   // A second table over the same pages.
   PageTable Fork(PagePool& pool) const;
   // Gives all pages back.

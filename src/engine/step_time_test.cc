@@ -1,0 +1,51 @@
+#include "engine/step_time.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+namespace rill::engine {
+namespace {
+
+TEST(StepTime, FindsTheCoefficientsAndTheMargin) {
+  std::mt19937 random(5);
+  std::uniform_real_distribution<double> unit(0, 1);
+  const auto truth = [](const StepSize& size) {
+    return 2.0 + 0.05 * size.prefill_tokens + 0.3 * size.decodes + 2e-4 * size.kv_reads;
+  };
+  const auto draw = [&] {
+    StepSize size;
+    size.decodes = static_cast<double>(random() % 64);
+    size.prefill_tokens = random() % 3 == 0 ? static_cast<double>(random() % 512) : 0;
+    size.kv_reads = (size.decodes + size.prefill_tokens) * 600 * unit(random);
+    return size;
+  };
+  StepTime cost;
+  EXPECT_FALSE(cost.ready());
+  for (int i = 0; i < 1000; ++i) {
+    const StepSize size = draw();
+    cost.Observe(size, truth(size) * (0.95 + 0.1 * unit(random)));
+  }
+  int above = 0;
+  for (int i = 0; i < 1000; ++i) {
+    const StepSize size = draw();
+    EXPECT_NEAR(cost.Predict(size), truth(size), 0.05 * truth(size));
+    above += truth(size) * (0.95 + 0.1 * unit(random)) > cost.Bound(size) ? 1 : 0;
+  }
+  EXPECT_LT(above, 150);
+}
+
+TEST(StepTime, FollowsAChangeOfSpeedAndNeverPredictsLessForMore) {
+  StepTime cost;
+  for (int i = 0; i < 2000; ++i) {
+    const double tokens = 1 + i * 37 % 256;
+    cost.Observe({tokens, 0, tokens * tokens / 2}, (i < 1000 ? 0.1 : 0.4) * tokens);
+  }
+  EXPECT_NEAR(cost.Predict({100, 0, 5000}), 40, 4);
+  EXPECT_GE(cost.Predict({101, 0, 5000}), cost.Predict({100, 0, 5000}));
+  EXPECT_GE(cost.Predict({100, 1, 5000}), cost.Predict({100, 0, 5000}));
+  EXPECT_GE(cost.Predict({100, 0, 6000}), cost.Predict({100, 0, 5000}));
+}
+
+}  // namespace
+}  // namespace rill::engine

@@ -1,0 +1,34 @@
+#!/usr/bin/env python3
+"""Conversations as a trace for trace_sim: counts the tokens of each first turn and its answer.
+
+usage: trace_csv.py CONVERSATIONS.json TOKENIZER > TRACE.csv
+
+CONVERSATIONS: [{"conversations": [{"value": prompt}, {"value": answer}, ...]}, ...] (the ShareGPT
+form). TOKENIZER: a SentencePiece tokenizer.model. Needs the package `sentencepiece`.
+"""
+import json
+import sys
+
+import sentencepiece
+
+
+def main() -> int:
+    if len(sys.argv) != 3:
+        print(__doc__, file=sys.stderr)
+        return 2
+    tokenizer = sentencepiece.SentencePieceProcessor(model_file=sys.argv[2])
+    with open(sys.argv[1], encoding="utf-8") as file:
+        entries = json.load(file)
+    print("time,prompt_tokens,answer_tokens")
+    for entry in entries:
+        turns = entry["conversations"]
+        if len(turns) < 2:
+            continue
+        prompt, answer = (len(tokenizer.encode(turn["value"]))
+                          for turn in turns[:2])
+        print(f"0,{prompt},{answer}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
