@@ -1,134 +1,272 @@
-// rill bench: prefill and decode rates of a model on this machine.
+// rill bench: speed of a model on this machine, beside what the machine can do at most.
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
+#include <cmath>
 
+#include "bench_report.h"
 #include "command.h"
 #include "progress.h"
+#include "rill/bench.h"
 
 namespace rill::app {
 namespace {
 
 struct BenchFlags {
   ModelFlags model;
-  std::vector<int32_t> prompt_lengths = {128, 512};
-  int32_t decode_tokens = 64;
+  std::vector<int32_t> prompt_lengths = {32, 128, 512, 2048, 4096};
+  std::vector<int32_t> batches = {1, 8, 32, 64};
+  std::vector<int32_t> contexts = {0, 1024, 4096, 8191};
+  std::vector<std::string> mixed = {"8x512+128", "32x512+256"};
   int32_t repetitions = 3;
+  double min_seconds = 0.3;
+  int32_t kv_memory_mb = 2048;
+  bool profile = false;
+  std::string synthetic;
+  std::string write_gguf;
+  std::string out;
 };
 
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t middle = values.size() / 2;
-  return values.size() % 2 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+// "8x512+128": 8 decodes at context 512 and a prefill chunk of 128.
+Result<BenchCase> ParseMixed(const std::string& text) {
+  int decodes = 0, context = 0, chunk = 0, used = 0;
+  if (std::sscanf(text.c_str(), "%dx%d+%d%n", &decodes, &context, &chunk, &used) != 3 ||
+      static_cast<size_t>(used) != text.size() || decodes < 1 || context < 0 || chunk < 1 ||
+      decodes > 4096 || context > (1 << 20) || chunk > (1 << 20)) {
+    return InvalidArgument("--mixed: expected DECODESxCONTEXT+CHUNK like 8x512+128, got '" + text +
+                           "'");
+  }
+  return BenchCase{"mixed", decodes + 1, decodes + chunk, context};
 }
 
-// Ids that any vocabulary has, spread over it, without a pattern that a cache could like.
-std::vector<int32_t> FixedPrompt(int32_t length, int32_t vocab_size) {
-  std::vector<int32_t> ids(static_cast<size_t>(length));
-  uint64_t state = 12345;
-  for (int32_t& id : ids) {
-    state = state * 6364136223846793005ull + 1442695040888963407ull;
-    id = static_cast<int32_t>((state >> 33) % static_cast<uint64_t>(vocab_size));
+Result<std::vector<BenchCase>> CasesOf(const BenchFlags& flags) {
+  std::vector<BenchCase> cases;
+  for (int32_t length : flags.prompt_lengths) cases.push_back({"prefill", 1, length, 0});
+  for (int32_t batch : flags.batches) {
+    for (int32_t context : flags.contexts) cases.push_back({"decode", batch, batch, context});
   }
-  return ids;
+  for (const std::string& text : flags.mixed) {
+    if (text.empty() || text == "none") continue;
+    RILL_ASSIGN_OR_RETURN(const BenchCase mixed, ParseMixed(text));
+    cases.push_back(mixed);
+  }
+  return cases;
+}
+
+// What --profile looks at: the shapes of the statements that docs/performance.md repeats.
+std::vector<BenchCase> ProfileCases(int32_t max_context, int32_t max_batch) {
+  std::vector<BenchCase> cases = {{"prefill", 1, std::min(512, max_context), 0}};
+  for (int32_t context : {128, 1024, 4096, 8191}) {
+    if (context < max_context) cases.push_back({"decode", 1, 1, context});
+  }
+  if (max_batch > 1 && 1024 < max_context) cases.push_back({"decode", max_batch, max_batch, 1024});
+  return cases;
+}
+
+Status WriteResult(const std::string& out, const Json& report) {
+  std::string path = out;
+  struct stat info = {};
+  const bool is_folder = stat(out.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+  if (is_folder || out.ends_with('/')) {
+    if (!is_folder) return NotFound(out + ": no such folder");
+    path = out + (out.ends_with('/') ? "" : "/") + ResultFileName(report);
+  }
+  RILL_RETURN_IF_ERROR(WriteFileAtomically(path, report.Dump(2) + "\n"));
+  std::fprintf(stderr, "wrote %s\n", path.c_str());
+  return OkStatus();
 }
 
 Status Bench(BenchFlags& flags) {
-  const int32_t longest =
-      *std::max_element(flags.prompt_lengths.begin(), flags.prompt_lengths.end());
-  if (flags.model.options.max_context == 0) {
-    flags.model.options.max_context = longest + flags.decode_tokens + 1;
+  if (!flags.write_gguf.empty()) {
+    if (flags.synthetic.empty()) {
+      return InvalidArgument("--write-gguf: needs --synthetic SHAPE:FORMAT");
+    }
+    return WriteSyntheticModel(flags.synthetic, flags.write_gguf);
+  }
+  if (!flags.synthetic.empty()) {
+    if (!flags.model.model.empty()) {
+      return InvalidArgument("MODEL and --synthetic: expected one of them");
+    }
+    flags.model.model = "synthetic:" + flags.synthetic;
+  }
+  RILL_ASSIGN_OR_RETURN(std::vector<BenchCase> cases, CasesOf(flags));
+  LoadOptions& load = flags.model.options;
+  for (const BenchCase& c : cases) {
+    load.max_sequences = std::max(load.max_sequences, c.num_seqs);
+    if (c.phase != "prefill") load.max_step_tokens = std::max(load.max_step_tokens, c.num_tokens);
   }
   RILL_ASSIGN_OR_RETURN(auto llm, flags.model.Open());
+  const ModelInfo& info = llm->info();
+
+  // From start to first token: the load and a short prompt, as a first `run` would have it.
   GenerateOptions greedy;
   greedy.sampling.temperature = 0;
   greedy.sampling.ignore_eos = true;
-  Json::Array runs;
+  greedy.sampling.max_tokens = 1;
+  InterruptScope interrupt;
+  std::vector<int32_t> prompt;
+  for (int32_t i = 0; i < std::min(16, info.max_context - 1); ++i) {
+    prompt.push_back(i * 37 % info.vocab_size);
+  }
+  RILL_ASSIGN_OR_RETURN(const GenerateResult first,
+                        llm->Generate(prompt, greedy, nullptr, interrupt.flag()));
+  BenchReport report;
+  report.info = info;
+  report.options = load;
+  report.first_token_s = info.load_s + first.stats.first_token_s;
+  report.resident_bytes = first.stats.resident_bytes;
+
+  const auto profile_cases =
+      flags.profile ? ProfileCases(info.max_context, load.max_sequences) : std::vector<BenchCase>();
+  BenchmarkOptions options;
+  options.kv_bytes = int64_t{flags.kv_memory_mb} << 20;
+  options.min_repetitions = flags.repetitions;
+  options.min_seconds = flags.min_seconds;
+  options.cancel = interrupt.flag();
+  std::vector<BenchCase> all = cases;
+  all.insert(all.end(), profile_cases.begin(), profile_cases.end());
+  RILL_ASSIGN_OR_RETURN(auto benchmark, Benchmark::Create(*llm, all, options));
+  report.ceilings = benchmark->ceilings();
+
+  const bool table = !flags.model.json;
+  if (table) WriteStdout(HeaderText(report));
   ProgressBar bar("bench", ProgressBar::Unit::kCount);
   int64_t done = 0;
-  const auto total =
-      static_cast<int64_t>(flags.prompt_lengths.size() + 1) * (flags.repetitions + 1);
-  if (!flags.model.json) {
-    WriteStdout(fmt::format("{} | {} | activations {} | kv {} | load {:.3f} s\n\n",
-                            llm->info().path, llm->info().backend, flags.model.options.activations,
-                            flags.model.options.kv_dtype, llm->info().load_s));
-    WriteStdout(
-        fmt::format("{:<10}{:>8}{:>12}{:>12}{:>12}\n", "phase", "tokens", "tok/s", "min", "max"));
-  }
-  auto report = [&](const char* phase, int32_t tokens, int32_t context,
-                    const std::vector<double>& rates) {
-    const auto [low, high] = std::minmax_element(rates.begin(), rates.end());
-    Json run;
-    run.Set("phase", phase);
-    run.Set("num_seqs", 1);
-    run.Set("num_tokens", tokens);
-    run.Set("context", context);
-    run.Set("tokens_per_s", Median(rates));
-    run.Set("min_tokens_per_s", *low);
-    run.Set("max_tokens_per_s", *high);
-    runs.push_back(std::move(run));
-    if (!flags.model.json) {
-      WriteStdout(fmt::format("{:<10}{:>8}{:>12.1f}{:>12.1f}{:>12.1f}\n", phase, tokens,
-                              Median(rates), *low, *high));
+  for (const BenchCase& c : cases) {
+    if (const std::string reason = benchmark->WhyNot(c); !reason.empty()) {
+      report.skipped.push_back({c, reason});
+    } else {
+      RILL_ASSIGN_OR_RETURN(const BenchRun run, benchmark->Run(c));
+      report.runs.push_back(run);
+      if (table) WriteStdout(RunText(run));
     }
+    bar.Update(++done, static_cast<int64_t>(all.size()));
+  }
+  for (const BenchCase& c : profile_cases) {
+    if (benchmark->WhyNot(c).empty()) {
+      RILL_ASSIGN_OR_RETURN(Profile profile, benchmark->ProfileOps(c));
+      report.profiles.push_back(std::move(profile));
+    }
+    bar.Update(++done, static_cast<int64_t>(all.size()));
+  }
+  const Json json = ReportJson(report);
+  if (table) {
+    WriteStdout(FooterText(report));
+  } else {
+    PrintJson(json);
+  }
+  return flags.out.empty() ? OkStatus() : WriteResult(flags.out, json);
+}
+
+void AddKernels(CLI::App& bench, CommandContext& context) {
+  struct Flags {
+    KernelBenchOptions options;
+    bool json = false;
+    bool list = false;
   };
-  InterruptScope interrupt;
-  for (int32_t length : flags.prompt_lengths) {
-    const auto prompt = FixedPrompt(length, llm->info().vocab_size);
-    std::vector<double> rates;
-    greedy.sampling.max_tokens = 1;
-    for (int32_t i = 0; i <= flags.repetitions; ++i) {  // the first one warms up
-      RILL_ASSIGN_OR_RETURN(const auto result,
-                            llm->Generate(prompt, greedy, nullptr, interrupt.flag()));
-      if (interrupt.interrupted()) return Cancelled("interrupted");
-      if (i > 0) rates.push_back(result.stats.prompt_tokens_per_s);
-      bar.Update(++done, total);
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command = bench.add_subcommand("kernels", "One kernel alone, for a profiler");
+  KernelBenchOptions& o = flags->options;
+  command->add_option("--only", o.name, "NAME or NAME:FORMAT (--list names them)");
+  command->add_flag("--list", flags->list, "Names of the kernels");
+  command->add_option("--tokens", o.tokens, "Rows of activations, or queries")
+      ->capture_default_str();
+  command->add_option("--rows", o.rows, "Output features")->capture_default_str();
+  command->add_option("--cols", o.cols, "Input features; attention: 64 for each query head")
+      ->capture_default_str();
+  command->add_option("--at", o.context, "Attention: positions")->capture_default_str();
+  command
+      ->add_option("--matrices", o.num_matrices,
+                   "Distinct weights in turn (0: 256 MiB of them, so that none stays in a cache)")
+      ->check(CLI::Range(0, 4096))
+      ->capture_default_str();
+  command->add_option("--seconds", o.seconds, "How long")
+      ->check(CLI::Range(0.001, 3600.0))
+      ->capture_default_str();
+  command->add_option("--activations", o.activations, "f32 or q8")->capture_default_str();
+  command->add_option("--kv-dtype", o.kv_dtype, "Of keys and values")->capture_default_str();
+  command->add_option("--backend", o.backend, "cpu or reference")->capture_default_str();
+  command->add_option("-t,--threads", o.num_threads, "0: all")->capture_default_str();
+  command->add_flag("--json", flags->json, "Machine-readable output");
+  command->footer("Example:\n  perf record rill bench kernels --only linear:q4_k --tokens 8");
+  command->callback([flags, &context] {
+    if (flags->list || flags->options.name.empty()) {
+      std::string text;
+      for (const std::string& name : KernelBenchNames()) text += name + "\n";
+      WriteStdout(text);
+      return;
     }
-    report("prefill", length, 0, rates);
-  }
-  std::vector<double> rates;
-  const auto prompt = FixedPrompt(1, llm->info().vocab_size);
-  greedy.sampling.max_tokens = flags.decode_tokens + 1;
-  for (int32_t i = 0; i <= flags.repetitions; ++i) {
-    RILL_ASSIGN_OR_RETURN(const auto result,
-                          llm->Generate(prompt, greedy, nullptr, interrupt.flag()));
-    if (interrupt.interrupted()) return Cancelled("interrupted");
-    if (i > 0) rates.push_back(result.stats.decode_tokens_per_s);
-    bar.Update(++done, total);
-  }
-  report("decode", flags.decode_tokens, 0, rates);
-  if (flags.model.json) {
-    Json out;
-    out.Set("model", llm->info().path);
-    out.Set("machine", DescribeBuild());
-    out.Set("backend", llm->info().backend);
-    out.Set("activations", flags.model.options.activations);
-    out.Set("kv_dtype", flags.model.options.kv_dtype);
-    out.Set("load_s", llm->info().load_s);
-    out.Set("runs", std::move(runs));
-    PrintJson(out);
-  }
-  return OkStatus();
+    auto run = RunKernelBench(flags->options);
+    if (!run.ok()) {
+      context.exit_code = ReportError(run.status(), flags->json);
+    } else if (flags->json) {
+      PrintJson(KernelJson(*run));
+    } else {
+      WriteStdout(KernelText(*run));
+    }
+  });
 }
 
 }  // namespace
 
+void AddBenchServe(CLI::App& bench, CommandContext& context);  // bench_serve.cc
+
 void AddBench(CLI::App& app, CommandContext& context) {
   auto flags = std::make_shared<BenchFlags>();
-  CLI::App* command = app.add_subcommand("bench", "Prefill and decode rates on this machine");
-  flags->model.AddTo(*command);
-  command->add_option("-p,--prompt-lengths", flags->prompt_lengths, "Prefill lengths")
+  CLI::App* command =
+      app.add_subcommand("bench", "Speed on this machine, beside what the machine can do");
+  flags->model.AddTo(*command, true, false);
+  command
+      ->add_option("-p,--prefill,--prompt-lengths", flags->prompt_lengths,
+                   "Prompt lengths, in tokens")
       ->delimiter(',')
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
-  command->add_option("-n,--decode-tokens", flags->decode_tokens, "Tokens to decode one by one")
-      ->check(CLI::Range(1, 1 << 20))
+  command->add_option("-b,--batch", flags->batches, "Decode: sequences at once")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 4096))
       ->capture_default_str();
-  command->add_option("-r,--repetitions", flags->repetitions, "Timed runs (after one to warm up)")
+  command->add_option("--at", flags->contexts, "Decode: positions before the step")
+      ->delimiter(',')
+      ->check(CLI::Range(0, 1 << 20))
+      ->capture_default_str();
+  command
+      ->add_option("--mixed", flags->mixed,
+                   "DECODESxCONTEXT+CHUNK: decodes and a prefill chunk in one step ('none')")
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("-r,--repetitions", flags->repetitions, "At least (after one to warm up)")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  command->callback([flags, &context] {
+  command->add_option("--min-time", flags->min_seconds, "Seconds of a case, at least")
+      ->check(CLI::Range(0.0, 3600.0))
+      ->capture_default_str();
+  command
+      ->add_option("--kv-memory", flags->kv_memory_mb,
+                   "MiB for keys and values; larger cases are left out")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command->add_flag("--profile", flags->profile, "Time, bytes and products of every op");
+  std::string shapes;
+  for (const std::string& name : SyntheticShapes()) shapes += (shapes.empty() ? "" : " ") + name;
+  command->add_option("--synthetic", flags->synthetic,
+                      "SHAPE:FORMAT: a model of random weights, made in memory (" + shapes + ")");
+  command->add_option("--write-gguf", flags->write_gguf,
+                      "Only write the synthetic model to this file, for other programs");
+  command->add_option("--out", flags->out,
+                      "Also write the JSON here (a folder: <machine>-<commit>.json in it)");
+  command->footer(
+      "Examples:\n  rill bench smollm2\n  rill bench smollm2 -p 512 -b 1,8,16 --at 0,4096 --json\n"
+      "  rill bench --synthetic llama-1.1b:q4_0\n"
+      "  rill bench smollm2 --profile --out bench/results/\n  rill bench kernels --only "
+      "linear:q4_0");
+  AddKernels(*command, context);
+  AddBenchServe(*command, context);
+  command->require_subcommand(0, 1);
+  command->callback([flags, command, &context] {
+    if (!command->get_subcommands().empty()) return;
     const Status status = Bench(*flags);
     if (!status.ok()) context.exit_code = ReportError(status, flags->model.json);
   });

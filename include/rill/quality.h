@@ -1,0 +1,58 @@
+// What a weight format, an activation mode and a KV format cost in quality, on a real model and
+// text. The base is the model with f16 weights (made from the file's, whatever they are), f32
+// activations and f32 keys and values; every variant is compared with it at every position.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "rill/llm.h"
+#include "rill/status.h"
+
+namespace rill {
+
+struct QualityOptions {
+  // "f16" and formats that Rill encodes ("q4_0", …), made from the base; "file": the file's own
+  // weights; "w8a8", "w4g128": what `--weights` makes at load.
+  std::vector<std::string> formats;
+  std::vector<std::string> activations = {"f32", "q8"};
+  std::vector<std::string> kv_dtypes = {"f32", "f16"};
+  // Tokens of the text, in windows of `window` that do not overlap. The base's logits are kept:
+  // num_tokens * vocab_size * 4 bytes, at most 2 GiB.
+  int32_t num_tokens = 2048;
+  int32_t window = 512;
+  int num_threads = 0;
+  std::string cpu_isa;
+};
+
+struct QualityRow {
+  std::string format, activations, kv_dtype;
+  double bits_per_weight = 0;  // of the matrices that the format applies to, packed
+  double perplexity = 0;
+  double mean_kl = 0, p99_kl = 0, max_kl = 0;  // KL(base || variant) in nats per position
+  double same_top = 0;                         // share of positions with the base's top token
+  double seconds = 0;
+  std::string error;  // why there are no numbers
+};
+
+struct QualityTable {
+  std::string model;
+  int64_t num_tokens = 0, num_positions = 0;
+  int32_t window = 0;
+  double base_perplexity = 0;
+  std::vector<QualityRow> rows;
+};
+
+// Formats that QualityOptions takes, the base first.
+std::vector<std::string> QualityFormats();
+
+// on_row: after each variant; false cancels. Errors: as Llm::Open; kInvalidArgument for an unknown
+// name or a text of fewer than two tokens. A variant that fails has its row's error instead.
+using OnQualityRow = std::function<bool(const QualityRow& row, int64_t done, int64_t total)>;
+Result<QualityTable> MeasureQuality(const std::string& path, std::string_view text,
+                                    const QualityOptions& options, const OnQualityRow& on_row);
+
+}  // namespace rill

@@ -1,0 +1,208 @@
+// MeasureQuality (rill/quality.h).
+#include "rill/quality.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "base/thread_pool.h"
+#include "llm/llm_impl.h"
+#include "llm/requantize.h"
+#include "quant/quantize.h"
+
+namespace rill {
+
+// Opens models from memory (a friend of Llm) and compares their logits.
+class QualityRun {
+ public:
+  QualityRun(const QualityOptions& options, std::vector<int32_t> ids)
+      : options_(options), ids_(std::move(ids)), pool_(options.num_threads) {}
+
+  // Log-probabilities of every position of every window; the base keeps them, a variant is
+  // compared with them. Positions that predict nothing (a window's last) count for KL as well.
+  Status Run(const io::ModelSource& source, const LoadOptions& load, bool is_base,
+             QualityRow& row) {
+    const auto start = std::chrono::steady_clock::now();
+    RILL_ASSIGN_OR_RETURN(auto llm, Llm::OpenSource(source, load));
+    Llm::Impl& impl = *llm->impl_;
+    RILL_ASSIGN_OR_RETURN(auto evaluator, impl.MakeEvaluator(options_.window));
+    const auto width = static_cast<size_t>(evaluator->width());
+    if (is_base) {
+      width_ = width;
+      base_.resize(ids_.size() * width);
+      top_.resize(ids_.size());
+    }
+    std::vector<double> nll(ids_.size()), kl(ids_.size());
+    std::vector<uint8_t> same(ids_.size());
+    for (size_t begin = 0; begin < ids_.size(); begin += static_cast<size_t>(options_.window)) {
+      const size_t size = std::min(ids_.size() - begin, static_cast<size_t>(options_.window));
+      RILL_RETURN_IF_ERROR(
+          evaluator->Run(std::span<const int32_t>(ids_).subspan(begin, size), 0,
+                         [&](int64_t first, int64_t num_rows, const float* logits) {
+                           pool_.ParallelFor(num_rows, 1, [&](int64_t r0, int64_t r1) {
+                             std::vector<float> logp(width);
+                             for (int64_t r = r0; r < r1; ++r) {
+                               const size_t at = begin + static_cast<size_t>(first + r);
+                               Compare(logits + static_cast<size_t>(r) * width, at, begin + size,
+                                       is_base, logp, nll[at], kl[at], same[at]);
+                             }
+                           });
+                           return OkStatus();
+                         }));
+    }
+    double sum = 0;
+    int64_t predicted = 0;
+    for (size_t i = 0; i < ids_.size(); ++i) {
+      if (!std::isfinite(nll[i]) || !std::isfinite(kl[i])) {
+        return Internal(fmt::format("non-finite logits at token {}", i));
+      }
+      row.same_top += same[i];
+      row.mean_kl += kl[i];
+      row.max_kl = std::max(row.max_kl, kl[i]);
+      if ((i + 1) % static_cast<size_t>(options_.window) == 0 || i + 1 == ids_.size()) continue;
+      sum += nll[i];
+      ++predicted;
+    }
+    const auto count = static_cast<double>(ids_.size());
+    row.same_top /= count;
+    row.mean_kl /= count;
+    // Nearest rank.
+    const auto rank = static_cast<std::ptrdiff_t>(std::ceil(0.99 * count)) - 1;
+    std::nth_element(kl.begin(), kl.begin() + rank, kl.end());
+    row.p99_kl = kl[static_cast<size_t>(rank)];
+    row.perplexity = std::exp(sum / static_cast<double>(std::max<int64_t>(predicted, 1)));
+    row.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return OkStatus();
+  }
+
+ private:
+  void Compare(const float* logits, size_t at, size_t window_end, bool is_base,
+               std::vector<float>& logp, double& nll, double& kl, uint8_t& same) {
+    const size_t top = static_cast<size_t>(std::max_element(logits, logits + width_) - logits);
+    const float largest = logits[top];
+    double sum = 0;
+    for (size_t i = 0; i < width_; ++i) sum += std::exp(logits[i] - largest);
+    const auto log_sum = static_cast<float>(std::log(sum)) + largest;
+    for (size_t i = 0; i < width_; ++i) logp[i] = logits[i] - log_sum;
+    if (at + 1 < window_end) nll = -static_cast<double>(logp[static_cast<size_t>(ids_[at + 1])]);
+    float* base = base_.data() + at * width_;
+    if (is_base) {
+      std::copy(logp.begin(), logp.end(), base);
+      top_[at] = top;
+    }
+    same = top_[at] == top;
+    double total = 0;
+    for (size_t i = 0; i < width_; ++i) {
+      // Rounding can make a sum of almost nothing negative; terms below e^-50 are nothing.
+      if (base[i] > -50) total += static_cast<double>(std::exp(base[i])) * (base[i] - logp[i]);
+    }
+    kl = std::isnan(total) ? total : std::max(total, 0.0);
+  }
+
+  const QualityOptions& options_;
+  const std::vector<int32_t> ids_;
+  ThreadPool pool_;
+  size_t width_ = 0;
+  std::vector<float> base_;  // [positions, width] log-probabilities
+  std::vector<size_t> top_;  // [positions]
+};
+
+std::vector<std::string> QualityFormats() {
+  std::vector<std::string> names = {"f16", "bf16"};
+  for (int i = 0; i < kNumDTypes; ++i) {
+    const auto dtype = static_cast<DType>(i);
+    if (quant::CanQuantize(dtype) && Traits(dtype).gguf_type >= 0) {
+      names.emplace_back(DTypeName(dtype));
+    }
+  }
+  names.emplace_back("file");
+  return names;
+}
+
+Result<QualityTable> MeasureQuality(const std::string& path, std::string_view text,
+                                    const QualityOptions& options, const OnQualityRow& on_row) {
+  const std::vector<std::string> known = QualityFormats();
+  for (const std::string& format : options.formats) {
+    if (std::find(known.begin(), known.end(), format) == known.end()) {
+      std::string list;
+      for (const std::string& name : known) list += " " + name;
+      return InvalidArgument("format '" + format + "': expected one of" + list);
+    }
+  }
+  if (options.window < 2 || options.num_tokens < 2) {
+    return InvalidArgument(fmt::format("window and tokens: expected at least 2, got {} and {}",
+                                       options.window, options.num_tokens));
+  }
+  LoadOptions load;
+  load.num_threads = options.num_threads;
+  load.cpu_isa = options.cpu_isa;
+  load.max_context = options.window;
+  load.activations = "f32";
+  load.kv_dtype = "f32";
+  std::vector<int32_t> ids;
+  int64_t vocab_size = 0;
+  {
+    LoadOptions text_only = load;
+    text_only.text_only = true;
+    RILL_ASSIGN_OR_RETURN(const auto llm, Llm::Open(path, text_only));
+    RILL_ASSIGN_OR_RETURN(ids, llm->Tokenize(text, true, false));
+    vocab_size = llm->info().vocab_size;
+  }
+  if (ids.size() < 2) return InvalidArgument("quality: the text has fewer than two tokens");
+  if (ids.size() > static_cast<size_t>(options.num_tokens)) {
+    ids.resize(static_cast<size_t>(options.num_tokens));
+  }
+  constexpr int64_t kMaxBytes = int64_t{2} << 30;
+  if (static_cast<int64_t>(ids.size()) > kMaxBytes / 4 / std::max<int64_t>(vocab_size, 1)) {
+    return ResourceExhausted(fmt::format("{} tokens of {} log-probabilities: at most 2 GiB, so {}",
+                                         ids.size(), vocab_size, kMaxBytes / 4 / vocab_size));
+  }
+  RILL_ASSIGN_OR_RETURN(const io::ModelSource file, io::OpenModel(path));
+  RILL_ASSIGN_OR_RETURN(const io::ModelSource base,
+                        llm::Requantize(file, DType::kF16, options.num_threads));
+  QualityTable table;
+  table.model = path;
+  table.num_tokens = static_cast<int64_t>(ids.size());
+  table.num_positions = table.num_tokens;
+  table.window = options.window;
+  QualityRun run(options, std::move(ids));
+  QualityRow base_row;
+  RILL_RETURN_IF_ERROR(run.Run(base, load, true, base_row));
+  table.base_perplexity = base_row.perplexity;
+
+  const auto total = static_cast<int64_t>(options.formats.size() * options.activations.size() *
+                                          options.kv_dtypes.size());
+  for (const std::string& format : options.formats) {
+    io::ModelSource made = base;
+    Status status;
+    if (format == "file") {
+      made = file;
+    } else if (format != "f16") {
+      auto encoded = llm::Requantize(base, *DTypeFromName(format), options.num_threads);
+      status = encoded.status();
+      if (encoded.ok()) made = std::move(encoded).value();
+    }
+    for (const std::string& activations : options.activations) {
+      for (const std::string& kv_dtype : options.kv_dtypes) {
+        QualityRow row;
+        row.format = format;
+        row.activations = activations;
+        row.kv_dtype = kv_dtype;
+        row.bits_per_weight = llm::MatrixBits(made);
+        load.activations = activations;
+        load.kv_dtype = kv_dtype;
+        Status failed = status.ok() ? run.Run(made, load, false, row) : status;
+        if (!failed.ok()) row.error = failed.message();
+        table.rows.push_back(row);
+        if (on_row && !on_row(row, static_cast<int64_t>(table.rows.size()), total)) {
+          return Cancelled("interrupted");
+        }
+      }
+    }
+  }
+  return table;
+}
+
+}  // namespace rill

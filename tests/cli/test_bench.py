@@ -1,0 +1,203 @@
+"""rill bench: the shape of its JSON, ceilings, profiles, synthetic models and their GGUF files."""
+import json
+import math
+import pathlib
+import subprocess
+
+import pytest
+
+QUICK = ["-r", "1", "--min-time", "0", "--kv-memory", "64"]
+LIMITS = {"dram_read", "cache_read", "int8_dot", "f32_fma"}
+
+
+def rill_json(rill, *words):
+    done = subprocess.run([rill, *map(str, words), "--json"], capture_output=True, timeout=120,
+                          stdin=subprocess.DEVNULL, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout)
+
+
+def fingerprint(rill, model, *flags):
+    return rill_json(rill, "eval", "fingerprint", model, *flags)["fingerprint"]
+
+
+@pytest.fixture(scope="module")
+def report(rill):
+    return rill_json(rill, "bench", "--synthetic", "llama-tiny:q4_0", "-p", "16,32", "-b", "1,4",
+                     "--at", "0,64", "--mixed", "3x32+16", "--profile", *QUICK)
+
+
+def test_json_has_the_promised_keys(report):
+    assert isinstance(report["machine"], str) and report["machine"]
+    assert isinstance(report["commit"], str) and report["commit"]
+    for key in ("load_s", "first_token_s", "resident_mb"):
+        assert report[key] > 0, key
+    assert report["first_token_s"] > report["load_s"]
+    shapes = {(r["phase"], r["num_seqs"], r["num_tokens"], r["context"]) for r in report["runs"]}
+    assert shapes == {("prefill", 1, 16, 0), ("prefill", 1, 32, 0), ("decode", 1, 1, 0),
+                      ("decode", 1, 1, 64), ("decode", 4, 4, 0), ("decode", 4, 4, 64),
+                      ("mixed", 4, 19, 32)}
+    for run in report["runs"]:
+        assert run["limit"] in LIMITS
+        assert run["pct_of_limit"] > 0
+        assert math.isclose(run["tokens_per_s"], run["num_tokens"] / run["seconds"])
+
+
+def test_ceilings_are_plausible(report):
+    ceilings = report["ceilings"]
+    # How fast is for no test to say.
+    assert 0 < ceilings["dram_read_gbs"] < 5000
+    assert 0 < ceilings["int8_dot_gmacs"] < 1e6
+    assert 0 < ceilings["f32_fma_gflops"] < 1e5
+    assert ceilings["barrier_ns"] > 0
+    assert ceilings["threads"] >= 1 and ceilings["isa"]
+    sizes = [read["working_set_mb"] for read in ceilings["reads"]]
+    assert sizes == sorted(sizes)
+
+
+def test_costs_of_a_decode_are_those_counted_by_hand(report):
+    run = next(r for r in report["runs"] if (r["phase"], r["num_seqs"], r["context"]) ==
+               ("decode", 4, 64))
+    # llama-tiny: hidden 256, inner 512, 2 layers, 4 heads of 64, 2 of them for keys, 512 tokens.
+    products = 2 * (256 * (256 + 2 * 128) + 256 * 256 + 3 * 256 * 512) + 512 * 256
+    attention = 2 * 65 * 4 * 128
+    assert run["int8_macs"] + run["f32_macs"] == 4 * (products + attention)
+    # int8 keys and values of 2 heads of 64 (8 bytes and an f16 scale for 8), 65 positions read and
+    # one written, 2 layers.
+    assert run["kv_bytes"] == 4 * (65 + 1) * 2 * 2 * 128 * 10 // 8
+    # At least 4.5 bits a weight, at most a tenth more than q4_0 and q6_k have in a file.
+    bits = 8 * run["weight_bytes"] / products
+    assert 4.5 < bits < 6
+
+
+def test_profile_accounts_for_the_time(report):
+    assert {p["phase"] for p in report["profiles"]} == {"prefill", "decode"}
+    for profile in report["profiles"]:
+        for rows in (profile["by_op"], profile["by_place"]):
+            assert math.isclose(sum(row["share"] for row in rows), 1, rel_tol=1e-6)
+            assert math.isclose(sum(row["seconds"] for row in rows), profile["seconds"],
+                                rel_tol=1e-6)
+        names = {row["name"] for row in profile["by_op"]}
+        assert {"linear", "linear_glu", "paged_attention"} <= names
+        assert "layers.*.attn.qkv" in {row["name"] for row in profile["by_place"]}
+        shares = {row["name"]: row["share"] for row in profile["by_op"]}
+        assert math.isclose(profile["matmul_share"], shares["linear"] + shares["linear_glu"],
+                            rel_tol=1e-6)
+
+
+def test_cases_that_do_not_fit_are_left_out_with_a_reason(rill):
+    report = rill_json(rill, "bench", "--synthetic", "llama-tiny:q8_0", "-p", "100000", "-b", "1",
+                       "--at", "0", "--mixed", "none", *QUICK)
+    assert [r["phase"] for r in report["runs"]] == ["decode"]
+    assert "positions" in report["skipped"][0]["reason"]
+
+
+def test_out_names_machine_and_commit(rill, tmp_path):
+    subprocess.run([rill, "bench", "--synthetic", "llama-tiny:f16", "-p", "8", "-b", "1", "--at",
+                    "0", "--mixed", "none", "--out", str(tmp_path), *QUICK], check=True,
+                   capture_output=True, timeout=120)
+    files = list(tmp_path.iterdir())
+    assert len(files) == 1
+    report = json.loads(files[0].read_text())
+    assert files[0].name.endswith(report["commit"].lower() + ".json")
+
+
+FORMATS = ["f32", "f16", "bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k",
+           "q5_k", "q6_k", "iq4_nl", "iq4_xs", "mxfp4", "q4_k_m"]
+
+
+@pytest.mark.parametrize("spec", [f"llama-tiny:{f}" for f in FORMATS] + ["mixtral-tiny:q4_0"])
+def test_synthetic_model_and_its_file_are_the_same_model(rill, spec, tmp_path):
+    file = tmp_path / "model.gguf"
+    subprocess.run([rill, "bench", "--synthetic", spec, "--write-gguf", str(file)], check=True,
+                   capture_output=True, timeout=120)
+    assert fingerprint(rill, f"synthetic:{spec}") == fingerprint(rill, str(file))
+    if spec not in ("llama-tiny:q4_0", "mixtral-tiny:q4_0", "llama-tiny:q4_k_m"):
+        return
+    # Another reader: shapes, types and finite weights by the gguf package.
+    gguf = pytest.importorskip("gguf")
+    numpy = pytest.importorskip("numpy")
+    reader = gguf.GGUFReader(file)
+    assert reader.get_field("general.architecture").contents() == "llama"
+    tokens = reader.get_field("tokenizer.ggml.tokens").contents()
+    assert len(tokens) == 512 and len(set(tokens)) == 512
+    tensors = {t.name: t for t in reader.tensors}
+    assert list(tensors["token_embd.weight"].shape) == [256, 512]
+    for tensor in reader.tensors:
+        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        assert numpy.isfinite(values).all()
+        if len(tensor.shape) > 1:
+            columns = int(tensor.shape[0])
+            assert abs(numpy.sqrt((values**2).mean()) * columns**0.5 - 1) < 0.15, tensor.name
+
+
+def test_synthetic_models_run_like_others(rill):
+    out = rill_json(rill, "run", "synthetic:mixtral-tiny:q8_0", "hello", "-n", "4", "--ignore-eos")
+    assert len(out["output_ids"]) == 4
+
+
+@pytest.mark.parametrize("words, expected", [
+    (["--synthetic", "llama-2b:q4_0"], "llama-1.1b"), (["--synthetic", "llama-tiny:q9"], "q4_k_m"),
+    (["--synthetic", "llama-tiny"], "SHAPE:FORMAT"), (["--write-gguf", "x.gguf"], "--synthetic"),
+    (["--synthetic", "llama-tiny:q4_0", "--mixed", "8by2"], "8x512+128"),
+    (["kernels", "--only", "linear:q9"], "linear:q4_0"),
+    (["kernels", "--only", "linear:q4_0", "--cols", "33"], "whole blocks")])
+def test_errors_name_what_there_is(rill, words, expected):
+    done = subprocess.run([rill, "bench", *words], capture_output=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert expected in done.stderr.decode()
+
+
+@pytest.mark.parametrize("name", ["linear:q4_0", "linear_glu:q4_k", "paged_attention", "rms_norm"])
+def test_one_kernel_alone(rill, name):
+    out = rill_json(rill, "bench", "kernels", "--only", name, "--tokens", 2, "--rows", 256,
+                    "--cols", 256, "--at", 64, "--matrices", 2, "--seconds", "0.01")
+    assert out["seconds_per_call"] > 0 and out["calls"] >= 3
+    if name == "linear:q4_0":
+        assert out["int8_macs"] == 2 * 256 * 256
+
+
+def test_kernels_are_listed(rill):
+    done = subprocess.run([rill, "bench", "kernels", "--list"], capture_output=True, check=True,
+                          timeout=60)
+    names = done.stdout.decode().split()
+    assert "linear:q4_0" in names and "paged_attention" in names
+
+
+def test_quality_table(rill, stories, tmp_path):
+    text = tmp_path / "text"
+    text.write_text("Once upon a time there was a little girl. She liked to play in the park. " * 4)
+    table = rill_json(rill, "eval", "quality", stories, "--text", text, "--tokens", 64, "--window",
+                      32, "--formats", "f16,q8_0,q4_0")
+    rows = {(r["format"], r["activations"], r["kv_dtype"]): r for r in table["rows"]}
+    assert len(rows) == 3 * 2 * 2 and table["num_tokens"] == 64
+    base = rows["f16", "f32", "f32"]
+    assert base["mean_kl"] < 1e-9 and base["same_top"] == 1
+    assert math.isclose(base["perplexity"], table["base_perplexity"], rel_tol=1e-9)
+    better, worse = rows["q8_0", "f32", "f32"], rows["q4_0", "f32", "f32"]
+    assert 0 < better["mean_kl"] < worse["mean_kl"] < 1
+    assert better["mean_kl"] <= better["p99_kl"] <= better["max_kl"]
+    assert 8 < better["bits_per_weight"] < 11  # rows of 172 stay f16
+
+
+def test_nan_weights_are_told_at_load(rill, tmp_path):
+    file = tmp_path / "model.gguf"
+    subprocess.run([rill, "bench", "--synthetic", "llama-tiny:q4_0", "--write-gguf", str(file)],
+                   check=True, capture_output=True, timeout=120)
+    done = subprocess.run([rill, "eval", "fingerprint", str(file)], capture_output=True, timeout=60,
+                          check=True)
+    assert b"warning" not in done.stderr
+    gguf = pytest.importorskip("gguf")
+    tensor = next(t for t in gguf.GGUFReader(file).tensors if t.name == "blk.1.ffn_up.weight")
+    data = bytearray(file.read_bytes())
+    data[int(tensor.data_offset) + 18 * 5 + 1] = 0x7E  # the sixth block's scale: NaN
+    file.write_bytes(data)
+    words = [rill, "tokenize", str(file), "hi"]
+    assert subprocess.run(words, capture_output=True, timeout=60, check=True).returncode == 0
+    done = subprocess.run([rill, "run", str(file), "hi", "-n", "1"], capture_output=True,
+                          timeout=60, check=False)
+    text = done.stderr.decode()
+    assert "warning" in text and "blk.1.ffn_up.weight" in text and "element 160" in text
+    done = subprocess.run([rill, "run", str(file), "hi", "--check-tensors"], capture_output=True,
+                          timeout=60, check=False)
+    assert done.returncode == 2 and "blk.1.ffn_up.weight" in done.stderr.decode()
