@@ -17,11 +17,19 @@
 #include <string_view>
 #include <vector>
 
+#include "rill/hardware.h"
 #include "rill/json.h"
 #include "rill/sampling.h"
 #include "rill/status.h"
 
 namespace rill {
+
+namespace llm {
+class ServingModel;  // llm/serving_model.h
+}
+namespace io {
+struct ModelSource;  // io/model_source.h
+}
 
 struct LoadOptions {
   int num_threads = 0;          // <= 0: every CPU this process may use
@@ -30,7 +38,9 @@ struct LoadOptions {
   // "f32" or "q8": part of the arithmetic. f32 until a measured table says otherwise: on SmolLM2
   // Q4_1 q8 decodes twice as fast, but gives another top token at one position in forty.
   std::string activations = "f32";
-  std::string kv_dtype = "f16";   // "f32", "f16", "bf16": part of the arithmetic
+  // "f32", "f16", "bf16", "int8", "int4": part of the arithmetic. int8: 10 bits an
+  // element at a KL of 3e-4 against f32 on SmolLM2 (docs/performance.md).
+  std::string kv_dtype = "int8";
   int32_t max_context = 0;        // positions; 0: what the model was trained for, at most 32768
   int32_t page_size = 64;         // KV positions per page, multiple of 16
   int32_t max_step_tokens = 512;  // prefill chunk: rows of the largest step
@@ -55,13 +65,17 @@ struct ModelInfo {
   bool has_tokenizer = false;
   bool has_chat_template = false;
   double load_s = 0;  // wall time of Open
+  // What a user should be told: NaN or Inf weights, a CPU that only has slow kernels.
+  std::vector<std::string> warnings;
 };
 
 struct ChatInput {
   Json messages;   // [{"role": …, "content": …}, …]
   Json tools;      // array or null
   Json documents;  // array or null
-  Json extra;      // object or null: further template variables
+  Json extra;      // object or null: further template variables, trusted like the template
+  // The same from a request: their text never becomes control tokens.
+  Json untrusted_extra;
   bool add_generation_prompt = true;
 };
 
@@ -152,8 +166,20 @@ class Llm {
   // positions (0: max_context), kernels, metadata.
   Json Inspect(int32_t context) const;
 
+  // What this machine can do at most, for a "% of limit" (rill/hardware.h). Takes half a second on
+  // all threads: before serving, not between steps.
+  Result<Ceilings> MeasureCeilings(const CeilingOptions& options = {});
+
  private:
+  friend class Benchmark;   // rill/bench.h
+  friend class QualityRun;  // rill/quality.h
+  friend class llm::ServingModel;
   Llm();
+  static Result<std::unique_ptr<Llm>> OpenSource(const io::ModelSource& source,
+                                                 const LoadOptions& options);
+  static Result<std::unique_ptr<Llm>> OpenFrom(const std::string& path,
+                                               const io::ModelSource* source,
+                                               const LoadOptions& options);
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -18,7 +18,8 @@ namespace rill {
 inline constexpr std::string_view kDefaultModel = "smollm2";
 
 // A path of a GGUF file or Hugging Face folder for: an existing path; a name in the cache; or
-// "hf:<owner>/<repo>[:file]" that was pulled. "" means kDefaultModel.
+// "hf:<owner>/<repo>[:file]" that was pulled. "" means kDefaultModel. "synthetic:SHAPE:FORMAT" is
+// a path already: Llm::Open makes that model of random weights in memory (rill/bench.h).
 // Errors: kNotFound, with what the cache has and how to pull.
 Result<std::string> ResolveModel(std::string_view model);
 

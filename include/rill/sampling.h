@@ -33,7 +33,7 @@ struct SamplingParams {
   // model's own distribution (before every processor). At most kMaxLogprobs.
   int32_t logprobs = -1;
 
-  int32_t max_tokens = 256;            // per choice, >= 1; prompt + max_tokens must fit the engine
+  int32_t max_tokens = 256;            // per choice, >= 0; prompt + max_tokens must fit the engine
   int32_t min_tokens = 0;              // [0, max_tokens]: no end id is chosen before
   std::vector<int32_t> stop_ids = {};  // besides the engine's end-of-sequence ids; <= kMaxStopIds
   bool ignore_eos = false;             // end-of-sequence ids do not stop (stop_ids still do)

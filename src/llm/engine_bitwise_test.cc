@@ -54,5 +54,27 @@ TEST(EngineBitwise, SmolLm2) {
                       {.what = "17 others, pages of 16", .page_size = 16, .company = 17}});
 }
 
+void ExpectCachedPrefixOnCpu(const std::string& path, const std::vector<BitwiseSetup>& setups) {
+  const auto source = io::OpenModel(path);
+  ASSERT_TRUE(source.ok()) << source.status().ToString();
+  auto backend = backends::MakeBackend("cpu", {.num_threads = 2, .cpu_isa = ""});
+  if (backend.status().code() == StatusCode::kNotFound) {
+    GTEST_SKIP() << "skipped: " << backend.status().message();
+  }
+  ASSERT_TRUE(backend.ok()) << backend.status().ToString();
+  testing::ExpectCachedPrefixBitwise(*source, **backend, setups);
+}
+
+TEST(EngineBitwise, CachedPrefix_Stories260K) {
+  RILL_SHARED_DATA_OR_SKIP(path, "models/stories260K/stories260K.gguf");
+  ExpectCachedPrefixOnCpu(path, testing::CachedPrefixSetups());
+}
+
+TEST(EngineBitwise, CachedPrefix_SmolLm2) {
+  const std::string path = rill::testing::SmolLm2();
+  if (path.empty()) GTEST_SKIP() << "skipped: no SmolLM2 model file";
+  ExpectCachedPrefixOnCpu(path, {{.what = "pages of 16, 5 others", .page_size = 16, .company = 5}});
+}
+
 }  // namespace
 }  // namespace rill::engine

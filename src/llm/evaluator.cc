@@ -24,7 +24,7 @@ Evaluator::Evaluator(model::Model& model, KvLayout layout, int32_t max_step_toke
       max_rows_(std::min(max_step_tokens, kMaxLogitRows)) {}
 
 Result<std::unique_ptr<Evaluator>> Evaluator::Create(model::Model& model, ops::Backend& backend,
-                                                     DType kv_dtype, int32_t page_size,
+                                                     quant::KvFormat kv_dtype, int32_t page_size,
                                                      int32_t max_step_tokens, int32_t max_tokens) {
   const KvLayout layout = model.MakeKvLayout(kv_dtype, page_size);
   std::unique_ptr<Evaluator> out(new Evaluator(model, layout, max_step_tokens, max_tokens));

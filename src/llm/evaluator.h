@@ -19,7 +19,7 @@ class Evaluator {
  public:
   // The model and the backend must outlive the evaluator.
   static Result<std::unique_ptr<Evaluator>> Create(model::Model& model, ops::Backend& backend,
-                                                   DType kv_dtype, int32_t page_size,
+                                                   quant::KvFormat kv_dtype, int32_t page_size,
                                                    int32_t max_step_tokens, int32_t max_tokens);
 
   // on_rows(first_row, num_rows, logits): logits [num_rows, width] f32, rows in order.

@@ -9,15 +9,12 @@
 #include "base/cpu_features.h"
 #include "base/thread_pool.h"
 #include "io/check_tensors.h"
+#include "llm/build_commit.h"
 #include "llm/llm_impl.h"
 #include "model/program.h"
 
 namespace rill {
 namespace {
-
-std::string Megabytes(int64_t bytes) {
-  return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
-}
 
 Json TensorsByType(const io::TensorDirectory& tensors) {
   struct Sum {
@@ -36,7 +33,7 @@ Json TensorsByType(const io::TensorDirectory& tensors) {
     row.Set("type", type);
     row.Set("tensors", Json(sum.count));
     row.Set("weights", Json(sum.elements));
-    row.Set("size", Megabytes(sum.bytes));
+    row.Set("bytes", Json(sum.bytes));
     rows.push_back(std::move(row));
   }
   return rows;
@@ -115,16 +112,20 @@ Json Kernels(const model::Program& program, const ops::Backend& backend) {
 }
 
 // From shapes alone: what a load with these options would take.
-Json PlannedMemory(const model::ModelPlan& plan, DType kv_dtype, int32_t positions) {
-  const int64_t kv_token_bytes = plan.kv_elements_per_token * Traits(kv_dtype).block_bytes;
+Json PlannedMemory(const model::ModelPlan& plan, quant::KvFormat kv_dtype, int32_t page_size,
+                   int32_t positions) {
+  KvLayout layout = plan.kv_layout;
+  layout.format = kv_dtype;
+  layout.page_size = page_size;
+  const int64_t kv_token_bytes = layout.page_bytes() / page_size;
   const int64_t kv_bytes = kv_token_bytes * positions;
   Json memory;
   memory.Set("context", positions);
-  memory.Set("weights", Megabytes(plan.weight_bytes));
-  memory.Set("activations", Megabytes(plan.activation_bytes));
-  memory.Set("kv cache", Megabytes(kv_bytes));
+  memory.Set("weights bytes", Json(plan.weight_bytes));
+  memory.Set("activations bytes", Json(plan.activation_bytes));
+  memory.Set("kv cache bytes", Json(kv_bytes));
   memory.Set("kv bytes per token", Json(kv_token_bytes));
-  memory.Set("total", Megabytes(plan.weight_bytes + plan.activation_bytes + kv_bytes));
+  memory.Set("total bytes", Json(plan.weight_bytes + plan.activation_bytes + kv_bytes));
   Json::Array unused;
   for (const std::string& name : plan.unused_tensors) unused.emplace_back(name);
   memory.Set("unused tensors", std::move(unused));
@@ -172,13 +173,13 @@ Json Llm::Inspect(int32_t context) const {
     const model::Model::MemoryUse use = impl.model->memory();
     Json memory;
     memory.Set("context", positions);
-    memory.Set("weights packed", Megabytes(use.packed_bytes));
-    memory.Set("weights mapped", Megabytes(use.mapped_bytes));
-    memory.Set("activations", Megabytes(use.activation_bytes));
-    memory.Set("kv cache", Megabytes(kv_bytes));
+    memory.Set("weights packed bytes", Json(use.packed_bytes));
+    memory.Set("weights mapped bytes", Json(use.mapped_bytes));
+    memory.Set("activations bytes", Json(use.activation_bytes));
+    memory.Set("kv cache bytes", Json(kv_bytes));
     memory.Set("kv bytes per token", Json(layout.page_bytes() / layout.page_size));
-    memory.Set("total",
-               Megabytes(use.packed_bytes + use.mapped_bytes + use.activation_bytes + kv_bytes));
+    memory.Set("total bytes",
+               Json(use.packed_bytes + use.mapped_bytes + use.activation_bytes + kv_bytes));
     out.Set("memory", std::move(memory));
     Json run;
     run.Set("backend", impl.info.backend);
@@ -190,7 +191,7 @@ Json Llm::Inspect(int32_t context) const {
     out.Set("kernels", Kernels(impl.model->program(), *impl.backend));
     out.Set("check", CheckWeights(impl.source.tensors));
   } else if (impl.plan) {
-    out.Set("memory", PlannedMemory(*impl.plan, impl.kv_dtype,
+    out.Set("memory", PlannedMemory(*impl.plan, impl.kv_dtype, impl.options.page_size,
                                     context > 0 ? context : impl.info.max_context));
   }
   out.Set("metadata", Metadata(impl.source));
@@ -248,6 +249,7 @@ Json DescribeBuild() {
   add(cpu.neon_i8mm, "neon_i8mm");
   Json out;
   out.Set("version", RILL_VERSION);
+  out.Set("commit", llm::BuildCommit());
 #if defined(__clang__)
   out.Set("compiler", fmt::format("clang {}", __clang_version__));
 #else

@@ -9,9 +9,12 @@
 #include <thread>
 
 #include "backends/registry.h"
+#include "base/utf8.h"
+#include "io/check_tensors.h"
 #include "io/mapping_fault.h"
 #include "llm/chat_template_source.h"
 #include "llm/llm_impl.h"
+#include "llm/synthetic.h"
 #include "llm/text_stream.h"
 
 namespace rill {
@@ -75,7 +78,8 @@ model::ModelOptions Llm::Impl::MakeModelOptions() const {
       options.activations == "f32" ? ops::ActivationMode::kF32 : ops::ActivationMode::kQ8;
   model_options.max_context = options.max_context;
   model_options.max_step_tokens = options.max_step_tokens;
-  model_options.max_step_rows = std::min(options.max_step_tokens, 64);
+  model_options.max_step_rows =
+      std::min(options.max_step_tokens, std::max(64, options.max_sequences));
   model_options.check_tensors = options.check_tensors;
   return model_options;
 }
@@ -125,7 +129,8 @@ Status Llm::Impl::EnsureEngine() {
   runner_options.num_pages =
       static_cast<int32_t>(engine::PagesForContexts(1, info.max_context, options.page_size));
   runner_options.max_step_tokens = options.max_step_tokens;
-  runner_options.max_step_rows = std::min(options.max_step_tokens, 64);
+  runner_options.max_step_rows =
+      std::min(options.max_step_tokens, std::max(64, options.max_sequences));
   RILL_ASSIGN_OR_RETURN(runner, engine::ModelRunner::Create(*model, *backend, runner_options));
   engine::EngineOptions engine_options;
   if (tokenizer) {
@@ -146,15 +151,25 @@ Result<std::unique_ptr<llm::Evaluator>> Llm::Impl::MakeEvaluator(int32_t max_tok
 }
 
 Result<std::unique_ptr<Llm>> Llm::Open(const std::string& path, const LoadOptions& options) {
-  const auto start = Clock::now();
+  return OpenFrom(path, nullptr, options);
+}
+
+Result<std::unique_ptr<Llm>> Llm::OpenSource(const io::ModelSource& source,
+                                             const LoadOptions& options) {
+  return OpenFrom(source.path, &source, options);
+}
+
+Result<std::unique_ptr<Llm>> Llm::OpenFrom(const std::string& path, const io::ModelSource* source,
+                                           const LoadOptions& options) {
+  auto start = Clock::now();
   std::unique_ptr<Llm> llm(new Llm());
   Impl& impl = *llm->impl_;
   impl.options = options;
   impl.info.path = path;
-  const auto kv_dtype = DTypeFromName(options.kv_dtype);
-  if (!kv_dtype ||
-      (*kv_dtype != DType::kF32 && *kv_dtype != DType::kF16 && *kv_dtype != DType::kBF16)) {
-    return InvalidArgument("kv_dtype: expected f32, f16 or bf16, got '" + options.kv_dtype + "'");
+  const auto kv_dtype = quant::KvFormatFromName(options.kv_dtype);
+  if (!kv_dtype) {
+    return InvalidArgument("kv_dtype: expected " + quant::KvFormatNames() + ", got '" +
+                           options.kv_dtype + "'");
   }
   impl.kv_dtype = *kv_dtype;
   if (options.activations != "q8" && options.activations != "f32") {
@@ -166,11 +181,33 @@ Result<std::unique_ptr<Llm>> Llm::Open(const std::string& path, const LoadOption
   }
   io::OpenOptions open_options;
   open_options.use_mmap = options.use_mmap;
-  RILL_ASSIGN_OR_RETURN(impl.source, io::OpenModel(path, open_options));
+  const bool synthetic = source == nullptr && path.starts_with(llm::kSyntheticPrefix);
+  if (source != nullptr) {
+    impl.source = *source;
+  } else if (synthetic) {
+    RILL_ASSIGN_OR_RETURN(impl.source, llm::MakeSynthetic(path));
+    start = Clock::now();  // making the weights is not loading them
+  } else {
+    RILL_ASSIGN_OR_RETURN(impl.source, io::OpenModel(path, open_options));
+  }
   impl.info.format = impl.source.format == io::ModelFormat::kGguf ? "gguf" : "huggingface";
 
   // The vocabulary is read while the weights are packed: they share nothing but the mapping.
-  std::thread text_thread([&impl] { (void)impl.LoadText(); });
+  // So is whether its numbers are numbers.
+  std::vector<std::string> weight_warnings;
+  std::thread text_thread([&impl, &weight_warnings, &options] {
+    (void)impl.LoadText();
+    if (options.text_only || options.plan_only || options.check_tensors) return;
+    const io::TensorReport report = io::SampleTensors(impl.source.tensors);
+    if (report.defects.empty()) return;
+    weight_warnings.push_back(fmt::format(
+        "{}: tensor '{}': {} weights that are NaN or Inf were seen, the first at element {}{}; "
+        "expect nonsense (--check-tensors refuses such a file)",
+        impl.info.path, PrintableUtf8(report.defects[0].name, 100), report.defects[0].num_nan,
+        report.defects[0].first_index,
+        report.defects.size() > 1 ? fmt::format(", and {} more tensors", report.defects.size() - 1)
+                                  : std::string()));
+  });
   Status status;
   if (options.plan_only) {
     status = impl.PlanModel();
@@ -179,6 +216,19 @@ Result<std::unique_ptr<Llm>> Llm::Open(const std::string& path, const LoadOption
   }
   text_thread.join();
   if (!status.ok()) return status;
+  impl.info.warnings = std::move(weight_warnings);
+  if (impl.backend) {
+    for (std::string& text : impl.backend->Warnings()) {
+      impl.info.warnings.push_back(std::move(text));
+    }
+  }
+  if (synthetic && impl.model) {
+    // At most the embedding table is read in place.
+    const io::TensorEntry* table = impl.source.tensors.Find("token_embd.weight");
+    if (impl.model->memory().mapped_bytes <= table->view.SizeBytes()) {
+      llm::ReleaseSyntheticWeights(impl.source);
+    }
+  }
   if (options.text_only && !impl.tokenizer) return impl.tokenizer_status;
   impl.info.has_tokenizer = impl.tokenizer != nullptr;
   impl.info.has_chat_template = impl.chat_template != nullptr;
@@ -186,6 +236,11 @@ Result<std::unique_ptr<Llm>> Llm::Open(const std::string& path, const LoadOption
     impl.info.vocab_size = impl.tokenizer->vocab_size();
   impl.info.load_s = SecondsSince(start);
   return llm;
+}
+
+Result<Ceilings> Llm::MeasureCeilings(const CeilingOptions& options) {
+  if (!impl_->backend) return FailedPrecondition(impl_->info.path + ": opened without its weights");
+  return impl_->backend->MeasureCeilings(options);
 }
 
 Result<std::vector<int32_t>> Llm::Tokenize(std::string_view text, bool add_special,

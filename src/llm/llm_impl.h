@@ -21,7 +21,7 @@ struct Llm::Impl {
   LoadOptions options;
   ModelInfo info;
   io::ModelSource source;
-  DType kv_dtype = DType::kF16;
+  quant::KvFormat kv_dtype = quant::KvFormat::kF16;
 
   // Null with the reason why not: a folder of weights alone can still be evaluated.
   std::shared_ptr<const text::Tokenizer> tokenizer;

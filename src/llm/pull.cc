@@ -16,6 +16,7 @@
 #include "llm/pull_manifest.h"
 #include "llm/python_package.h"
 #include "llm/sha256.h"
+#include "llm/synthetic.h"
 
 namespace rill::llm {
 namespace {
@@ -398,11 +399,13 @@ Result<PulledModel> Pull(const ModelStore& store, std::string_view spec, const P
 namespace rill {
 
 Result<std::string> ResolveModel(std::string_view model) {
+  if (model.starts_with(llm::kSyntheticPrefix)) return std::string(model);
   RILL_ASSIGN_OR_RETURN(const llm::ModelStore store, llm::ModelStore::FromEnvironment());
   return store.Resolve(model.empty() ? kDefaultModel : model);
 }
 
 bool IsKnownModel(std::string_view word) {
+  if (word.starts_with(llm::kSyntheticPrefix)) return true;
   const auto store = llm::ModelStore::FromEnvironment();
   return store.ok() && store->LooksLikeModel(word);
 }

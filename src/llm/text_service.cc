@@ -1,6 +1,7 @@
 #include "llm/text_service.h"
 
 #include <fmt/format.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <chrono>
@@ -25,6 +26,35 @@ class StageTimer {
   Clock::time_point start_ = Clock::now();
 };
 
+// The text up to the end of the last message's content, which the answer then continues; what the
+// template puts after it (an end-of-turn token) is cut. As transformers does it.
+Status CutAfterFinalMessage(const Json& messages, text::MarkedText& marked) {
+  const Json* content = messages.is_array() && !messages.array().empty()
+                            ? messages.array().back().Find("content")
+                            : nullptr;
+  if (!content || !content->is_string()) {
+    return InvalidArgument("continue_final_message: the last message has no text");
+  }
+  std::string_view whole = content->string_value();
+  constexpr std::string_view kSpace = " \t\r\n\f\v";
+  const size_t begin = std::min(whole.find_first_not_of(kSpace), whole.size());
+  whole.remove_prefix(begin);
+  const std::string_view stripped = whole.substr(0, whole.find_last_not_of(kSpace) + 1);
+  const size_t at = marked.text.rfind(stripped);
+  if (at == std::string::npos) {
+    return InvalidArgument(
+        "continue_final_message: the chat template does not show the last message as it is");
+  }
+  const bool keeps_space = marked.text.compare(at, whole.size(), whole) == 0;
+  const size_t end = at + (keeps_space ? whole.size() : stripped.size());
+  marked.text.resize(end);
+  while (!marked.trusted.empty() && marked.trusted.back().begin >= end) marked.trusted.pop_back();
+  if (!marked.trusted.empty()) {
+    marked.trusted.back().end = std::min(marked.trusted.back().end, end);
+  }
+  return OkStatus();
+}
+
 }  // namespace
 
 // One request on its way. `request` is read by the tokenise stage only until the generation
@@ -45,7 +75,9 @@ struct TextService::Live {
     bool ended = false;  // its finish event was sent
   };
   std::vector<Choice> choices;
+  std::shared_ptr<const std::vector<int32_t>> prompt_ids;  // when asked for
   bool had_token = false;
+  int32_t completion_tokens = 0;
 };
 
 TextService::TextService(std::shared_ptr<const text::Tokenizer> tokenizer,
@@ -59,20 +91,21 @@ TextService::TextService(std::shared_ptr<const text::Tokenizer> tokenizer,
       max_context_(max_context),
       loop_(loop),
       options_(options) {
+  // Named, so that profilers show what text work costs.
   for (int32_t i = 0; i < std::max(1, options_.tokenise_threads); ++i) {
     threads_.emplace_back([this] { TokeniseMain(); });
+    pthread_setname_np(threads_.back().native_handle(), "rill-tokenise");
   }
   threads_.emplace_back([this] { PostMain(); });
+  pthread_setname_np(threads_.back().native_handle(), "rill-post");
 }
 
 TextService::~TextService() {
-  std::vector<uint64_t> handles;
   {
     std::lock_guard<std::mutex> lock(mutex_);
     stop_ = true;
-    for (const auto& [handle, live] : requests_) handles.push_back(handle);
   }
-  for (uint64_t handle : handles) Cancel(handle);
+  CancelAll();
   tokenise_wake_.notify_all();
   {
     std::unique_lock<std::mutex> lock(mutex_);
@@ -84,7 +117,8 @@ TextService::~TextService() {
 
 StageTimes TextService::stage_times() const {
   return {static_cast<double>(tokenise_ns_.load(std::memory_order_relaxed)) * 1e-9,
-          static_cast<double>(post_ns_.load(std::memory_order_relaxed)) * 1e-9};
+          static_cast<double>(post_ns_.load(std::memory_order_relaxed)) * 1e-9,
+          static_cast<double>(callback_ns_.load(std::memory_order_relaxed)) * 1e-9};
 }
 
 Result<uint64_t> TextService::Submit(TextRequest request, TextCallback callback) {
@@ -120,6 +154,15 @@ void TextService::Cancel(uint64_t handle) {
   if (engine_id != 0) loop_.Cancel(engine_id);
 }
 
+void TextService::CancelAll() {
+  std::vector<uint64_t> handles;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    for (const auto& [handle, live] : requests_) handles.push_back(handle);
+  }
+  for (uint64_t handle : handles) Cancel(handle);
+}
+
 void TextService::TokeniseMain() {
   while (true) {
     std::shared_ptr<Live> live;
@@ -148,7 +191,15 @@ Result<std::vector<int32_t>> TextService::Tokenise(const TextRequest& request) c
   };
   if (const auto* text = std::get_if<std::string>(&request.prompt)) {
     RILL_RETURN_IF_ERROR(check_size(text->size()));
-    return tokenizer_->Encode(*text, {.add_special = request.add_special});
+    std::vector<int32_t> ids = tokenizer_->Encode(
+        *text, {.add_special = request.add_special, .parse_special = request.parse_special});
+    // An empty prompt means the start of a text (OpenAI: as if it were <|endoftext|>).
+    if (ids.empty()) {
+      const std::optional<int32_t> start =
+          tokenizer_->bos_id() ? tokenizer_->bos_id() : tokenizer_->eos_id();
+      if (start) ids.push_back(*start);
+    }
+    return ids;
   }
   if (!chat_template_) return FailedPrecondition("the model has no chat template");
   const auto& chat = std::get<ChatInput>(request.prompt);
@@ -157,10 +208,14 @@ Result<std::vector<int32_t>> TextService::Tokenise(const TextRequest& request) c
   input.tools = chat.tools;
   input.documents = chat.documents;
   input.extra = chat.extra;
+  input.untrusted_extra = chat.untrusted_extra;
   input.add_generation_prompt = chat.add_generation_prompt;
   input.bos_token = bos_token_;
   input.eos_token = eos_token_;
-  RILL_ASSIGN_OR_RETURN(const text::MarkedText marked, chat_template_->Render(input));
+  RILL_ASSIGN_OR_RETURN(text::MarkedText marked, chat_template_->Render(input));
+  if (request.continue_final_message) {
+    RILL_RETURN_IF_ERROR(CutAfterFinalMessage(chat.messages, marked));
+  }
   RILL_RETURN_IF_ERROR(check_size(marked.text.size()));
   return tokenizer_->Encode(marked, /*add_special=*/false);
 }
@@ -190,10 +245,22 @@ void TextService::StartGeneration(const std::shared_ptr<Live>& live) {
   }
   if (max_tokens == 0) max_tokens = static_cast<int32_t>(room);
 
+  if (live->request.want_prompt_ids) {
+    live->prompt_ids = std::make_shared<const std::vector<int32_t>>(generate.prompt_ids);
+  }
+  // A chat's answer begins a text; any other goes on the prompt's, so that the first word keeps
+  // its space. What a token's text depends on reaches back one character: the last ids are enough.
+  const bool begins_text = std::holds_alternative<ChatInput>(live->request.prompt) &&
+                           !live->request.continue_final_message;
+  const std::span<const int32_t> prompt(generate.prompt_ids);
   for (int32_t i = 0; i < std::max(1, live->request.n); ++i) {
     Live::Choice choice;
     choice.stream =
-        std::make_unique<TextStream>(tokenizer_, live->request.stop, !live->request.skip_special);
+        std::make_unique<TextStream>(tokenizer_, live->request.stop, !live->request.skip_special,
+                                     live->request.sampling.min_tokens);
+    if (!begins_text) {
+      for (int32_t id : prompt.last(std::min<size_t>(prompt.size(), 8))) choice.stream->Skip(id);
+    }
     live->choices.push_back(std::move(choice));
   }
   auto submitted = loop_.Submit(std::move(generate),
@@ -220,11 +287,14 @@ void TextService::FailRequest(const std::shared_ptr<Live>& live, Status error) {
 }
 
 void TextService::PushPost(std::shared_ptr<Live> live, TokenEvent event) {
+  bool wake = false;
   {
     std::lock_guard<std::mutex> lock(mutex_);
     post_queue_.push_back({std::move(live), std::move(event)});
+    wake = post_sleeps_;
+    post_sleeps_ = false;
   }
-  post_wake_.notify_one();
+  if (wake) post_wake_.notify_one();
 }
 
 void TextService::CancelChoice(Live& live, int32_t choice) {
@@ -242,8 +312,11 @@ void TextService::PostMain() {
   while (true) {
     {
       std::unique_lock<std::mutex> lock(mutex_);
-      post_wake_.wait(lock,
-                      [this] { return !post_queue_.empty() || (stop_ && requests_.empty()); });
+      while (post_queue_.empty() && !(stop_ && requests_.empty())) {
+        post_sleeps_ = true;
+        post_wake_.wait(lock);
+      }
+      post_sleeps_ = false;
       if (post_queue_.empty()) return;
       batch.swap(post_queue_);
     }
@@ -254,24 +327,27 @@ void TextService::PostMain() {
 
 void TextService::HandlePost(Post& post) {
   Live& live = *post.live;
-  const TokenEvent& event = post.event;
+  TokenEvent& event = post.event;
+  TextEvent out;
+  bool send = false;
   {
     StageTimer timer(post_ns_);
-    TextEvent out;
     out.choice = event.choice;
     out.prompt_tokens = live.prompt_tokens;
     out.is_final = event.is_final;
     out.usage = event.usage;
-    out.error = event.error;
+    out.error = std::move(event.error);
     out.finish_reason = event.finish_reason;
     const auto index = static_cast<size_t>(event.choice);
     Live::Choice* choice = index < live.choices.size() ? &live.choices[index] : nullptr;
-    bool send = event.is_final || !choice;
+    send = event.is_final || !choice;
     if (choice && !choice->ended) {
       if (event.token_id >= 0) {
+        ++live.completion_tokens;
         out.is_first = !live.had_token;
+        if (out.is_first) out.prompt_ids = live.prompt_ids;
         live.had_token = true;
-        out.tokens.push_back({event.token_id, event.logprob, event.top_logprobs});
+        out.tokens.push_back({event.token_id, event.logprob, std::move(event.top_logprobs)});
         // The token that ended the choice leaves no text.
         if (event.finish_reason != FinishReason::kStop) {
           out.text = choice->stream->Push(event.token_id);
@@ -296,7 +372,11 @@ void TextService::HandlePost(Post& post) {
       out.finish_reason = FinishReason::kNone;  // this choice has had its end
       out.error = OkStatus();
     }
-    if (send) live.callback(out);
+    out.usage.completion_tokens = live.completion_tokens;
+  }
+  if (send) {
+    StageTimer timer(callback_ns_);
+    live.callback(out);
   }
   if (!event.is_final) return;
   bool now_idle = false;

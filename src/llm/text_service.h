@@ -37,13 +37,19 @@ namespace rill::llm {
 struct TextRequest {
   // A conversation, a text to continue, or ids.
   std::variant<ChatInput, std::string, std::vector<int32_t>> prompt;
-  bool add_special = true;  // BOS and the like in front of a text prompt
+  bool add_special = true;     // BOS and the like in front of a text prompt
+  bool parse_special = false;  // control tokens written in a text prompt become their ids
+  // Of a conversation: the answer goes on the last message instead of beginning one.
+  bool continue_final_message = false;
   SamplingParams sampling;  // max_tokens 0: all that fits the context
   int32_t n = 1;
   int32_t priority = 0;
-  std::vector<std::string> stop;
+  std::vector<std::string> stop;  // not looked for in the first sampling.min_tokens tokens
   bool include_stop_string = false;
   bool skip_special = true;  // control tokens leave no text
+  bool want_prompt_ids = false;
+  // -1: none. n >= 0: the log-probability of each prompt token and of the n most likely there.
+  int32_t prompt_logprobs = -1;
 };
 
 struct TextToken {
@@ -60,9 +66,13 @@ struct TextEvent {
   std::string stop_string;  // with kStop: the stop string that matched, or empty
   bool is_first = false;    // the request's first event with a token
   int32_t prompt_tokens = 0;
+  // With is_first, when asked for.
+  std::shared_ptr<const std::vector<int32_t>> prompt_ids;
   bool is_final = false;  // the request's last event
-  Usage usage;            // with is_final
-  Status error;           // with kError
+  // With is_final. completion_tokens counts what the events told: a token that the engine computed
+  // after a stop string is not in it.
+  Usage usage;
+  Status error;  // with kError
 };
 
 using TextCallback = std::function<void(const TextEvent&)>;
@@ -74,7 +84,9 @@ struct TextServiceOptions {
 
 // Seconds of work of each stage since the start (reference-systems: time shares per phase).
 struct StageTimes {
-  double tokenise_s = 0, postprocess_s = 0;
+  double tokenise_s = 0;    // chat template and tokenizer
+  double detokenise_s = 0;  // text joined from ids, stop strings
+  double callback_s = 0;    // inside the callers' callbacks: JSON, handing over to the transport
 };
 
 class TextService {
@@ -91,6 +103,10 @@ class TextService {
   // Errors come as an event, but for kUnavailable (full, or shutting down) which is returned.
   Result<uint64_t> Submit(TextRequest request, TextCallback callback);
   void Cancel(uint64_t handle);
+  void CancelAll();
+  // The ids that Submit would hand to the engine. Thread-safe; the work is done here.
+  // Errors: kResourceExhausted for what cannot fit, the template's.
+  Result<std::vector<int32_t>> Tokenise(const TextRequest& request) const;
 
   int32_t live_requests() const { return live_.load(std::memory_order_relaxed); }
   StageTimes stage_times() const;
@@ -104,7 +120,6 @@ class TextService {
 
   void TokeniseMain();
   void PostMain();
-  Result<std::vector<int32_t>> Tokenise(const TextRequest& request) const;
   void StartGeneration(const std::shared_ptr<Live>& live);
   void PushPost(std::shared_ptr<Live> live, TokenEvent event);
   void HandlePost(Post& post);
@@ -120,11 +135,12 @@ class TextService {
 
   std::atomic<int32_t> live_{0};
   std::atomic<uint64_t> next_handle_{1};
-  std::atomic<int64_t> tokenise_ns_{0}, post_ns_{0};
+  std::atomic<int64_t> tokenise_ns_{0}, post_ns_{0}, callback_ns_{0};
 
   std::mutex mutex_;  // guards the members below
   std::condition_variable tokenise_wake_, post_wake_, idle_;
   bool stop_ = false;
+  bool post_sleeps_ = false;  // only then does an event cost a system call
   std::deque<std::shared_ptr<Live>> tokenise_queue_;
   std::deque<Post> post_queue_;
   std::unordered_map<uint64_t, std::shared_ptr<Live>> requests_;

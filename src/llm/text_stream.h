@@ -2,6 +2,7 @@
 // back what might be the start of a stop string, and says when one was complete.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,8 +14,9 @@ namespace rill::llm {
 
 class TextStream {
  public:
+  // Stop strings are not looked for in the text of the first `min_tokens` tokens.
   TextStream(std::shared_ptr<const text::Tokenizer> tokenizer, std::vector<std::string> stop,
-             bool show_special);
+             bool show_special, int32_t min_tokens = 0);
 
   // What stands before the answer: read, but neither returned nor searched for stop strings.
   void Skip(int32_t token_id) { (void)detokenizer_.Push(token_id); }
@@ -28,6 +30,7 @@ class TextStream {
  private:
   text::IncrementalDetokenizer detokenizer_;
   text::StopStringMatcher matcher_;
+  int32_t unmatched_tokens_;  // still to come
 };
 
 }  // namespace rill::llm

@@ -94,10 +94,22 @@ def json_seeds() -> dict[str, bytes]:
     return {"config": json.dumps(config).encode(), "values": values.encode(), "deep": b"[" * 60 + b"]" * 60}
 
 
+def http_seeds() -> dict[str, bytes]:
+    """The first byte is the portion in which the bytes arrive."""
+    post = b"\x07POST /v1/x?a=b HTTP/1.1\r\nHost: a:80\r\n"
+    return {"get": b"\x01GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+            "absolute": b"\x05GET http://a/x HTTP/1.1\r\nHost: a\r\n\r\n",
+            "old": b"\x03POST /%41 HTTP/1.0\r\nContent-Length: 2\r\n\r\nab",
+            "length": post + b"Content-Length: 3\r\nExpect: 100-continue\r\n\r\nabc",
+            "chunked": post + b"Transfer-Encoding: chunked\r\n\r\n3;a=\"b\"\r\nabc\r\n00\r\nX: y\r\n\r\n",
+            "both": post + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"}
+
+
 def main() -> None:
     out = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parent / "corpus")
     seeds = {"gguf": gguf_seeds(), "safetensors": safetensors_seeds(), "llama2c": llama2c_seeds(),
-             "config_json": json_seeds()}
+             "config_json": json_seeds(), "http": http_seeds(),
+             "sse": {"events": b"\x03: ping\n\ndata: {}\r\n\r\ndata: a\ndata: b\n\ndata: [DONE]\n\n"}}
     for target, files in seeds.items():
         folder = out / target
         folder.mkdir(parents=True, exist_ok=True)

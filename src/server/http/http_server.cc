@@ -52,6 +52,8 @@ struct IoThread {
   std::thread thread;
 };
 
+void RunLoop(const ServerCore& core, IoThread* thread);
+
 class HttpServerImpl final : public HttpServer {
  public:
   HttpServerImpl(std::shared_ptr<ServerCore> core, std::vector<Listener> listeners)
@@ -111,6 +113,19 @@ class HttpServerImpl final : public HttpServer {
   bool started_ = false, accepting_ = false, stopped_ = false;
 };
 
+// An exception that reaches the loop (out of memory) costs the connection it came from, which the
+// deadlines then close, and not the server.
+void RunLoop(const ServerCore& core, IoThread* thread) {
+  while (true) {
+    try {
+      thread->context.run();
+      return;
+    } catch (const std::exception& error) {
+      core.Warn(std::string("I/O thread: ") + error.what());
+    }
+  }
+}
+
 // Fine enough for the shortest limit, and never a load: 4 times a second by default.
 std::chrono::milliseconds HttpServerImpl::TickInterval(const HttpLimits& limits) {
   std::chrono::milliseconds shortest{2000};
@@ -136,7 +151,7 @@ void HttpServerImpl::Start() {
   for (auto& thread : threads_) {
     asio::co_spawn(
         thread->context, [this, raw = thread.get()] { return Ticker(raw); }, asio::detached);
-    thread->thread = std::thread([raw = thread.get()] { raw->context.run(); });
+    thread->thread = std::thread([core = core_, raw = thread.get()] { RunLoop(*core, raw); });
   }
 }
 

@@ -1,0 +1,163 @@
+// rill bench serve: load on any server with OpenAI's API, measured by the client.
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+
+#include "command.h"
+#include "progress.h"
+#include "rill/load_test.h"
+
+namespace rill::app {
+namespace {
+
+struct BenchServeFlags {
+  LoadTestOptions load;
+  std::string dataset = "fixed:128,64";
+  std::string tokenizer;
+  std::string key_variable = "RILL_API_KEY";
+  int32_t num_requests = 0;
+  int32_t max_total_tokens = 0;
+  bool together = false, keep_eos = false, json = false;
+  double poisson_rate = 0, replay_speed = 0;
+  std::string plot, details;
+};
+
+// "fixed:IN,OUT"
+Result<std::vector<LoadRequest>> FixedRequests(const std::string& lengths, size_t count) {
+  int in = 0, out = 0;
+  char rest = 0;
+  if (std::sscanf(lengths.c_str(), "%d,%d%c", &in, &out, &rest) != 2 || in < 1 || out < 1 ||
+      in > (1 << 20) || out > (1 << 20)) {
+    return InvalidArgument(
+        "--dataset: expected fixed:IN,OUT with token counts, got 'fixed:" + lengths + "'");
+  }
+  std::vector<LoadRequest> requests(count);
+  for (size_t i = 0; i < count; ++i) requests[i] = {0, MakePromptText(in, i), out};
+  return requests;
+}
+
+Result<std::vector<LoadRequest>> MakeRequests(const BenchServeFlags& flags) {
+  const size_t colon = std::min(flags.dataset.find(':'), flags.dataset.size());
+  const std::string kind = flags.dataset.substr(0, colon);
+  const std::string rest = flags.dataset.substr(std::min(colon + 1, flags.dataset.size()));
+  const size_t count = flags.num_requests > 0 ? static_cast<size_t>(flags.num_requests) : 1024;
+  if (kind == "fixed") return FixedRequests(rest, count);
+  if (kind == "azure") {
+    return ReadAzureRequests(rest, count, flags.max_total_tokens, MakePromptText);
+  }
+  if (kind != "sharegpt") {
+    return InvalidArgument("--dataset: expected sharegpt:FILE, azure:FILE or fixed:IN,OUT, got '" +
+                           flags.dataset + "'");
+  }
+  std::unique_ptr<Llm> llm;
+  if (!flags.tokenizer.empty()) {
+    ModelFlags model;
+    model.model = flags.tokenizer;
+    model.options.text_only = true;
+    RILL_ASSIGN_OR_RETURN(llm, model.Open());
+  }
+  return ReadShareGptRequests(rest, count, flags.max_total_tokens, [&](const std::string& text) {
+    if (!llm) return static_cast<int32_t>(std::min<size_t>((text.size() + 3) / 4, 1 << 20));
+    auto ids = llm->Tokenize(text, /*add_special=*/false, /*parse_special=*/false);
+    return ids.ok() ? static_cast<int32_t>(ids->size()) : 0;
+  });
+}
+
+Status BenchServe(BenchServeFlags& flags) {
+  LoadTestOptions& load = flags.load;
+  if (flags.together + (flags.poisson_rate > 0) + (flags.replay_speed > 0) > 1) {
+    return InvalidArgument("--together, --poisson and --replay exclude each other");
+  }
+  const bool concurrency_given = load.concurrency > 0;
+  if (flags.together) {
+    load.arrival = Arrival::kTogether;
+  } else if (flags.poisson_rate > 0) {
+    load.arrival = Arrival::kPoisson;
+    load.rate = flags.poisson_rate;
+  } else if (flags.replay_speed > 0) {
+    load.arrival = Arrival::kTrace;
+    load.speed = flags.replay_speed;
+  } else if (!concurrency_given) {
+    load.concurrency = 32;
+  }
+  load.ignore_eos = !flags.keep_eos;
+  if (const char* key = std::getenv(flags.key_variable.c_str())) load.api_key = key;
+  RILL_ASSIGN_OR_RETURN(load.requests, MakeRequests(flags));
+  ProgressBar bar("bench serve", ProgressBar::Unit::kCount);
+  InterruptScope interrupt;
+  RILL_ASSIGN_OR_RETURN(
+      const LoadReport report,
+      RunLoadTest(
+          load, [&](int64_t done, int64_t total) { bar.Update(done, total); }, interrupt.flag()));
+  if (!flags.plot.empty()) {
+    RILL_RETURN_IF_ERROR(WriteFileAtomically(flags.plot, report.ToSvg(flags.dataset)));
+  }
+  if (!flags.details.empty()) {
+    RILL_RETURN_IF_ERROR(WriteFileAtomically(flags.details, report.DetailsJsonLines()));
+  }
+  if (flags.json) {
+    PrintJson(report.ToJson());
+  } else {
+    WriteStdout(report.ToText());
+  }
+  if (report.failed == report.requests) {
+    return Unavailable(load.url + ": every request failed: " + report.errors.begin()->first);
+  }
+  return OkStatus();
+}
+
+}  // namespace
+
+void AddBenchServe(CLI::App& bench, CommandContext& context) {
+  auto flags = std::make_shared<BenchServeFlags>();
+  flags->load.concurrency = 0;
+  CLI::App* command = bench.add_subcommand(
+      "serve", "Load on a server with OpenAI's API: requests/s, first token, inter-token times");
+  LoadTestOptions& load = flags->load;
+  command->add_option("--url", load.url, "Server, with or without /v1")->capture_default_str();
+  command->add_option("--model", load.model, "Model name; default: the first that it lists");
+  command->add_option("--api-key-env", flags->key_variable, "Variable that holds the API key")
+      ->capture_default_str();
+  command
+      ->add_option("--dataset", flags->dataset,
+                   "sharegpt:FILE, azure:FILE or fixed:IN,OUT (token counts)")
+      ->capture_default_str();
+  command->add_option("--tokenizer", flags->tokenizer,
+                      "MODEL whose tokenizer counts ShareGPT's lengths; default: bytes / 4");
+  command
+      ->add_option("-n,--requests", flags->num_requests, "Requests; default: 1024, or the file's")
+      ->check(CLI::Range(1, 10'000'000));
+  command->add_option("--max-total-tokens", flags->max_total_tokens,
+                      "Leave out requests longer than this, prompt and answer together");
+  command
+      ->add_option("-c,--concurrency", load.concurrency,
+                   "Clients (default 32); with another arrival the most at once")
+      ->check(CLI::Range(1, 65'536));
+  command->add_flag("--together", flags->together, "All requests at once");
+  command->add_option("--poisson", flags->poisson_rate, "Independent arrivals, RATE per second")
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--replay", flags->replay_speed,
+                   "The trace's arrival times, SPEED times as fast")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--seed", load.seed, "Of the Poisson arrivals")->capture_default_str();
+  command->add_flag("--chat", load.chat, "/v1/chat/completions instead of /v1/completions");
+  command->add_flag("--no-ignore-eos", flags->keep_eos,
+                    "Let the model end its answers; for servers that refuse ignore_eos");
+  command->add_option("--temperature", load.temperature, "Sampling")->capture_default_str();
+  command->add_option("--extra-body", load.extra_body, "JSON object merged into every request");
+  command->add_option("--timeout", load.request_timeout_s, "Seconds for one request")
+      ->check(CLI::Range(0.001, 86'400.0))
+      ->capture_default_str();
+  command->add_flag("--insecure", load.insecure_tls, "Accept any TLS certificate");
+  command->add_option("--plot", flags->plot, "Write a picture (SVG)");
+  command->add_option("--details", flags->details, "Write every request's times (JSON lines)");
+  command->add_flag("--json", flags->json, "One JSON object on stdout");
+  command->callback([flags, &context] {
+    const Status status = BenchServe(*flags);
+    if (!status.ok()) context.exit_code = ReportError(status, flags->json);
+  });
+}
+
+}  // namespace rill::app

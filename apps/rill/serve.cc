@@ -1,0 +1,323 @@
+// rill serve MODEL…: the OpenAI-compatible server.
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "command.h"
+#include "rill/model_store.h"
+#include "rill/server.h"
+
+namespace rill::app {
+namespace {
+
+struct ServeFlags {
+  ServerOptions options;
+  ModelFlags model;                 // its loading flags
+  std::vector<std::string> models;  // "[NAME=]MODEL"
+  std::vector<std::string> names;
+  std::vector<std::string> aliases;  // "NAME" or "MODEL=NAME"
+  std::string memory, kv_memory;
+  std::string metrics_compat = "vllm";
+  bool no_request_log = false;
+  bool quiet = false;
+};
+
+// "8G", "512M", "1073741824"
+Result<int64_t> ParseBytes(const std::string& flag, const std::string& text) {
+  if (text.empty()) return int64_t{0};
+  char* end = nullptr;
+  const double number = std::strtod(text.c_str(), &end);
+  double unit = 1;
+  std::string suffix = end;
+  if (suffix.ends_with("iB")) {
+    suffix.resize(suffix.size() - 2);
+  } else if (suffix.ends_with("B")) {
+    suffix.resize(suffix.size() - 1);
+  }
+  if (suffix == "K") unit = 1024.0;
+  if (suffix == "M") unit = 1024.0 * 1024;
+  if (suffix == "G") unit = 1024.0 * 1024 * 1024;
+  if (suffix == "T") unit = 1024.0 * 1024 * 1024 * 1024;
+  const double bytes = number * unit;
+  if (end == text.c_str() || (unit == 1 && !suffix.empty()) || !(bytes > 0) || bytes > 1e15) {
+    return InvalidArgument(flag + ": expected a size such as 8G or 512M, got '" + text + "'");
+  }
+  return static_cast<int64_t>(bytes);
+}
+
+// What a model is called when nobody says: the file's name without its suffix.
+std::string DefaultName(std::string text) {
+  while (text.size() > 1 && text.ends_with('/')) text.pop_back();
+  if (text.starts_with("hf:")) return text.substr(3);
+  if (const size_t slash = text.rfind('/'); slash != std::string::npos) text.erase(0, slash + 1);
+  if (text.ends_with(".gguf")) text.resize(text.size() - 5);
+  return text;
+}
+
+Status ReadModels(ServeFlags& flags) {
+  if (flags.models.empty()) flags.models.push_back(std::string(kDefaultModel));
+  for (const std::string& entry : flags.models) {
+    ModelSpec spec;
+    std::string model = entry;
+    // NAME=MODEL, unless the whole is a file.
+    const size_t equals = entry.find('=');
+    if (equals != std::string::npos && equals > 0 && !ResolveModel(entry).ok()) {
+      spec.name = entry.substr(0, equals);
+      model = entry.substr(equals + 1);
+    }
+    RILL_ASSIGN_OR_RETURN(spec.path, ResolveModel(model));
+    if (spec.name.empty()) spec.name = DefaultName(model);
+    flags.options.models.push_back(std::move(spec));
+  }
+  if (flags.names.size() > flags.options.models.size()) {
+    return InvalidArgument(fmt::format("--served-model-name: {} names for {} models",
+                                       flags.names.size(), flags.options.models.size()));
+  }
+  for (size_t i = 0; i < flags.names.size(); ++i) flags.options.models[i].name = flags.names[i];
+  for (const std::string& entry : flags.aliases) {
+    const size_t equals = entry.find('=');
+    if (equals == std::string::npos) {
+      flags.options.models.front().aliases.push_back(entry);
+      continue;
+    }
+    bool found = false;
+    for (ModelSpec& spec : flags.options.models) {
+      if (spec.name != entry.substr(0, equals)) continue;
+      spec.aliases.push_back(entry.substr(equals + 1));
+      found = true;
+    }
+    if (!found) {
+      return InvalidArgument("--alias: no model is called '" + entry.substr(0, equals) + "'");
+    }
+  }
+  return OkStatus();
+}
+
+std::string Gigabytes(int64_t bytes) {
+  return bytes < 100'000'000 ? fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6)
+                             : fmt::format("{:.2f} GB", static_cast<double>(bytes) / 1e9);
+}
+
+void PrintSummary(const ServerSummary& summary) {
+  std::string out;
+  for (const ModelMemory& model : summary.models) {
+    out += fmt::format(
+        "  {}: weights {}, activations {}, KV {} = {} positions (context {})\n", model.name,
+        Gigabytes(model.weight_bytes), Gigabytes(model.activation_bytes), Gigabytes(model.kv_bytes),
+        model.kv_token_bytes > 0 ? model.kv_bytes / model.kv_token_bytes : 0, model.max_context);
+  }
+  int64_t total = 0;
+  for (const ModelMemory& model : summary.models) {
+    total += model.weight_bytes + model.activation_bytes + model.kv_bytes;
+  }
+  out += fmt::format("  memory: {} of a budget of {}\n", Gigabytes(total),
+                     Gigabytes(summary.budget_bytes));
+  for (const std::string& failed : summary.failed) out += "  not loaded: " + failed + "\n";
+  out += summary.num_keys > 0
+             ? fmt::format("  keys: {}{}\n", summary.num_keys, summary.has_tls ? ", TLS" : "")
+             : fmt::format("  keys: none, who reaches it may use it{}\n",
+                           summary.has_tls ? "; TLS" : "");
+  if (!summary.admin_url.empty()) out += "  admin: " + summary.admin_url + "\n";
+  const std::string where = !summary.url.empty() ? summary.url + "/v1" : summary.unix_path;
+  std::fprintf(stderr, "rill: serving %zu model%s after %.1f s\n%srill: ready on %s\n",
+               summary.models.size(), summary.models.size() == 1 ? "" : "s", summary.load_s,
+               out.c_str(), where.c_str());
+}
+
+// One line that is written again each second.
+void PrintStatus(const ServerStatus& status) {
+  auto share = [](double value) {
+    return value < 0 ? std::string("?") : fmt::format("{:.0f} %", value * 100);
+  };
+  const std::string line = fmt::format(
+      "{} running, {} waiting | {:.0f} tok/s out, {:.0f} in | of the machine: memory "
+      "{}, compute {}, KV {}{}",
+      status.running, status.waiting, status.output_tokens_per_s, status.prompt_tokens_per_s,
+      share(status.memory_share), share(status.compute_share), share(status.kv_share),
+      status.draining ? " | draining" : "");
+  std::fprintf(stderr, "\r\x1b[K%s", line.c_str());
+  std::fflush(stderr);
+}
+
+Status Serve(ServeFlags& flags) {
+  ServerOptions& options = flags.options;
+  const int max_sequences = options.load.max_sequences;
+  options.load = flags.model.options;
+  options.load.max_sequences = max_sequences;
+  RILL_RETURN_IF_ERROR(ReadModels(flags));
+  RILL_ASSIGN_OR_RETURN(options.memory_bytes, ParseBytes("--memory", flags.memory));
+  RILL_ASSIGN_OR_RETURN(options.kv_bytes, ParseBytes("--kv-memory", flags.kv_memory));
+  if (const char* key = std::getenv("RILL_API_KEY"); key && *key)
+    options.api_keys.emplace_back(key);
+  options.log_requests = !flags.no_request_log;
+  options.vllm_metrics = flags.metrics_compat == "vllm";
+  const bool live = StderrIsTerminal() && !flags.quiet && options.log_file.empty() &&
+                    options.log_format == "text";
+  // The live line and a line per request would write over each other.
+  if (live) options.log_format = "none";
+  if (!flags.quiet) {
+    options.on_started = PrintSummary;
+    options.on_notice = [live](const std::string& notice) {
+      std::fprintf(stderr, "%srill: %s\n", live ? "\r\x1b[K" : "", notice.c_str());
+    };
+  }
+  if (live) options.on_status = PrintStatus;
+  return RunServer(options);
+}
+
+}  // namespace
+
+void AddServe(CLI::App& app, CommandContext& context) {
+  auto flags = std::make_shared<ServeFlags>();
+  ServerOptions& options = flags->options;
+  options.load.max_sequences = 64;
+  CLI::App* command = app.add_subcommand("serve", "Serve models over OpenAI's API");
+  command
+      ->add_option("MODEL", flags->models,
+                   "[NAME=]MODEL: a pulled model's name, a GGUF file or a Hugging Face folder; "
+                   "several share one memory budget (default: smollm2)")
+      ->expected(0, -1);
+  flags->model.AddTo(*command, /*model_positional=*/false, /*model_required=*/false);
+
+  const char* group = "Serving";
+  command
+      ->add_option("--served-model-name", flags->names,
+                   "What clients call the models, in order; repeatable")
+      ->group(group);
+  command
+      ->add_option("--alias", flags->aliases,
+                   "One more name: ALIAS of the first model, or NAME=ALIAS; repeatable")
+      ->group(group);
+  command
+      ->add_flag("--any-model-name", options.any_model_name,
+                 "Answer unknown model names with the first model")
+      ->group(group);
+  command->add_option("--max-sequences", options.load.max_sequences, "Choices computed at once")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str()
+      ->group(group);
+  command
+      ->add_option("--max-waiting", options.max_waiting, "Requests in a model's queue; more: 503")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str()
+      ->group(group);
+  command
+      ->add_option("--memory", flags->memory,
+                   "Memory for all models together, as 8G (default: 90 % of what is free)")
+      ->group(group);
+  command
+      ->add_option("--kv-memory", flags->kv_memory,
+                   "KV memory per model, as 4G (default: what the budget leaves)")
+      ->group(group);
+  command->add_option("--max-choices", options.max_choices, "Largest n and best_of")
+      ->check(CLI::Range(1, 128))
+      ->capture_default_str()
+      ->group(group);
+  command->add_option("--max-logprobs", options.max_logprobs, "Largest top_logprobs and logprobs")
+      ->check(CLI::Range(0, 64))
+      ->capture_default_str()
+      ->group(group);
+  command->add_option("--tokenise-threads", options.tokenise_threads, "Threads for prompts")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str()
+      ->group(group);
+  command
+      ->add_flag("--tokenizer-info,!--no-tokenizer-info", options.tokenizer_info,
+                 "GET /tokenizer_info (default: yes)")
+      ->group(group);
+
+  group = "Network";
+  options.addresses.clear();
+  command
+      ->add_option("--host", options.addresses,
+                   "Address to listen on; repeatable (default: 127.0.0.1)")
+      ->group(group);
+  command->add_option("-p,--port", options.port, "Port (0: any free one)")
+      ->check(CLI::Range(0, 65535))
+      ->capture_default_str()
+      ->group(group);
+  command->add_option("--unix", options.unix_path, "Also listen on this Unix socket")->group(group);
+  command
+      ->add_option("--admin-port", options.admin_port,
+                   "Admin routes on this loopback port (0: any; default: nowhere)")
+      ->check(CLI::Range(-1, 65535))
+      ->group(group);
+  command->add_option("--admin-unix", options.admin_unix_path, "Admin routes on this Unix socket")
+      ->group(group);
+  command
+      ->add_flag("--admin-on-main", options.admin_on_main,
+                 "Admin routes on the main address too, for keys marked admin")
+      ->group(group);
+  command->add_option("--tls-cert", options.tls_certificate, "PEM file: the certificate chain")
+      ->group(group);
+  command->add_option("--tls-key", options.tls_private_key, "PEM file: the private key")
+      ->group(group);
+  command->add_option("--io-threads", options.io_threads, "Threads for connections")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str()
+      ->group(group);
+  command->add_option("--max-body", options.max_body_bytes, "Largest request body, bytes")
+      ->check(CLI::Range(int64_t{1024}, int64_t{1} << 30))
+      ->capture_default_str()
+      ->group(group);
+
+  group = "Access";
+  command
+      ->add_option("--key-file", options.key_file,
+                   "API keys, one a line: NAME KEY|sha256:HEX [admin] [max_concurrent=N] "
+                   "[requests_per_minute=N]; $RILL_API_KEY is one more")
+      ->group(group);
+  command
+      ->add_flag("--allow-unauthenticated", options.allow_unauthenticated,
+                 "Listen beyond this machine without keys")
+      ->group(group);
+  command->add_option("--allowed-host", options.allowed_hosts, "Name allowed in Host; repeatable")
+      ->group(group);
+  command
+      ->add_option("--allowed-origin", options.allowed_origins,
+                   "Origin whose pages may call (CORS); repeatable")
+      ->group(group);
+  command->add_flag("--public-metrics", options.public_metrics, "GET /metrics without a key")
+      ->group(group);
+
+  group = "Reporting";
+  command->add_option("--log-format", options.log_format, "text, json or none")
+      ->check(CLI::IsMember({"text", "json", "none"}))
+      ->capture_default_str()
+      ->group(group);
+  command->add_option("--log-file", options.log_file, "Log to this file (default: stderr)")
+      ->group(group);
+  command->add_flag("--no-request-log", flags->no_request_log, "No line per request")->group(group);
+  command
+      ->add_flag("--log-prompts", options.log_prompts,
+                 "Log request bodies too: they hold what users wrote")
+      ->group(group);
+  command
+      ->add_option("--metrics-compat", flags->metrics_compat,
+                   "vllm: its metric names beside our own; off")
+      ->check(CLI::IsMember({"vllm", "off"}))
+      ->capture_default_str()
+      ->group(group);
+  command->add_option("--drain", options.drain_s, "Seconds that requests get to end after SIGTERM")
+      ->check(CLI::Range(0, 86400))
+      ->capture_default_str()
+      ->group(group);
+  command->add_flag("-q,--quiet", flags->quiet, "No summary, no live line")->group(group);
+
+  command->footer(
+      "Serves /v1/chat/completions, /v1/completions, /v1/models, /tokenize, /metrics and more:\n"
+      "docs/server.md. SIGTERM lets requests end, a second one stops; SIGHUP reads keys and\n"
+      "certificates again.\n\n"
+      "  rill serve smollm2\n"
+      "  curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\\n"
+      "       -d '{\"model\":\"smollm2\",\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}'");
+  command->callback([flags, &context] {
+    if (flags->options.addresses.empty()) flags->options.addresses = {"127.0.0.1"};
+    const Status status = Serve(*flags);
+    context.exit_code = status.ok() ? kExitOk : ReportError(status, flags->model.json);
+  });
+}
+
+}  // namespace rill::app

@@ -1,0 +1,102 @@
+// RunServer: the OpenAI-compatible server, from options to the last answer.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "rill/llm.h"
+#include "rill/status.h"
+
+namespace rill {
+
+struct ModelSpec {
+  std::string path;                  // as Llm::Open takes it
+  std::string name;                  // what clients call it
+  std::vector<std::string> aliases;  // further names
+};
+
+// Bytes that one model takes.
+struct ModelMemory {
+  std::string name;
+  std::string path;
+  int32_t max_context = 0;
+  int64_t weight_bytes = 0;
+  int64_t activation_bytes = 0;
+  int64_t kv_bytes = 0;
+  int64_t kv_token_bytes = 0;  // kv_bytes / kv_token_bytes: positions of all sequences together
+};
+
+// What the server is, once it listens.
+struct ServerSummary {
+  std::string url;        // "http://127.0.0.1:8080"
+  std::string unix_path;  // "" without one
+  std::string admin_url;  // "" without one
+  bool has_tls = false;
+  int num_keys = 0;  // 0: everybody who reaches it may use it
+  int64_t budget_bytes = 0;
+  std::vector<ModelMemory> models;
+  std::vector<std::string> failed;  // "name: why it did not load"
+  double load_s = 0;
+};
+
+// A moment: rates over the last second.
+struct ServerStatus {
+  int running = 0, waiting = 0;
+  int streams = 0;  // HTTP requests under way
+  double prompt_tokens_per_s = 0, output_tokens_per_s = 0;
+  // Shares of what this machine can do, in [0, 1]; < 0: not known.
+  double memory_share = -1;   // bytes that weights and KV cost, of the measured memory bandwidth
+  double compute_share = -1;  // multiply-adds, of the measured peak
+  double kv_share = 0;        // pages in use
+  double busy_share = 0;      // time in steps
+  bool draining = false;
+};
+
+struct ServerOptions {
+  std::vector<ModelSpec> models;  // at least one
+  LoadOptions load;               // of every model; max_sequences: choices at once
+  int64_t memory_bytes = 0;       // of all models together; 0: 90 % of what is available
+  int64_t kv_bytes = 0;           // KV memory per model; 0: what the budget leaves
+  int32_t max_waiting = 1024;     // requests in a model's queue
+  int32_t tokenise_threads = 1;
+  int32_t max_choices = 16;   // n and best_of, at most 128
+  int32_t max_logprobs = 20;  // top_logprobs and logprobs, at most 64
+  bool any_model_name = false;
+  bool tokenizer_info = true;   // GET /tokenizer_info
+  bool public_metrics = false;  // /metrics without a key, where keys are configured
+  bool vllm_metrics = true;     // vllm:… names beside rill_…
+
+  std::vector<std::string> addresses = {"127.0.0.1"};
+  int port = 8080;  // 0: any free one
+  std::string unix_path;
+  int admin_port = -1;  // loopback; -1: none, 0: any free one
+  std::string admin_unix_path;
+  bool admin_on_main = false;
+  std::string tls_certificate, tls_private_key;  // PEM files
+  std::string key_file;
+  std::vector<std::string> api_keys;  // in clear, each its own tenant
+  bool allow_unauthenticated = false;
+  std::vector<std::string> allowed_hosts, allowed_origins;
+  int io_threads = 1;
+  int64_t max_body_bytes = 32 << 20;
+
+  std::string log_format = "text";  // "text", "json" or "none"
+  std::string log_file;             // "": stderr
+  bool log_requests = true;         // one line per request
+  bool log_prompts = false;         // bodies too: for debugging, never in production
+  int drain_s = 30;                 // after the first SIGTERM
+
+  // On the thread that called RunServer.
+  std::function<void(const ServerSummary&)> on_started;
+  std::function<void(const ServerStatus&)> on_status;  // once a second
+  std::function<void(const std::string&)> on_notice;   // "draining: 12 requests under way"
+};
+
+// Serves until SIGTERM or SIGINT: the first drains, a second one stops at once. SIGHUP reads keys
+// and certificates again. Blocks these signals in the calling thread; call it before other threads
+// start. Errors: bad options, a port in use, no model that loads.
+Status RunServer(const ServerOptions& options);
+
+}  // namespace rill

@@ -1,0 +1,15 @@
+// What this machine can do at most, measured: the denominator of every speed.
+#pragma once
+
+namespace rill::llm {
+
+struct MachineLimits {
+  double memory_bytes_per_s = 0;   // read by all threads from a buffer larger than the caches
+  double multiply_adds_per_s = 0;  // f32, in registers, with the widest vectors of this CPU
+};
+
+// Takes about a tenth of a second; other load on the machine makes both smaller. `num_threads` <=
+// 0: every CPU this process may use.
+MachineLimits MeasureMachineLimits(int num_threads);
+
+}  // namespace rill::llm

@@ -1,0 +1,103 @@
+#include "llm/requantize.h"
+
+#include <algorithm>
+#include <cstring>
+#include <mutex>
+#include <vector>
+
+#include "base/float_types.h"
+#include "base/thread_pool.h"
+#include "io/mapped_file.h"
+#include "quant/dequant.h"
+#include "quant/quantize.h"
+
+namespace rill::llm {
+namespace {
+
+bool IsMatrix(const io::TensorEntry& entry, DType dtype) {
+  const TensorView& view = entry.view;
+  if (view.rank() < 2 || !RowBytes(dtype, view.dim(view.rank() - 1))) return false;
+  // Routers and the like: few rows, and their format is not what is measured.
+  return view.dim(view.rank() - 2) >= 32;
+}
+
+Status EncodeRow(DType dtype, const std::vector<float>& x, std::byte* out) {
+  const auto n = static_cast<int64_t>(x.size());
+  if (dtype == DType::kF32) {
+    std::memcpy(out, x.data(), x.size() * 4);
+    return OkStatus();
+  }
+  if (dtype == DType::kF16 || dtype == DType::kBF16) {
+    for (size_t i = 0; i < x.size(); ++i) {
+      const uint16_t bits = dtype == DType::kF16 ? F32ToF16(x[i]) : F32ToBf16(x[i]);
+      std::memcpy(out + 2 * i, &bits, 2);
+    }
+    return OkStatus();
+  }
+  return quant::QuantizeRow(dtype, x.data(), n, out);
+}
+
+}  // namespace
+
+Result<io::ModelSource> Requantize(const io::ModelSource& source, DType dtype, int num_threads) {
+  int64_t total = 0;
+  for (const io::TensorEntry& entry : source.tensors.entries()) {
+    if (!IsMatrix(entry, dtype)) continue;
+    const int64_t cols = entry.view.dim(entry.view.rank() - 1);
+    total += entry.view.shape.NumElements() / cols * *RowBytes(dtype, cols);
+    total = (total + 63) / 64 * 64;
+  }
+  RILL_ASSIGN_OR_RETURN(
+      auto memory, io::MappedFile::Allocate(static_cast<size_t>(total),
+                                            source.path + " as " + std::string(DTypeName(dtype))));
+  io::ModelSource out = source;
+  out.tensors = io::TensorDirectory();
+  for (const auto& file : source.tensors.files()) out.tensors.AddFile(file);
+  const uint32_t index = out.tensors.AddFile(memory);
+  ThreadPool pool(num_threads);
+  std::mutex mutex;
+  Status error;
+  std::byte* at = memory->mutable_data();
+  for (const io::TensorEntry& entry : source.tensors.entries()) {
+    io::TensorEntry made = entry;
+    if (IsMatrix(entry, dtype)) {
+      const TensorView& view = entry.view;
+      const int64_t cols = view.dim(view.rank() - 1);
+      const int64_t rows = view.shape.NumElements() / cols;
+      const auto from_bytes = RowBytes(view.dtype, cols);
+      const int64_t to_bytes = *RowBytes(dtype, cols);
+      if (!from_bytes) return InvalidArgument(entry.name + ": rows are no whole blocks");
+      pool.ParallelFor(rows, 1, [&](int64_t begin, int64_t end) {
+        std::vector<float> x(static_cast<size_t>(cols));
+        for (int64_t r = begin; r < end; ++r) {
+          Status status =
+              quant::DequantizeRow(view.dtype, view.data + r * *from_bytes, cols, x.data());
+          if (status.ok()) status = EncodeRow(dtype, x, at + r * to_bytes);
+          if (status.ok()) continue;
+          std::lock_guard<std::mutex> lock(mutex);
+          error = status.WithPrefix(entry.name);
+          return;
+        }
+      });
+      if (!error.ok()) return error;
+      made.view = TensorView(static_cast<const void*>(at), dtype, view.shape);
+      made.file_index = index;
+      made.offset_bytes = static_cast<uint64_t>(at - memory->mutable_data());
+      at += (rows * to_bytes + 63) / 64 * 64;
+    }
+    RILL_RETURN_IF_ERROR(out.tensors.Add(std::move(made)));
+  }
+  return out;
+}
+
+double MatrixBits(const io::ModelSource& source) {
+  double bits = 0, weights = 0;
+  for (const io::TensorEntry& entry : source.tensors.entries()) {
+    if (entry.view.rank() < 2) continue;
+    bits += 8.0 * static_cast<double>(entry.view.SizeBytes());
+    weights += static_cast<double>(entry.view.shape.NumElements());
+  }
+  return weights > 0 ? bits / weights : 0;
+}
+
+}  // namespace rill::llm

@@ -1,0 +1,85 @@
+// ServingModel: a loaded model with its engine on a thread of its own and the text service in
+// front of it. What a server holds one of per model.
+//
+// Threads: all const methods and text() from any thread. Destruction cancels what is left, so it
+// must not happen on a thread of the text service itself (a callback).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/engine_loop.h"
+#include "engine/model_runner.h"
+#include "llm/text_service.h"
+#include "rill/llm.h"
+#include "rill/request.h"
+
+namespace rill::llm {
+
+struct ServingOptions {
+  LoadOptions load;            // load.max_sequences: choices that run at once
+  int64_t kv_bytes = 0;        // KV memory; never less than one whole context takes
+  int32_t max_waiting = 1024;  // requests in the engine's queue
+  TextServiceOptions text;
+};
+
+// What a load would take, from shapes alone. Bytes.
+struct ServingPlan {
+  std::string path;
+  std::string family;
+  int32_t max_context = 0;
+  int64_t weight_bytes = 0;  // as they lie in the file, and what is rearranged in memory
+  int64_t activation_bytes = 0;
+  int64_t kv_token_bytes = 0;  // one position of one sequence
+};
+
+class ServingModel {
+ public:
+  // Reads and checks the file, allocates nothing. `path` as for Llm::Open.
+  static Result<ServingPlan> Plan(const std::string& path, const LoadOptions& options);
+  // Errors: Llm::Open's; kUnsupported for an encoder or a model without a tokenizer.
+  static Result<std::unique_ptr<ServingModel>> Load(const std::string& path,
+                                                    const ServingOptions& options);
+  ~ServingModel();
+
+  const ModelInfo& info() const { return llm_->info(); }
+  TextService& text() { return *text_; }
+  EngineStats stats() const { return loop_->stats(); }
+  // Refuses new requests and lets those under way end.
+  void Drain() { loop_->Stop(true); }
+
+  const Llm& llm() const { return *llm_; }
+  std::string TokenBytes(int32_t id) const { return tokenizer_->TokenBytes(id); }
+  std::optional<int32_t> bos_id() const { return tokenizer_->bos_id(); }
+  std::optional<int32_t> eos_id() const { return tokenizer_->eos_id(); }
+  // Jinja source, empty when the model has none.
+  const std::string& chat_template_source() const { return template_source_; }
+  const std::string& kind_of_tokenizer() const { return tokenizer_kind_; }
+
+  // Of the logits' bits of a fixed prompt (Llm::Fingerprint): equal on every machine.
+  uint64_t fingerprint() const { return fingerprint_; }
+  int64_t weight_bytes() const { return weight_bytes_; }
+  int64_t activation_bytes() const { return activation_bytes_; }
+  int64_t kv_bytes() const { return kv_bytes_; }
+  int64_t kv_token_bytes() const { return kv_token_bytes_; }
+  int32_t page_size() const { return page_size_; }
+
+ private:
+  ServingModel() = default;
+
+  // In order of construction; destroyed in reverse.
+  std::unique_ptr<Llm> llm_;
+  std::unique_ptr<engine::ModelRunner> runner_;
+  std::unique_ptr<engine::EngineLoop> loop_;
+  std::unique_ptr<TextService> text_;
+  std::shared_ptr<const text::Tokenizer> tokenizer_;
+  std::string template_source_, tokenizer_kind_;
+  uint64_t fingerprint_ = 0;
+  int64_t weight_bytes_ = 0, activation_bytes_ = 0, kv_bytes_ = 0, kv_token_bytes_ = 0;
+  int32_t page_size_ = 0;
+};
+
+}  // namespace rill::llm

@@ -1,0 +1,94 @@
+// POST /admin/models {"path", "name", "aliases"}: load; DELETE /admin/models/{id}: unload.
+// A load that fails changes nothing; an unload lets requests under way end.
+#include <fmt/format.h>
+
+#include "rill/model_store.h"
+#include "server/endpoints/endpoint.h"
+#include "server/openai/api_error.h"
+#include "server/openai/field_reader.h"
+
+namespace rill::server {
+namespace {
+
+void AnswerStatus(ServerState& state, Responder& responder, const Status& status,
+                  const std::string& what, const std::string& name) {
+  if (status.ok()) {
+    state.log->Notice("admin", fmt::format("{} {}", what, name));
+    Json out;
+    out.Set("id", name);
+    out.Set("status", what);
+    return SendJson(responder, 200, out.Dump());
+  }
+  state.log->Error("admin", fmt::format("{}: {}", name, status.message()));
+  int http = 400;
+  if (status.code() == StatusCode::kNotFound) http = 404;
+  if (status.code() == StatusCode::kInternal || status.code() == StatusCode::kDataLoss) http = 500;
+  ApiError error =
+      MakeError(http, http == 404 ? "model_not_found" : "model_load_failed", status.message());
+  error.param = "path";
+  SendError(responder, error);
+}
+
+void LoadModel(ServerState& state, const ResponderPtr& responder, const Json& body) {
+  openai::FieldReader reader(body);
+  std::string wanted;
+  ModelSpec spec;
+  reader.String("path", 4096, wanted);
+  reader.String("name", 256, spec.name);
+  if (reader.ok() && wanted.empty()) {
+    reader.Fail(openai::BadRequest("missing_required_parameter", "path",
+                                   "Missing required parameter: 'path'."));
+  }
+  if (const Json* aliases = reader.Find("aliases")) {
+    if (!aliases->is_array() || aliases->array().size() > 64) {
+      reader.FailType("aliases", "an array of at most 64 strings", *aliases);
+    } else {
+      for (const Json& alias : aliases->array()) {
+        if (!alias.is_string() || alias.string_value().empty() ||
+            alias.string_value().size() > 256) {
+          reader.FailValue("aliases", "expected strings of 1 to 256 bytes.");
+          break;
+        }
+        spec.aliases.push_back(alias.string_value());
+      }
+    }
+  }
+  if (reader.error()) return SendError(*responder, *reader.error());
+  // The work takes seconds: on a thread of its own, one load or unload at a time.
+  const bool queued = state.admin.Run([&state, responder, wanted, spec]() mutable {
+    auto path = ResolveModel(wanted);
+    Status status = path.status();
+    if (spec.name.empty()) spec.name = ModelNameOf(wanted);
+    if (status.ok()) {
+      spec.path = *path;
+      status = state.registry.LoadWithinBudget(spec);
+    }
+    AnswerStatus(state, *responder, status, "loaded", spec.name);
+  });
+  if (!queued) SendError(*responder, MakeError(503, "server_overloaded", "too many loads waiting"));
+}
+
+}  // namespace
+
+void AddAdminModels(ServerState& state, std::vector<Route>& routes) {
+  routes.push_back({.method = Method::kPost,
+                    .path = "/admin/models",
+                    .access = Access::kAdmin,
+                    .handler = [&state](RequestPtr http, ResponderPtr responder) {
+                      WithJsonBody(state, http, responder, [&state, responder](const Json& body) {
+                        LoadModel(state, responder, body);
+                      });
+                    }});
+  routes.push_back({.method = Method::kDelete,
+                    .path = "/admin/models/{id*}",
+                    .access = Access::kAdmin,
+                    .handler = [&state](RequestPtr http, ResponderPtr responder) {
+                      const std::string name = *http->FindParam("id");
+                      state.admin.Run([&state, responder, name] {
+                        AnswerStatus(state, *responder, state.registry.Unload(name), "unloaded",
+                                     name);
+                      });
+                    }});
+}
+
+}  // namespace rill::server

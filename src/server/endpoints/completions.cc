@@ -1,0 +1,73 @@
+// POST /v1/completions
+#include "server/endpoints/endpoint.h"
+#include "server/endpoints/generation_request.h"
+#include "server/openai/api_error.h"
+#include "server/openai/completion_request.h"
+
+namespace rill::server {
+namespace {
+
+void Handle(ServerState& state, const RequestPtr& http, const ResponderPtr& responder,
+            const Json& body) {
+  auto model = FindModelOf(state, body, *responder);
+  if (!model) return;
+  openai::CompletionRequest request;
+  if (auto error = openai::ParseCompletionRequest(body, model->limits, request)) {
+    return SendError(*responder, *error);
+  }
+  // TODO: remove when the engine gives log-probabilities of the prompt.
+  if (request.params.prompt_logprobs >= 0 || (request.echo && request.logprobs)) {
+    const char* param = request.params.prompt_logprobs >= 0 ? "prompt_logprobs" : "echo";
+    return SendError(*responder,
+                     openai::UnsupportedParameter(param,
+                                                  "Unsupported parameter: log-probabilities of the "
+                                                  "prompt are not supported yet."));
+  }
+  GenerationJob job = MakeJob(http, responder, model, request.params);
+  job.param = "prompt";
+  job.echo = request.echo;
+  openai::AnswerOptions answer = MakeAnswerOptions(*model, request.params, "cmpl-");
+  answer.logprobs = request.logprobs;
+  job.writer = openai::MakeCompletionWriter(std::move(answer), request.params.n);
+
+  llm::TextRequest prompt = MakeTextRequest(*http, request.params);
+  prompt.n = request.best_of;
+  prompt.add_special = request.add_special;
+  prompt.parse_special = true;  // the whole prompt is the caller's, control tokens included
+  if (request.best_of > request.params.n) {
+    prompt.sampling.logprobs = std::max(prompt.sampling.logprobs, 0);
+  }
+  if (request.echo && request.logprobs) {
+    prompt.prompt_logprobs = std::max(prompt.prompt_logprobs, prompt.sampling.logprobs);
+  }
+  if (prompt.sampling.max_tokens == 0) {
+    // With echo: the prompt alone. The engine makes one token at least.
+    prompt.sampling.max_tokens = 1;
+    job.drop_tokens = true;
+  }
+  for (auto& text : request.prompts) {
+    llm::TextRequest one = prompt;
+    if (auto* ids = std::get_if<std::vector<int32_t>>(&text)) {
+      one.prompt = std::move(*ids);
+    } else {
+      one.prompt = std::move(std::get<std::string>(text));
+    }
+    job.prompts.push_back(std::move(one));
+  }
+  Generation::Start(state, std::move(job));
+}
+
+}  // namespace
+
+void AddCompletions(ServerState& state, std::vector<Route>& routes) {
+  routes.push_back({.method = Method::kPost,
+                    .path = "/v1/completions",
+                    .handler = [&state](RequestPtr http, ResponderPtr responder) {
+                      WithJsonBody(state, http, responder,
+                                   [&state, http, responder](const Json& body) {
+                                     Handle(state, http, responder, body);
+                                   });
+                    }});
+}
+
+}  // namespace rill::server

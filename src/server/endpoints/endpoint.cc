@@ -1,0 +1,123 @@
+#include "server/endpoints/endpoint.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "server/openai/api_error.h"
+#include "server/openai/field_reader.h"
+
+namespace rill::server {
+namespace {
+
+// Parsing this much takes well under a millisecond.
+constexpr size_t kInlineBytes = 64u << 10;
+
+// A node of the tree takes up to 72 bytes, so this bounds a request at 72 MB, whatever its text.
+const JsonLimits kBodyLimits = {.max_bytes = 128u << 20, .max_depth = 64, .max_nodes = 1u << 20};
+
+bool IsJsonType(const std::string& content_type) {
+  std::string type = content_type.substr(0, content_type.find(';'));
+  while (!type.empty() && (type.back() == ' ' || type.back() == '\t')) type.pop_back();
+  std::transform(type.begin(), type.end(), type.begin(), [](unsigned char c) {
+    return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
+  });
+  return type == "application/json" ||
+         (type.starts_with("application/") && type.ends_with("+json"));
+}
+
+void ParseAndHandle(ServerState& state, const HttpRequest& request, Responder& responder,
+                    const JsonHandler& handle) {
+  if (state.log->wants_prompts()) {
+    state.log->Write(
+        LogLine("info", "body").Add("request_id", request.request_id).Add("body", request.body));
+  }
+  const Result<Json> body = Json::Parse(request.body, "request body", kBodyLimits);
+  if (!body.ok()) {
+    return SendError(responder, openai::BadRequest("invalid_json", "", body.status().message()));
+  }
+  if (!body->is_object()) {
+    return SendError(responder,
+                     openai::BadRequest("invalid_json", "",
+                                        fmt::format("request body: expected a JSON object, got {}",
+                                                    openai::WordForType(*body))));
+  }
+  handle(*body);
+}
+
+}  // namespace
+
+std::vector<Route> AllRoutes(ServerState& state) {
+  std::vector<Route> routes;
+#define ENDPOINT(Name) Add##Name(state, routes);
+#include "server/endpoint_list.def"
+#undef ENDPOINT
+  return routes;
+}
+
+void SendJson(Responder& responder, int status, std::string body) {
+  responder.Send(status, {{"content-type", "application/json"}}, std::move(body));
+}
+
+void SendError(Responder& responder, const ApiError& error) {
+  std::vector<Header> headers = {{"content-type", "application/json"}};
+  if (error.http_status == 503) headers.push_back({"retry-after", "1"});
+  responder.Send(error.http_status, std::move(headers), error.Body());
+}
+
+void WithJsonBody(ServerState& state, const RequestPtr& request, const ResponderPtr& responder,
+                  JsonHandler handle) {
+  const std::string* type = request->FindHeader("content-type");
+  if (type && !IsJsonType(*type)) {
+    return SendError(*responder, openai::BadRequest("invalid_content_type", "",
+                                                    "Content-Type: expected application/json"));
+  }
+  if (request->body.size() <= kInlineBytes) {
+    return ParseAndHandle(state, *request, *responder, handle);
+  }
+  const bool queued = state.workers.Run([&state, request, responder, handle = std::move(handle)] {
+    ParseAndHandle(state, *request, *responder, handle);
+  });
+  if (!queued) {
+    SendError(*responder, MakeError(503, "server_overloaded", "too many large requests at once"));
+  }
+}
+
+std::shared_ptr<ServedModel> FindModel(ServerState& state, const std::string& name,
+                                       Responder& responder) {
+  auto model = name.empty() ? state.registry.OnlyModel() : state.registry.Find(name);
+  if (model) return model;
+  if (state.loading) {
+    for (const ModelSpec& spec : state.options.models) {
+      const bool is_it =
+          name.empty() || spec.name == name ||
+          std::find(spec.aliases.begin(), spec.aliases.end(), name) != spec.aliases.end();
+      if (!is_it) continue;
+      SendError(responder, MakeError(503, "model_loading",
+                                     fmt::format("The model '{}' is being loaded.", spec.name)));
+      return nullptr;
+    }
+  }
+  if (name.empty()) {
+    SendError(responder, openai::BadRequest("missing_required_parameter", "model",
+                                            "Missing required parameter: 'model'. This server has "
+                                            "several; GET /v1/models lists them."));
+  } else {
+    SendError(responder, openai::ModelNotFound(name));
+  }
+  return nullptr;
+}
+
+std::shared_ptr<ServedModel> FindModelOf(ServerState& state, const Json& body,
+                                         Responder& responder) {
+  openai::FieldReader reader(body);
+  std::string name;
+  reader.String("model", 512, name);
+  if (reader.error()) {
+    SendError(responder, *reader.error());
+    return nullptr;
+  }
+  return FindModel(state, name, responder);
+}
+
+}  // namespace rill::server

@@ -1,0 +1,44 @@
+// What endpoints share: reading a JSON body off the I/O thread when it is large, finding the model,
+// sending JSON and errors.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "rill/json.h"
+#include "server/errors.h"
+#include "server/http/router.h"
+#include "server/server_state.h"
+
+namespace rill::server {
+
+using RequestPtr = std::shared_ptr<const HttpRequest>;
+using ResponderPtr = std::shared_ptr<Responder>;
+
+// All routes of endpoint_list.def. `state` must outlive the server that uses them.
+std::vector<Route> AllRoutes(ServerState& state);
+
+void SendJson(Responder& responder, int status, std::string body);
+void SendError(Responder& responder, const ApiError& error);
+
+// Parses the body as a JSON object and calls `handle`, on this thread or, when the body is large,
+// on a worker. Answers what is wrong itself.
+using JsonHandler = std::function<void(const Json& body)>;
+void WithJsonBody(ServerState& state, const RequestPtr& request, const ResponderPtr& responder,
+                  JsonHandler handle);
+
+// The model that `name` means; "" the only one. nullptr after the error was sent.
+std::shared_ptr<ServedModel> FindModel(ServerState& state, const std::string& name,
+                                       Responder& responder);
+// The body's "model", read before the rest so that the rest can be checked against the model.
+std::shared_ptr<ServedModel> FindModelOf(ServerState& state, const Json& body,
+                                         Responder& responder);
+
+// One per entry.
+#define ENDPOINT(Name) void Add##Name(ServerState& state, std::vector<Route>& routes);
+#include "server/endpoint_list.def"
+#undef ENDPOINT
+
+}  // namespace rill::server

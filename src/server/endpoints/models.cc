@@ -1,0 +1,76 @@
+// GET /v1/models, GET /v1/models/{id}
+#include <fmt/format.h>
+
+#include <iterator>
+
+#include "server/endpoints/endpoint.h"
+#include "server/openai/api_error.h"
+
+namespace rill::server {
+namespace {
+
+void AppendModel(std::string& out, const std::string& id, int64_t created, const std::string& root,
+                 int32_t max_context) {
+  out += R"({"id":)";
+  AppendJsonString(out, id);
+  fmt::format_to(std::back_inserter(out),
+                 R"(,"object":"model","created":{},"owned_by":"rill","root":)", created);
+  AppendJsonString(out, root);
+  out += R"(,"parent":null)";
+  if (max_context > 0)
+    fmt::format_to(std::back_inserter(out), R"(,"max_model_len":{})", max_context);
+  out += '}';
+}
+
+std::string ListModels(ServerState& state) {
+  std::string out = R"({"object":"list","data":[)";
+  bool is_first = true;
+  auto add = [&](const std::string& id, int64_t created, const std::string& root,
+                 int32_t max_context) {
+    if (!is_first) out += ',';
+    is_first = false;
+    AppendModel(out, id, created, root, max_context);
+  };
+  for (const auto& model : state.registry.List()) {
+    const int32_t max_context = model->llm->info().max_context;
+    add(model->id, model->created, model->id, max_context);
+    for (const std::string& alias : model->aliases) {
+      add(alias, model->created, model->id, max_context);
+    }
+  }
+  if (state.loading) {
+    // Known, and soon here: clients that ask for the list at their start should not miss it.
+    for (const ModelSpec& spec : state.options.models) {
+      if (!state.registry.Find(spec.name)) add(spec.name, 0, spec.name, 0);
+    }
+  }
+  out += "]}";
+  return out;
+}
+
+}  // namespace
+
+void AddModels(ServerState& state, std::vector<Route>& routes) {
+  routes.push_back({.path = "/v1/models",
+                    .handler =
+                        [&state](RequestPtr, ResponderPtr responder) {
+                          SendJson(*responder, 200, ListModels(state));
+                        },
+                    .while_draining = true});
+  routes.push_back({.path = "/v1/models/{id*}",
+                    .handler =
+                        [&state](RequestPtr request, ResponderPtr responder) {
+                          const std::string name = *request->FindParam("id");
+                          for (const auto& model : state.registry.List()) {
+                            if (!model->Answers(name)) continue;
+                            std::string out;
+                            AppendModel(out, name, model->created, model->id,
+                                        model->llm->info().max_context);
+                            return SendJson(*responder, 200, std::move(out));
+                          }
+                          SendError(*responder, openai::ModelNotFound(name));
+                        },
+                    .while_draining = true});
+}
+
+}  // namespace rill::server

@@ -1,0 +1,152 @@
+// POST /tokenize, POST /detokenize, GET /tokenizer_info: vLLM's shapes, which lm-eval looks for.
+#include <fmt/format.h>
+
+#include "base/utf8.h"
+#include "server/endpoints/endpoint.h"
+#include "server/openai/answer_writer.h"
+#include "server/openai/api_error.h"
+#include "server/openai/chat_request.h"
+
+namespace rill::server {
+namespace {
+
+constexpr size_t kInlineBytes = 8u << 10;  // more is tokenised on a worker
+
+void Tokenize(const RequestPtr& http, Responder& responder, const Json& body,
+              const std::shared_ptr<ServedModel>& model) {
+  openai::FieldReader reader(body);
+  llm::TextRequest request;
+  bool with_strings = false;
+  reader.Bool("add_special_tokens", request.add_special);
+  reader.Bool("return_token_strs", with_strings);
+  const bool is_chat = body.Find("messages") != nullptr;
+  if (is_chat) {
+    ChatInput chat;
+    openai::NormaliseMessages(reader, model->limits, chat.messages);
+    openai::ReadTemplateFields(reader, model->limits, chat, request.continue_final_message);
+    request.prompt = std::move(chat);
+  } else {
+    std::string prompt;
+    if (!reader.String("prompt", 128u << 20, prompt) && reader.ok()) {
+      reader.Fail(openai::BadRequest("missing_required_parameter", "prompt",
+                                     "Missing required parameter: 'prompt' or 'messages'."));
+    }
+    request.prompt = std::move(prompt);
+    request.parse_special = true;
+  }
+  if (reader.error()) return SendError(responder, *reader.error());
+  std::vector<int32_t> ids;
+  // An empty text has no tokens, though a completion of it starts somewhere.
+  const bool is_empty = !is_chat && std::get<std::string>(request.prompt).empty();
+  if (!is_empty || request.add_special) {
+    auto tokenised = model->llm->text().Tokenise(request);
+    if (!tokenised.ok()) {
+      ApiError error = openai::RequestError(tokenised.status(), http->request_id);
+      if (error.http_status == 400) error.param = is_chat ? "messages" : "prompt";
+      return SendError(responder, error);
+    }
+    ids = std::move(*tokenised);
+  }
+  std::string out = fmt::format(R"({{"count":{},"max_model_len":{},"tokens":[{}],"token_strs":)",
+                                ids.size(), model->llm->info().max_context, fmt::join(ids, ","));
+  if (with_strings) {
+    out += '[';
+    for (size_t i = 0; i < ids.size(); ++i) {
+      if (i) out += ',';
+      AppendJsonString(out, model->llm->llm().TokenText(ids[i]));
+    }
+    out += ']';
+  } else {
+    out += "null";
+  }
+  out += '}';
+  SendJson(responder, 200, std::move(out));
+}
+
+void Detokenize(Responder& responder, const Json& body, const std::shared_ptr<ServedModel>& model) {
+  openai::FieldReader reader(body);
+  std::vector<int32_t> ids;
+  const Json* tokens = reader.Find("tokens");
+  if (!tokens) {
+    reader.Fail(openai::BadRequest("missing_required_parameter", "tokens",
+                                   "Missing required parameter: 'tokens'."));
+  } else if (!tokens->is_array()) {
+    reader.FailType("tokens", "an array of token ids", *tokens);
+  } else {
+    openai::ReadTokenIds(reader, "tokens", tokens->array(), model->limits.vocab_size, 1u << 20,
+                         ids);
+  }
+  if (reader.error()) return SendError(responder, *reader.error());
+  auto text = model->llm->llm().Detokenize(ids, /*skip_special=*/false);
+  if (!text.ok()) return SendError(responder, openai::RequestError(text.status(), ""));
+  std::string out = R"({"prompt":)";
+  AppendJsonString(out, *text);
+  out += '}';
+  SendJson(responder, 200, std::move(out));
+}
+
+void TokenizerInfo(ServerState& state, const HttpRequest& http, Responder& responder) {
+  const std::string* name = http.FindQuery("model");
+  auto model = FindModel(state, name ? *name : "", responder);
+  if (!model) return;
+  const llm::ServingModel& llm = *model->llm;
+  auto token = [&](std::optional<int32_t> id) {
+    return id ? Json(llm.llm().TokenText(*id)) : Json();
+  };
+  Json out;
+  out.Set("tokenizer_class", llm.kind_of_tokenizer());
+  out.Set("vocab_size", llm.info().vocab_size);
+  out.Set("model_max_length", llm.info().max_context);
+  out.Set("bos_token", token(llm.bos_id()));
+  out.Set("eos_token", token(llm.eos_id()));
+  out.Set("pad_token", token(llm.eos_id()));
+  out.Set("bos_token_id", llm.bos_id() ? Json(*llm.bos_id()) : Json());
+  out.Set("eos_token_id", llm.eos_id() ? Json(*llm.eos_id()) : Json());
+  out.Set("chat_template",
+          llm.chat_template_source().empty() ? Json() : Json(llm.chat_template_source()));
+  SendJson(responder, 200, out.Dump());
+}
+
+// Runs `work` on a worker when the body is long.
+void OffTheIoThread(ServerState& state, const RequestPtr& http, const ResponderPtr& responder,
+                    std::function<void()> work) {
+  if (http->body.size() <= kInlineBytes) return work();
+  if (!state.workers.Run(std::move(work))) {
+    SendError(*responder, MakeError(503, "server_overloaded", "too many large requests at once"));
+  }
+}
+
+}  // namespace
+
+void AddTokenize(ServerState& state, std::vector<Route>& routes) {
+  routes.push_back(
+      {.method = Method::kPost,
+       .path = "/tokenize",
+       .handler = [&state](RequestPtr http, ResponderPtr responder) {
+         WithJsonBody(state, http, responder, [&state, http, responder](const Json& body) {
+           auto model = FindModelOf(state, body, *responder);
+           if (!model) return;
+           OffTheIoThread(state, http, responder,
+                          [=, body = Json(body)] { Tokenize(http, *responder, body, model); });
+         });
+       }});
+  routes.push_back(
+      {.method = Method::kPost,
+       .path = "/detokenize",
+       .handler = [&state](RequestPtr http, ResponderPtr responder) {
+         WithJsonBody(state, http, responder, [&state, http, responder](const Json& body) {
+           auto model = FindModelOf(state, body, *responder);
+           if (!model) return;
+           OffTheIoThread(state, http, responder,
+                          [=, body = Json(body)] { Detokenize(*responder, body, model); });
+         });
+       }});
+  if (state.options.tokenizer_info) {
+    routes.push_back(
+        {.path = "/tokenizer_info", .handler = [&state](RequestPtr http, ResponderPtr responder) {
+           TokenizerInfo(state, *http, *responder);
+         }});
+  }
+}
+
+}  // namespace rill::server

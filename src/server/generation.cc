@@ -1,0 +1,332 @@
+#include "server/generation.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "server/openai/api_error.h"
+
+namespace rill::server {
+namespace {
+
+// Prompts of one request in the text service at once. Enough for any batch size that pays.
+constexpr size_t kWindow = 128;
+
+double Seconds(std::chrono::steady_clock::duration d) {
+  return std::chrono::duration<double>(d).count();
+}
+
+std::vector<Header> StreamHeaders() {
+  return {{"content-type", "text/event-stream; charset=utf-8"},
+          {"cache-control", "no-cache"},
+          {"x-accel-buffering", "no"}};
+}
+
+}  // namespace
+
+void Generation::Start(ServerState& state, GenerationJob job) {
+  auto generation = std::make_shared<Generation>(state, std::move(job));
+  const std::string* given = generation->job_.http->FindHeader("x-request-id");
+  if (given && *given == generation->job_.http->request_id) {
+    if (!state.active_ids.Insert(*given)) {
+      const ApiError error =
+          openai::BadRequest("duplicate_request_id", "x-request-id",
+                             "A request with this x-request-id is under way. Give each request "
+                             "its own, or none.");
+      generation->job_.responder->Send(error.http_status, {{"content-type", "application/json"}},
+                                       error.Body());
+      return;
+    }
+    generation->client_id_ = *given;
+  }
+  generation->job_.responder->OnGone([weak = std::weak_ptr<Generation>(generation)] {
+    if (auto self = weak.lock()) self->OnGone();
+  });
+  generation->SubmitMore();
+}
+
+Generation::Generation(ServerState& state, GenerationJob job)
+    : state_(state), job_(std::move(job)), prompts_(job_.prompts.size()) {
+  for (size_t i = 0; i < prompts_.size(); ++i) {
+    prompts_[i].choices.resize(static_cast<size_t>(std::max(1, job_.prompts[i].n)));
+    prompts_[i].part.echo = job_.echo;
+    prompts_[i].part.wants_prompt_logprobs = job_.wants_prompt_logprobs;
+    if (job_.echo) {
+      if (const auto* text = std::get_if<std::string>(&job_.prompts[i].prompt)) {
+        prompts_[i].part.echo_text = *text;
+      } else if (const auto* ids = std::get_if<std::vector<int32_t>>(&job_.prompts[i].prompt)) {
+        auto decoded = job_.model->llm->llm().Detokenize(*ids, /*skip_special=*/false);
+        if (decoded.ok()) prompts_[i].part.echo_text = std::move(*decoded);
+      }
+    }
+  }
+}
+
+Generation::~Generation() {
+  if (!client_id_.empty()) state_.active_ids.Erase(client_id_);
+}
+
+void Generation::SubmitMore() {
+  std::unique_lock lock(mutex_);
+  if (submitting_) return;  // the caller below goes on
+  submitting_ = true;
+  while (!done_ && next_prompt_ < prompts_.size() && in_flight_ < kWindow) {
+    const size_t index = next_prompt_++;
+    ++in_flight_;
+    Prompt& prompt = prompts_[index];
+    prompt.submitted = Clock::now();
+    llm::TextRequest request = std::move(job_.prompts[index]);
+    job_.model->metrics.n.Observe(request.n);
+    if (request.sampling.max_tokens > 0) {
+      job_.model->metrics.max_tokens.Observe(request.sampling.max_tokens);
+    }
+    // Not under the lock: the first event may come before Submit returns.
+    lock.unlock();
+    const Result<uint64_t> handle = job_.model->llm->text().Submit(
+        std::move(request), [self = shared_from_this(), index](const llm::TextEvent& event) {
+          self->OnEvent(index, event);
+        });
+    lock.lock();
+    if (handle.ok()) {
+      prompt.handle = *handle;
+      if (done_) job_.model->llm->text().Cancel(*handle);
+      continue;
+    }
+    --in_flight_;
+    job_.model->metrics.refused_overload.fetch_add(1, std::memory_order_relaxed);
+    Fail(openai::RequestError(handle.status(), job_.http->request_id), "overloaded");
+  }
+  submitting_ = false;
+}
+
+void Generation::OnGone() {
+  const std::lock_guard lock(mutex_);
+  if (done_) return;
+  done_ = true;
+  CancelAll();
+  RecordEnd("client_gone");
+}
+
+void Generation::CancelAll() {
+  for (const Prompt& prompt : prompts_) {
+    if (prompt.handle != 0 && !prompt.ended) job_.model->llm->text().Cancel(prompt.handle);
+  }
+}
+
+void Generation::OnEvent(size_t index, const llm::TextEvent& event) {
+  bool more = false;
+  {
+    const std::lock_guard lock(mutex_);
+    Prompt& prompt = prompts_[index];
+    ModelMetrics& metrics = job_.model->metrics;
+    if (event.prompt_tokens > 0 && prompt.prompt_tokens == 0) {
+      prompt.prompt_tokens = event.prompt_tokens;
+      usage_.prompt_tokens += event.prompt_tokens;
+    }
+    if (event.prompt_ids) prompt.part.ids = event.prompt_ids;
+    const bool failed = event.finish_reason == FinishReason::kError ||
+                        event.finish_reason == FinishReason::kCancelled;
+    if (event.finish_reason == FinishReason::kStop) {
+      metrics.finished_stop.fetch_add(1, std::memory_order_relaxed);
+    } else if (event.finish_reason == FinishReason::kLength) {
+      metrics.finished_length.fetch_add(1, std::memory_order_relaxed);
+    } else if (event.finish_reason == FinishReason::kCancelled) {
+      metrics.finished_abort.fetch_add(1, std::memory_order_relaxed);
+    } else if (failed) {
+      metrics.finished_error.fetch_add(1, std::memory_order_relaxed);
+    }
+    if (failed && !done_) {
+      if (event.finish_reason == FinishReason::kCancelled) {
+        // Nobody here asked for it: the model is being unloaded, or the server stops.
+        Fail(MakeError(503, "draining", "The model is being unloaded. Try again."), "draining");
+      } else {
+        ApiError error = openai::RequestError(event.error, job_.http->request_id);
+        if (error.http_status == 400 && !error.param) error.param = job_.param;
+        if (error.http_status >= 500 && state_.log) {
+          state_.log->Write(LogLine("error", "generation")
+                                .Add("request_id", job_.http->request_id)
+                                .Add("message", event.error.message()));
+        }
+        Fail(error, "error");
+      }
+    }
+    if (!done_ && event.choice >= 0 && static_cast<size_t>(event.choice) < prompt.choices.size()) {
+      Choice& choice = prompt.choices[static_cast<size_t>(event.choice)];
+      TakeTokens(prompt, choice, event);
+      if (job_.stream) {
+        SendPiece(index, event.choice, event.finish_reason != FinishReason::kNone);
+      }
+    }
+    if (event.is_final) {
+      prompt.ended = true;
+      --in_flight_;
+      ++num_ended_;
+      EndPrompt(prompt, event);
+      if (!done_ && num_ended_ == prompts_.size()) {
+        if (job_.stream) {
+          EndStream();
+        } else {
+          SendWhole();
+        }
+      }
+      more = !done_ && next_prompt_ < prompts_.size();
+    }
+  }
+  if (more) SubmitMore();
+}
+
+void Generation::TakeTokens(Prompt& prompt, Choice& choice, const llm::TextEvent& event) {
+  ModelMetrics& metrics = job_.model->metrics;
+  if (!event.tokens.empty()) {
+    const Clock::time_point now = Clock::now();
+    if (!prompt.has_first_token) {
+      prompt.has_first_token = true;
+      prompt.first_token = now;
+      const double ttft = Seconds(now - job_.http->received);
+      metrics.time_to_first_token.Observe(ttft);
+      if (first_token_ms_ == 0) first_token_ms_ = ttft * 1e3;
+    }
+    if (choice.num_tokens > 0)
+      metrics.inter_token_latency.Observe(Seconds(now - choice.last_token));
+    choice.last_token = now;
+    const auto count = static_cast<int32_t>(event.tokens.size());
+    choice.num_tokens += count;
+    metrics.generation_tokens_total.fetch_add(static_cast<uint64_t>(count),
+                                              std::memory_order_relaxed);
+  }
+  if (event.finish_reason != FinishReason::kNone) {
+    choice.ended = true;
+    choice.text.finish = event.finish_reason;
+    choice.text.stop_string = event.stop_string;
+  }
+  if (job_.drop_tokens) return;
+  usage_.completion_tokens += static_cast<int64_t>(event.tokens.size());
+  for (const llm::TextToken& token : event.tokens) choice.sum_logprob += token.logprob;
+  choice.text.text += event.text;
+  choice.text.tokens.insert(choice.text.tokens.end(), event.tokens.begin(), event.tokens.end());
+}
+
+void Generation::SendPiece(size_t index, int32_t choice_index, bool is_end) {
+  Prompt& prompt = prompts_[index];
+  Choice& choice = prompt.choices[static_cast<size_t>(choice_index)];
+  const auto answer_index = static_cast<int32_t>(index) * job_.n + choice_index;
+  if (!streaming_) {
+    streaming_ = true;
+    job_.responder->StartStream(200, StreamHeaders());
+  }
+  // A token whose text is held back (half a character, the start of a stop string) waits for it;
+  // the first one goes out at once, because clients time it.
+  if (!choice.text.text.empty() || !choice.is_sent || (is_end && !choice.text.tokens.empty())) {
+    Write(job_.writer->Delta(answer_index, choice.text, !choice.is_sent,
+                             choice.is_sent ? nullptr : &prompt.part, usage_));
+    choice.is_sent = true;
+    choice.text.text.clear();
+    choice.text.tokens.clear();
+  }
+  if (is_end) Write(job_.writer->Finish(answer_index, choice.text, usage_));
+}
+
+void Generation::Write(std::string event) {
+  if (done_) return;
+  if (job_.responder->Write(std::move(event))) return;
+  done_ = true;
+  CancelAll();
+  RecordEnd("client_gone");
+}
+
+void Generation::Fail(const ApiError& error, std::string_view reason) {
+  if (done_) return;
+  done_ = true;
+  CancelAll();
+  if (streaming_) {
+    // An error after 200: an event of its own, and no [DONE].
+    job_.responder->Write("data: " + error.Body() + "\n\n");
+    job_.responder->End();
+  } else {
+    std::vector<Header> headers = {{"content-type", "application/json"}};
+    if (error.http_status == 503) headers.push_back({"retry-after", "1"});
+    job_.responder->Send(error.http_status, std::move(headers), error.Body());
+  }
+  RecordEnd(reason);
+}
+
+void Generation::EndPrompt(Prompt& prompt, const llm::TextEvent& event) {
+  ModelMetrics& metrics = job_.model->metrics;
+  metrics.prompt_tokens_total.fetch_add(static_cast<uint64_t>(prompt.prompt_tokens),
+                                        std::memory_order_relaxed);
+  if (!prompt.has_first_token) return;
+  const Clock::time_point now = Clock::now();
+  const double queue_s = event.usage.queue_ms * 1e-3;
+  const double prefill_s = std::max(0.0, event.usage.first_token_ms * 1e-3 - queue_s);
+  const double decode_s = Seconds(now - prompt.first_token);
+  queue_ms_ = std::max(queue_ms_, event.usage.queue_ms);
+  int32_t tokens = 0;
+  for (const Choice& choice : prompt.choices) tokens += choice.num_tokens;
+  metrics.e2e_latency.Observe(Seconds(now - job_.http->received));
+  metrics.queue_time.Observe(queue_s);
+  metrics.prefill_time.Observe(prefill_s);
+  metrics.decode_time.Observe(decode_s);
+  metrics.inference_time.Observe(prefill_s + decode_s);
+  metrics.prompt_tokens.Observe(prompt.prompt_tokens);
+  metrics.generation_tokens.Observe(tokens);
+  const int32_t per_choice = tokens / static_cast<int32_t>(prompt.choices.size());
+  if (per_choice > 1) metrics.request_time_per_output_token.Observe(decode_s / (per_choice - 1));
+}
+
+void Generation::SendWhole() {
+  std::vector<openai::ChoiceText> choices;
+  std::vector<openai::PromptPart> parts;
+  for (Prompt& prompt : prompts_) {
+    // best_of: the n with the highest log-probability per token, best first.
+    if (prompt.choices.size() > static_cast<size_t>(job_.n)) {
+      std::stable_sort(prompt.choices.begin(), prompt.choices.end(),
+                       [](const Choice& a, const Choice& b) {
+                         return a.sum_logprob * std::max(1, b.num_tokens) >
+                                b.sum_logprob * std::max(1, a.num_tokens);
+                       });
+      prompt.choices.resize(static_cast<size_t>(job_.n));
+    }
+    for (Choice& choice : prompt.choices) choices.push_back(std::move(choice.text));
+    parts.push_back(std::move(prompt.part));
+  }
+  if (!choices.empty()) finish_ = FinishReasonName(choices[0].finish);
+  done_ = true;
+  job_.responder->Send(200, {{"content-type", "application/json"}},
+                       job_.writer->Whole(choices, parts, usage_));
+  RecordEnd("ok");
+}
+
+void Generation::EndStream() {
+  if (!prompts_.empty()) finish_ = FinishReasonName(prompts_[0].choices[0].text.finish);
+  if (job_.include_usage) Write(job_.writer->UsageChunk(usage_));
+  Write(openai::AnswerWriter::Done());
+  if (done_) return;
+  done_ = true;
+  job_.responder->End();
+  RecordEnd("ok");
+}
+
+void Generation::RecordEnd(std::string_view outcome) {
+  if (!state_.log || !state_.log->wants_requests()) return;
+  LogLine line("info", "generation");
+  line.Add("request_id", job_.http->request_id)
+      .Add("model", job_.model->id)
+      .Add("outcome", outcome);
+  if (!job_.http->tenant.empty()) line.Add("tenant", job_.http->tenant);
+  if (const std::string* parent = job_.http->FindHeader("traceparent")) {
+    // 00-<trace id, 32 hex>-<span id>-<flags>
+    if (parent->size() >= 36) line.Add("trace_id", std::string_view(*parent).substr(3, 32));
+  }
+  line.Add("stream", static_cast<int64_t>(job_.stream))
+      .Add("prompts", static_cast<int64_t>(prompts_.size()))
+      .Add("prompt_tokens", usage_.prompt_tokens)
+      .Add("completion_tokens", usage_.completion_tokens)
+      .Add("cached_tokens", usage_.cached_tokens);
+  if (!finish_.empty()) line.Add("finish_reason", finish_);
+  line.Add("queue_ms", queue_ms_)
+      .Add("first_token_ms", first_token_ms_)
+      .Add("total_ms", Seconds(Clock::now() - job_.http->received) * 1e3);
+  state_.log->Write(line);
+}
+
+}  // namespace rill::server

@@ -1,0 +1,538 @@
+// The client of a load test: one thread, one event loop, a coroutine for each request under way.
+#include "rill/load_test.h"
+
+#include <openssl/ssl.h>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/connect.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ssl/context.hpp>
+#include <boost/asio/ssl/host_name_verification.hpp>
+#include <boost/asio/ssl/stream.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+#include <charconv>
+#include <cmath>
+#include <memory>
+#include <optional>
+
+#include "server/load/response_parser.h"
+#include "server/load/sse_parser.h"
+
+namespace rill {
+namespace {
+
+namespace asio = boost::asio;
+using asio::ip::tcp;
+using boost::system::error_code;
+using server::ResponseParser;
+using Clock = std::chrono::steady_clock;
+
+constexpr auto kUse = asio::as_tuple(asio::use_awaitable);
+constexpr size_t kMaxErrorBody = 64 << 10;
+
+struct Url {
+  bool tls = false;
+  std::string host, port, prefix;  // prefix: "" or "/path", without /v1
+  std::string authority;           // for Host
+};
+
+Result<Url> ParseUrl(const std::string& text) {
+  Url url;
+  const std::string expected = "': expected http://host[:port][/path] or https://…";
+  std::string rest;
+  if (text.rfind("http://", 0) == 0) {
+    rest = text.substr(7);
+    url.port = "80";
+  } else if (text.rfind("https://", 0) == 0) {
+    rest = text.substr(8);
+    url.port = "443";
+    url.tls = true;
+  } else {
+    return InvalidArgument("url '" + text + expected);
+  }
+  for (char c : rest) {
+    if (c <= ' ' || c == '@' || c == '?' || c == '#') {
+      return InvalidArgument("url '" + text + expected);
+    }
+  }
+  const size_t slash = std::min(rest.find('/'), rest.size());
+  url.authority = rest.substr(0, slash);
+  url.prefix = rest.substr(slash);
+  while (!url.prefix.empty() && url.prefix.back() == '/') url.prefix.pop_back();
+  if (url.prefix.size() >= 3 && url.prefix.substr(url.prefix.size() - 3) == "/v1") {
+    url.prefix.resize(url.prefix.size() - 3);
+  }
+  std::string host = url.authority;
+  const size_t colon = host.rfind(':');
+  if (colon != std::string::npos && host.find(']', colon) == std::string::npos) {
+    url.port = host.substr(colon + 1);
+    host.resize(colon);
+  }
+  if (host.size() > 2 && host.front() == '[') host = host.substr(1, host.size() - 2);
+  if (host.empty() || url.port.empty()) return InvalidArgument("url '" + text + expected);
+  url.host = host;
+  return url;
+}
+
+// One connection to the server; used by one request at a time.
+struct Link {
+  explicit Link(asio::io_context& context) : socket(context) {}
+  tcp::socket socket;
+  std::optional<asio::ssl::stream<tcp::socket&>> tls;
+  bool used = false;  // has served a request: the server may have closed it since
+  bool timed_out = false;
+
+  void Close() {
+    error_code ignored;
+    socket.close(ignored);
+  }
+};
+
+class Runner {
+ public:
+  Runner(const LoadTestOptions& options, Url url,
+         const std::function<void(int64_t, int64_t)>& progress, const std::atomic<bool>* cancel)
+      : options_(options),
+        url_(std::move(url)),
+        progress_(progress),
+        cancel_(cancel),
+        ticker_(context_),
+        free_slot_(context_) {}
+
+  Status Prepare();
+  LoadReport Run();
+
+ private:
+  double Now() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
+  std::string RequestBytes(const std::string& method, const std::string& path,
+                           const std::string& body) const;
+  std::string Body(const LoadRequest& request) const;
+
+  asio::awaitable<void> Connect(std::shared_ptr<Link>* link, std::string* error);
+  // Sends and reads one answer; on_bytes(body so far, whole) sees it grow.
+  asio::awaitable<void> Exchange(std::string request, std::function<void(std::string*)> on_body,
+                                 ResponseParser* parser, std::string* error);
+  asio::awaitable<bool> Try(std::shared_ptr<Link> link, const std::string& request,
+                            const std::function<void(std::string*)>& on_body,
+                            ResponseParser* parser, std::string* error);
+  asio::awaitable<void> One(size_t index);
+  asio::awaitable<void> ClosedClient();
+  asio::awaitable<void> Dispatcher();
+  asio::awaitable<void> Ticker();
+  std::vector<double> ArrivalTimes() const;
+  void Finished();
+
+  const LoadTestOptions& options_;
+  const Url url_;
+  const std::function<void(int64_t, int64_t)>& progress_;
+  const std::atomic<bool>* const cancel_;
+  asio::io_context context_{1};
+  std::optional<asio::ssl::context> tls_;
+  tcp::resolver::results_type endpoints_;
+  std::string model_;
+  Json extra_;
+  Clock::time_point start_;
+  std::vector<LoadSample> samples_;
+  std::vector<std::shared_ptr<Link>> idle_;
+  std::vector<std::weak_ptr<Link>> active_;
+  asio::steady_timer ticker_, free_slot_;
+  size_t next_ = 0, done_ = 0;
+  int32_t under_way_ = 0;
+  bool cancelled_ = false;
+};
+
+std::string Runner::RequestBytes(const std::string& method, const std::string& path,
+                                 const std::string& body) const {
+  std::string out = method + " " + url_.prefix + path + " HTTP/1.1\r\nHost: " + url_.authority +
+                    "\r\nUser-Agent: rill-bench\r\nAccept: */*\r\n";
+  if (!options_.api_key.empty()) out += "Authorization: Bearer " + options_.api_key + "\r\n";
+  if (!body.empty()) {
+    out +=
+        "Content-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) + "\r\n";
+  }
+  return out + "\r\n" + body;
+}
+
+std::string Runner::Body(const LoadRequest& request) const {
+  Json body;
+  body.Set("model", model_);
+  if (options_.chat) {
+    Json message;
+    message.Set("role", "user");
+    message.Set("content", request.prompt);
+    body.Set("messages", Json::Array{std::move(message)});
+  } else {
+    body.Set("prompt", request.prompt);
+  }
+  body.Set("max_tokens", request.max_tokens);
+  body.Set("temperature", options_.temperature);
+  body.Set("stream", true);
+  Json stream_options;
+  stream_options.Set("include_usage", true);
+  body.Set("stream_options", std::move(stream_options));
+  if (options_.ignore_eos) body.Set("ignore_eos", true);
+  if (extra_.is_object()) {
+    for (const auto& [name, value] : extra_.object()) body.Set(name, value);
+  }
+  return body.Dump();
+}
+
+asio::awaitable<void> Runner::Connect(std::shared_ptr<Link>* link, std::string* error) {
+  auto fresh = std::make_shared<Link>(context_);
+  active_.push_back(fresh);
+  auto [connect_error, endpoint] = co_await asio::async_connect(fresh->socket, endpoints_, kUse);
+  if (connect_error) {
+    *error = "connect: " + connect_error.message();
+    co_return;
+  }
+  error_code ignored;
+  fresh->socket.set_option(tcp::no_delay(true), ignored);
+  if (url_.tls) {
+    fresh->tls.emplace(fresh->socket, *tls_);
+    SSL_set_tlsext_host_name(fresh->tls->native_handle(), url_.host.c_str());
+    if (!options_.insecure_tls) {
+      fresh->tls->set_verify_callback(asio::ssl::host_name_verification(url_.host), ignored);
+    }
+    auto [tls_error] = co_await fresh->tls->async_handshake(asio::ssl::stream_base::client, kUse);
+    if (tls_error) {
+      *error = "TLS: " + tls_error.message();
+      co_return;
+    }
+  }
+  *link = std::move(fresh);
+}
+
+// False when the connection was found closed before a byte of the answer: try another one.
+asio::awaitable<bool> Runner::Try(std::shared_ptr<Link> link, const std::string& request,
+                                  const std::function<void(std::string*)>& on_body,
+                                  ResponseParser* parser, std::string* error) {
+  error_code failure;
+  if (link->tls) {
+    auto [write_error, count] = co_await asio::async_write(*link->tls, asio::buffer(request), kUse);
+    failure = write_error;
+  } else {
+    auto [write_error, count] =
+        co_await asio::async_write(link->socket, asio::buffer(request), kUse);
+    failure = write_error;
+  }
+  std::string buffer(16 << 10, '\0');
+  std::string body;
+  bool any = false;
+  while (!failure) {
+    size_t count = 0;
+    if (link->tls) {
+      auto [read_error, read] = co_await link->tls->async_read_some(asio::buffer(buffer), kUse);
+      failure = read_error;
+      count = read;
+    } else {
+      auto [read_error, read] = co_await link->socket.async_read_some(asio::buffer(buffer), kUse);
+      failure = read_error;
+      count = read;
+    }
+    ResponseParser::State state = ResponseParser::State::kNeedMore;
+    if (failure) {
+      if (any && (failure == asio::error::eof || failure == asio::ssl::error::stream_truncated)) {
+        state = parser->FeedEof();
+      }
+    } else {
+      any = true;
+      size_t consumed = 0;
+      state = parser->Feed(std::string_view(buffer).substr(0, count), &consumed, &body);
+      if (parser->head_complete()) on_body(&body);
+    }
+    if (state == ResponseParser::State::kBad) {
+      *error = parser->error();
+      link->Close();
+      co_return true;
+    }
+    if (state == ResponseParser::State::kComplete) {
+      link->used = true;
+      if (parser->keep_alive() && !failure) {
+        idle_.push_back(link);
+      } else {
+        link->Close();
+      }
+      co_return true;
+    }
+  }
+  link->Close();
+  if (!any && link->used && !link->timed_out && !cancelled_) co_return false;
+  *error = cancelled_        ? "cancelled"
+           : link->timed_out ? "timeout"
+                             : "connection lost: " + failure.message();
+  co_return true;
+}
+
+asio::awaitable<void> Runner::Exchange(std::string request,
+                                       std::function<void(std::string*)> on_body,
+                                       ResponseParser* parser, std::string* error) {
+  asio::steady_timer deadline(context_);
+  deadline.expires_after(
+      std::chrono::microseconds(static_cast<int64_t>(options_.request_timeout_s * 1e6)));
+  std::shared_ptr<Link> link;
+  while (true) {
+    link.reset();
+    if (!idle_.empty()) {
+      link = idle_.back();
+      idle_.pop_back();
+    } else {
+      co_await Connect(&link, error);
+      if (!link) co_return;
+    }
+    deadline.cancel();
+    deadline.async_wait([weak = std::weak_ptr<Link>(link)](error_code code) {
+      if (auto self = weak.lock(); self && !code) {
+        self->timed_out = true;
+        self->Close();
+      }
+    });
+    const bool answered = co_await Try(link, request, on_body, parser, error);
+    if (answered) break;
+    *parser = ResponseParser();
+  }
+  deadline.cancel();
+}
+
+asio::awaitable<void> Runner::One(size_t index) {
+  LoadSample& sample = samples_[index];
+  const LoadRequest& request = options_.requests[index];
+  ++under_way_;
+  ResponseParser parser;
+  server::SseParser sse;
+  std::vector<std::string> events;
+  bool done = false;
+  int64_t usage_tokens = -1;
+  std::string refusal;
+  auto on_body = [&](std::string* body) {
+    if (body->empty()) return;
+    const double now = Now();
+    if (parser.status() != 200) {
+      if (refusal.size() < kMaxErrorBody) refusal += *body;
+      body->clear();
+      return;
+    }
+    events.clear();
+    if (!sse.Feed(*body, &events) && sample.error.empty()) sample.error = "an event over 1 MiB";
+    body->clear();
+    for (const std::string& data : events) {
+      if (data == "[DONE]") {
+        done = true;
+        sample.end_s = now;
+        continue;
+      }
+      auto parsed = Json::Parse(data, "event");
+      if (!parsed.ok()) {
+        if (sample.error.empty()) sample.error = "an event that is not JSON";
+        continue;
+      }
+      if (const Json* error = parsed->Find("error"); error && !error->is_null()) {
+        sample.error = "error event: " + error->GetString("message", "?").value();
+        continue;
+      }
+      if (const Json* usage = parsed->Find("usage"); usage && usage->is_object()) {
+        usage_tokens = usage->GetInt("completion_tokens", -1).value();
+        sample.prompt_tokens = usage->GetInt("prompt_tokens", 0).value();
+      }
+      const Json* choices = parsed->Find("choices");
+      if (!choices || !choices->is_array() || choices->array().empty()) continue;
+      const Json& choice = choices->array()[0];
+      const Json* piece = choice.Find("text");
+      if (const Json* delta = choice.Find("delta")) {
+        piece = delta->Find("content");
+        if (!piece || piece->is_null()) piece = delta->Find("reasoning_content");
+      }
+      if (piece && piece->is_string() && !piece->string_value().empty()) {
+        sample.events_s.push_back(now);
+      }
+    }
+  };
+  std::string error;
+  const std::string path = options_.chat ? "/v1/chat/completions" : "/v1/completions";
+  std::string bytes = RequestBytes("POST", path, Body(request));
+  co_await Exchange(std::move(bytes), on_body, &parser, &error);
+  if (sample.end_s == 0 || !done) sample.end_s = Now();
+  if (!error.empty()) {
+    sample.error = error;
+  } else if (parser.status() != 200) {
+    sample.error = "HTTP " + std::to_string(parser.status());
+    auto parsed = Json::Parse(refusal, "answer");
+    const Json* detail = parsed.ok() ? parsed->Find("error") : nullptr;
+    if (detail && detail->is_object()) {
+      if (auto message = detail->GetString("message", ""); message.ok()) {
+        sample.error += ": " + message->substr(0, 200);
+      }
+    }
+  } else if (sample.error.empty() && !done) {
+    sample.error = "the stream ended without [DONE]";
+  }
+  sample.output_tokens =
+      usage_tokens >= 0 ? usage_tokens : static_cast<int64_t>(sample.events_s.size());
+  Finished();
+}
+
+void Runner::Finished() {
+  --under_way_;
+  ++done_;
+  free_slot_.cancel();
+  if (done_ == samples_.size()) ticker_.cancel();
+}
+
+asio::awaitable<void> Runner::ClosedClient() {
+  while (next_ < samples_.size() && !cancelled_) {
+    const size_t index = next_++;
+    samples_[index].arrival_s = Now();
+    co_await One(index);
+  }
+}
+
+std::vector<double> Runner::ArrivalTimes() const {
+  std::vector<double> times(samples_.size(), 0);
+  uint64_t state = options_.seed;
+  double at = 0;
+  for (size_t i = 0; i < times.size(); ++i) {
+    if (options_.arrival == Arrival::kTrace) {
+      times[i] = options_.requests[i].arrival_s / options_.speed;
+    } else if (options_.arrival == Arrival::kPoisson) {
+      // splitmix64, then an exponential gap.
+      state += 0x9e3779b97f4a7c15ull;
+      uint64_t z = state;
+      z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+      z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+      z ^= z >> 31;
+      const double uniform = static_cast<double>(z >> 11) * 0x1.0p-53;
+      at += -std::log1p(-uniform) / options_.rate;
+      times[i] = at;
+    }
+  }
+  return times;
+}
+
+asio::awaitable<void> Runner::Dispatcher() {
+  const std::vector<double> times = ArrivalTimes();
+  asio::steady_timer timer(context_);
+  for (; next_ < times.size() && !cancelled_; ++next_) {
+    const double at = times[next_];
+    // What is late is not moved: its wait is the server's.
+    samples_[next_].arrival_s = at;
+    while (Now() < at && !cancelled_) {
+      const double left = std::min(at - Now(), 0.1);
+      timer.expires_after(std::chrono::microseconds(static_cast<int64_t>(left * 1e6) + 1));
+      co_await timer.async_wait(kUse);
+    }
+    while (options_.concurrency > 0 && under_way_ >= options_.concurrency && !cancelled_) {
+      free_slot_.expires_at(Clock::time_point::max());
+      co_await free_slot_.async_wait(kUse);
+    }
+    if (cancelled_) break;
+    const size_t index = next_;
+    asio::co_spawn(context_, [this, index] { return One(index); }, asio::detached);
+  }
+}
+
+asio::awaitable<void> Runner::Ticker() {
+  while (done_ < samples_.size() && !cancelled_) {
+    ticker_.expires_after(std::chrono::milliseconds(100));
+    co_await ticker_.async_wait(kUse);
+    if (progress_) progress_(static_cast<int64_t>(done_), static_cast<int64_t>(samples_.size()));
+    std::erase_if(active_, [](const auto& link) { return link.expired(); });
+    if (cancel_ && *cancel_) {
+      cancelled_ = true;
+      free_slot_.cancel();
+      for (const auto& weak : active_) {
+        if (auto link = weak.lock()) link->Close();
+      }
+    }
+  }
+  idle_.clear();
+}
+
+Status Runner::Prepare() {
+  if (options_.requests.empty()) return InvalidArgument("load test: no requests");
+  if (options_.arrival == Arrival::kClosed && options_.concurrency < 1) {
+    return InvalidArgument("concurrency: expected at least 1");
+  }
+  if (!(options_.rate > 0) || !(options_.speed > 0)) {
+    return InvalidArgument("rate and speed: expected more than 0");
+  }
+  if (!options_.extra_body.empty()) {
+    RILL_ASSIGN_OR_RETURN(extra_, Json::Parse(options_.extra_body, "extra body"));
+    if (!extra_.is_object()) return InvalidArgument("extra body: expected a JSON object");
+  }
+  if (url_.tls) {
+    tls_.emplace(asio::ssl::context::tls_client);
+    error_code ignored;
+    tls_->set_default_verify_paths(ignored);
+    tls_->set_verify_mode(options_.insecure_tls ? asio::ssl::verify_none : asio::ssl::verify_peer,
+                          ignored);
+  }
+  error_code error;
+  tcp::resolver resolver(context_);
+  endpoints_ = resolver.resolve(url_.host, url_.port, error);
+  if (error) return Unavailable(url_.authority + ": " + error.message());
+  model_ = options_.model;
+  if (!model_.empty()) return OkStatus();
+
+  ResponseParser parser;
+  std::string failure, body;
+  start_ = Clock::now();
+  asio::co_spawn(
+      context_,
+      [&]() -> asio::awaitable<void> {
+        std::string bytes = RequestBytes("GET", "/v1/models", "");
+        co_await Exchange(
+            std::move(bytes), [&](std::string* part) { body = *part; }, &parser, &failure);
+      },
+      asio::detached);
+  context_.run();
+  context_.restart();
+  if (!failure.empty()) return Unavailable(options_.url + ": " + failure);
+  if (parser.status() != 200) {
+    return Unavailable(options_.url + "/v1/models: HTTP " + std::to_string(parser.status()));
+  }
+  RILL_ASSIGN_OR_RETURN(const Json models, Json::Parse(body, options_.url + "/v1/models"));
+  const Json* data = models.Find("data");
+  if (!data || !data->is_array() || data->array().empty()) {
+    return NotFound(options_.url + "/v1/models: lists no model; name one");
+  }
+  RILL_ASSIGN_OR_RETURN(model_, data->array()[0].GetString("id", ""));
+  return OkStatus();
+}
+
+LoadReport Runner::Run() {
+  samples_.resize(options_.requests.size());
+  start_ = Clock::now();
+  auto spawn = [this](auto coroutine) { asio::co_spawn(context_, coroutine, asio::detached); };
+  if (options_.arrival == Arrival::kClosed) {
+    const size_t clients = std::min(samples_.size(), static_cast<size_t>(options_.concurrency));
+    for (size_t i = 0; i < clients; ++i) spawn([this] { return ClosedClient(); });
+  } else {
+    spawn([this] { return Dispatcher(); });
+  }
+  spawn([this] { return Ticker(); });
+  context_.run();
+  if (cancelled_) {
+    for (size_t i = next_; i < samples_.size(); ++i) {
+      samples_[i].error = "not sent";
+      samples_[i].arrival_s = samples_[i].end_s = Now();
+    }
+  }
+  return MakeLoadReport(std::move(samples_));
+}
+
+}  // namespace
+
+Result<LoadReport> RunLoadTest(const LoadTestOptions& options,
+                               const std::function<void(int64_t, int64_t)>& progress,
+                               const std::atomic<bool>* cancel) {
+  RILL_ASSIGN_OR_RETURN(Url url, ParseUrl(options.url));
+  Runner runner(options, std::move(url), progress, cancel);
+  RILL_RETURN_IF_ERROR(runner.Prepare());
+  return runner.Run();
+}
+
+}  // namespace rill

@@ -1,0 +1,247 @@
+#include "server/model_registry.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <ctime>
+#include <fstream>
+#include <limits>
+#include <thread>
+
+#include "server/openai/chat_request.h"
+
+namespace rill::server {
+namespace {
+
+double Gigabytes(int64_t bytes) {
+  return static_cast<double>(bytes) / 1e9;
+}
+
+// A number alone in a file, as cgroups have them. -1: absent, or "max".
+int64_t ReadNumber(const char* path) {
+  std::ifstream file(path);
+  int64_t value = -1;
+  return file >> value ? value : -1;
+}
+
+int64_t MinimumMemory(const llm::ServingPlan& plan) {
+  return plan.weight_bytes + plan.activation_bytes + plan.kv_token_bytes * plan.max_context;
+}
+
+ModelMemory MemoryOf(const ServedModel& model) {
+  const llm::ServingModel& llm = *model.llm;
+  return {.name = model.id,
+          .path = model.path,
+          .max_context = llm.info().max_context,
+          .weight_bytes = llm.weight_bytes(),
+          .activation_bytes = llm.activation_bytes(),
+          .kv_bytes = llm.kv_bytes(),
+          .kv_token_bytes = llm.kv_token_bytes()};
+}
+
+}  // namespace
+
+std::string ModelNameOf(std::string_view wanted) {
+  while (wanted.size() > 1 && wanted.ends_with('/')) wanted.remove_suffix(1);
+  if (wanted.starts_with("hf:")) return std::string(wanted.substr(3));
+  const size_t slash = wanted.rfind('/');
+  std::string_view name = slash == std::string_view::npos ? wanted : wanted.substr(slash + 1);
+  for (const std::string_view suffix : {".gguf", ".safetensors"}) {
+    if (name.ends_with(suffix)) name.remove_suffix(suffix.size());
+  }
+  return std::string(name.empty() ? wanted : name);
+}
+
+int64_t AvailableMemory() {
+  int64_t available = std::numeric_limits<int64_t>::max();
+  std::ifstream meminfo("/proc/meminfo");
+  std::string word;
+  int64_t kib = 0;
+  while (meminfo >> word) {
+    if (word == "MemAvailable:" && meminfo >> kib) available = kib * 1024;
+  }
+  const int64_t limit = ReadNumber("/sys/fs/cgroup/memory.max");
+  const int64_t used = ReadNumber("/sys/fs/cgroup/memory.current");
+  if (limit >= 0)
+    available = std::min(available, std::max<int64_t>(0, limit - std::max<int64_t>(0, used)));
+  return available;
+}
+
+int64_t ModelRegistry::budget_bytes() const {
+  if (options_.memory_bytes > 0) return options_.memory_bytes;
+  static const int64_t at_start = AvailableMemory() / 10 * 9;
+  return at_start;
+}
+
+Result<std::vector<ModelMemory>> ModelRegistry::PlanMemory(
+    const std::vector<ModelSpec>& specs) const {
+  std::vector<ModelMemory> out;
+  int64_t least = 0;
+  for (const ModelSpec& spec : specs) {
+    RILL_ASSIGN_OR_RETURN(const llm::ServingPlan plan,
+                          llm::ServingModel::Plan(spec.path, options_.load));
+    out.push_back({.name = spec.name,
+                   .path = spec.path,
+                   .max_context = plan.max_context,
+                   .weight_bytes = plan.weight_bytes,
+                   .activation_bytes = plan.activation_bytes,
+                   .kv_bytes = 0,
+                   .kv_token_bytes = plan.kv_token_bytes});
+    least += MinimumMemory(plan);
+  }
+  const int64_t budget = budget_bytes();
+  if (least > budget) {
+    std::string parts;
+    for (const ModelMemory& model : out) {
+      parts += fmt::format(
+          "; {}: weights {:.2f} GB, activations {:.2f} GB, one context of {} "
+          "positions {:.2f} GB",
+          model.name, Gigabytes(model.weight_bytes), Gigabytes(model.activation_bytes),
+          model.max_context, Gigabytes(model.kv_token_bytes * model.max_context));
+    }
+    return ResourceExhausted(
+        fmt::format("the models need at least {:.2f} GB, the memory budget is {:.2f} GB (--memory; "
+                    "a smaller --context takes less){}",
+                    Gigabytes(least), Gigabytes(budget), parts));
+  }
+  int64_t left = budget;
+  for (const ModelMemory& model : out) left -= model.weight_bytes + model.activation_bytes;
+  // Those that can use less than an equal part leave the rest to the others.
+  std::vector<ModelMemory*> order;
+  for (ModelMemory& model : out) order.push_back(&model);
+  auto most = [&](const ModelMemory& model) {
+    const int64_t per_context = model.kv_token_bytes * model.max_context;
+    // Half of what is left at most: page caches of the files and other programs live here too.
+    return options_.kv_bytes > 0
+               ? std::max(options_.kv_bytes, per_context)
+               : std::max(per_context,
+                          std::min(per_context * options_.load.max_sequences, left / 2));
+  };
+  std::sort(order.begin(), order.end(),
+            [&](const ModelMemory* a, const ModelMemory* b) { return most(*a) < most(*b); });
+  int64_t remaining = left;
+  for (size_t i = 0; i < order.size(); ++i) {
+    const int64_t part = remaining / static_cast<int64_t>(order.size() - i);
+    const int64_t least_kv = order[i]->kv_token_bytes * order[i]->max_context;
+    order[i]->kv_bytes = std::max(least_kv, std::min(part, most(*order[i])));
+    remaining -= order[i]->kv_bytes;
+  }
+  return out;
+}
+
+Status ModelRegistry::Load(const ModelSpec& spec, int64_t kv_bytes) {
+  const std::lock_guard loading(load_mutex_);
+  std::vector<std::string> names = spec.aliases;
+  names.push_back(spec.name);
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& model : models_) {
+      for (const std::string& name : names) {
+        if (model->Answers(name)) {
+          return InvalidArgument(fmt::format("the name '{}' is in use by {}", name, model->path));
+        }
+      }
+    }
+  }
+  auto model = std::make_shared<ServedModel>();
+  model->id = spec.name;
+  model->aliases = spec.aliases;
+  model->path = spec.path;
+  llm::ServingOptions serving;
+  serving.load = options_.load;
+  serving.kv_bytes = kv_bytes;
+  serving.max_waiting = options_.max_waiting;
+  serving.text.tokenise_threads = options_.tokenise_threads;
+  serving.text.max_requests = options_.max_waiting + options_.load.max_sequences;
+  RILL_ASSIGN_OR_RETURN(model->llm, llm::ServingModel::Load(spec.path, serving));
+  const ModelInfo& info = model->llm->info();
+  model->created = static_cast<int64_t>(std::time(nullptr));
+  model->fingerprint = fmt::format("fp_{:016x}", model->llm->fingerprint());
+  model->limits.vocab_size = info.vocab_size;
+  model->limits.max_context = info.max_context;
+  model->limits.max_choices = options_.max_choices;
+  model->limits.max_top_logprobs = options_.max_logprobs;
+  model->limits.template_variables = openai::TemplateWords(model->llm->chat_template_source());
+  const std::lock_guard lock(mutex_);
+  models_.push_back(std::move(model));
+  return OkStatus();
+}
+
+Status ModelRegistry::LoadWithinBudget(const ModelSpec& spec) {
+  RILL_ASSIGN_OR_RETURN(const llm::ServingPlan plan,
+                        llm::ServingModel::Plan(spec.path, options_.load));
+  int64_t used = 0;
+  for (const auto& model : List()) {
+    const ModelMemory memory = MemoryOf(*model);
+    used += memory.weight_bytes + memory.activation_bytes + memory.kv_bytes;
+  }
+  const int64_t left = budget_bytes() - used;
+  if (MinimumMemory(plan) > left) {
+    return ResourceExhausted(fmt::format(
+        "{}: needs at least {:.2f} GB, the memory budget of {:.2f} GB has {:.2f} GB left",
+        spec.name, Gigabytes(MinimumMemory(plan)), Gigabytes(budget_bytes()), Gigabytes(left)));
+  }
+  const int64_t per_context = plan.kv_token_bytes * plan.max_context;
+  const int64_t room = left - plan.weight_bytes - plan.activation_bytes;
+  const int64_t wanted = options_.kv_bytes > 0
+                             ? options_.kv_bytes
+                             : std::min(per_context * options_.load.max_sequences, room / 2);
+  return Load(spec, std::clamp(wanted, per_context, room));
+}
+
+void ModelRegistry::WaitUntilUnused(std::shared_ptr<ServedModel> model) {
+  // The last holder must be this thread: a model's threads cannot be joined from themselves.
+  while (model.use_count() > 1) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+}
+
+Status ModelRegistry::Unload(std::string_view name) {
+  const std::lock_guard loading(load_mutex_);
+  std::shared_ptr<ServedModel> model;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = std::find_if(models_.begin(), models_.end(),
+                                    [&](const auto& m) { return m->Answers(name); });
+    if (found == models_.end()) return NotFound(fmt::format("no model '{}' is loaded", name));
+    model = std::move(*found);
+    models_.erase(found);
+  }
+  model->llm->Drain();
+  WaitUntilUnused(std::move(model));
+  return OkStatus();
+}
+
+void ModelRegistry::Clear() {
+  const std::lock_guard loading(load_mutex_);
+  std::vector<std::shared_ptr<ServedModel>> models;
+  {
+    const std::lock_guard lock(mutex_);
+    models.swap(models_);
+  }
+  for (auto& model : models) {
+    model->llm->text().CancelAll();
+    WaitUntilUnused(std::move(model));
+  }
+}
+
+std::shared_ptr<ServedModel> ModelRegistry::Find(std::string_view name) const {
+  const std::lock_guard lock(mutex_);
+  for (const auto& model : models_) {
+    if (model->Answers(name)) return model;
+  }
+  return options_.any_model_name && !models_.empty() ? models_.front() : nullptr;
+}
+
+std::shared_ptr<ServedModel> ModelRegistry::OnlyModel() const {
+  const std::lock_guard lock(mutex_);
+  return models_.size() == 1 ? models_.front() : nullptr;
+}
+
+std::vector<std::shared_ptr<ServedModel>> ModelRegistry::List() const {
+  const std::lock_guard lock(mutex_);
+  return models_;
+}
+
+}  // namespace rill::server

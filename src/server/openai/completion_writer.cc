@@ -1,0 +1,167 @@
+// text_completion, whole and in chunks.
+#include <fmt/compile.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+#include <map>
+
+#include "base/utf8.h"
+#include "rill/json.h"
+#include "server/openai/answer_writer.h"
+
+namespace rill::server::openai {
+namespace {
+
+// text_offset counts characters, as Python's len() does.
+int64_t CountCharacters(std::string_view text) {
+  return std::count_if(text.begin(), text.end(),
+                       [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
+}
+
+class CompletionWriter : public AnswerWriter {
+ public:
+  CompletionWriter(AnswerOptions options, int32_t choices_per_prompt)
+      : AnswerWriter(std::move(options)), choices_per_prompt_(std::max(1, choices_per_prompt)) {
+    chunk_head_ = "data: " + Head("text_completion");
+  }
+
+  std::string Delta(int32_t index, const ChoiceText& piece, bool is_first, const PromptPart* prompt,
+                    const UsageTotals& totals) override {
+    std::string out;
+    out.reserve(chunk_head_.size() + piece.text.size() + 128);
+    out += chunk_head_;
+    fmt::format_to(std::back_inserter(out), FMT_COMPILE(R"(,"choices":[{{"index":{},"text":)"),
+                   index);
+    if (is_first && prompt && prompt->echo) {
+      AppendJsonString(out, prompt->echo_text + piece.text);
+    } else {
+      AppendJsonString(out, piece.text);
+    }
+    out += R"(,"logprobs":)";
+    AppendLogprobs(out, nullptr, piece.tokens, offsets_[index]);
+    out += R"(,"finish_reason":null)";
+    if (options_.return_token_ids) {
+      AppendIds(out, piece.tokens);
+      if (is_first && prompt && prompt->ids) AppendPromptIds(out, *prompt->ids);
+    }
+    out += "}]";
+    EndChunk(out, totals);
+    return out;
+  }
+
+  std::string Finish(int32_t index, const ChoiceText& end, const UsageTotals& totals) override {
+    std::string out = chunk_head_;
+    fmt::format_to(std::back_inserter(out),
+                   FMT_COMPILE(R"(,"choices":[{{"index":{},"text":"","logprobs":null,)"), index);
+    AppendFinish(out, end);
+    out += "}]";
+    EndChunk(out, totals);
+    return out;
+  }
+
+  std::string Whole(const std::vector<ChoiceText>& choices, const std::vector<PromptPart>& prompts,
+                    const UsageTotals& totals) override {
+    std::string out = Head("text_completion");
+    out += R"(,"choices":[)";
+    for (size_t i = 0; i < choices.size(); ++i) {
+      const ChoiceText& choice = choices[i];
+      const PromptPart& prompt = prompts.at(i / static_cast<size_t>(choices_per_prompt_));
+      fmt::format_to(std::back_inserter(out), R"({}{{"index":{},"text":)", i ? "," : "", i);
+      AppendJsonString(out, prompt.echo ? prompt.echo_text + choice.text : choice.text);
+      out += R"(,"logprobs":)";
+      int64_t offset = 0;
+      AppendLogprobs(out, prompt.echo ? &prompt.logprobs : nullptr, choice.tokens, offset);
+      out += ',';
+      AppendFinish(out, choice);
+      if (prompt.wants_prompt_logprobs) AppendPromptLogprobs(out, prompt);
+      if (options_.return_token_ids) {
+        AppendIds(out, choice.tokens);
+        if (prompt.ids) AppendPromptIds(out, *prompt.ids);
+      }
+      out += '}';
+    }
+    out += R"(],"usage":)";
+    AppendUsage(out, totals);
+    out += '}';
+    return out;
+  }
+
+ private:
+  static void AppendPromptIds(std::string& out, const std::vector<int32_t>& ids) {
+    fmt::format_to(std::back_inserter(out), R"(,"prompt_token_ids":[{}])", fmt::join(ids, ","));
+  }
+
+  // {"text_offset", "token_logprobs", "tokens", "top_logprobs"}: first the prompt's tokens (the
+  // very first has no value), then the answer's.
+  void AppendLogprobs(std::string& out, const std::vector<llm::TextToken>* prompt,
+                      const std::vector<llm::TextToken>& tokens, int64_t& offset) const {
+    if (!options_.logprobs) {
+      out += "null";
+      return;
+    }
+    std::vector<const llm::TextToken*> all;
+    if (prompt) {
+      for (const llm::TextToken& token : *prompt) all.push_back(&token);
+    }
+    const size_t first_with_value = all.empty() ? 0 : 1;
+    for (const llm::TextToken& token : tokens) all.push_back(&token);
+
+    std::string offsets, names, values, tops;
+    for (size_t i = 0; i < all.size(); ++i) {
+      const char* comma = i ? "," : "";
+      fmt::format_to(std::back_inserter(offsets), FMT_COMPILE("{}{}"), comma, offset);
+      const std::string bytes = options_.token_bytes(all[i]->token_id);
+      offset += CountCharacters(bytes);
+      names += comma;
+      AppendTokenName(names, all[i]->token_id);
+      values += comma;
+      tops += comma;
+      if (i < first_with_value) {
+        values += "null";
+        tops += "null";
+        continue;
+      }
+      AppendLogprob(values, all[i]->logprob);
+      AppendTop(tops, *all[i]);
+    }
+    out += R"({"text_offset":[)" + offsets + R"(],"token_logprobs":[)" + values +
+           R"(],"tokens":[)" + names + R"(],"top_logprobs":[)" + tops + "]}";
+  }
+
+  // {"token": logprob}: the most likely ones, and the token itself where it is not among them. Two
+  // tokens of one text leave the likelier one.
+  void AppendTop(std::string& out, const llm::TextToken& token) const {
+    std::vector<std::pair<std::string, float>> entries;
+    auto add = [&](int32_t id, float logprob) {
+      std::string name;
+      AppendTokenName(name, id);
+      for (const auto& [known, value] : entries) {
+        if (known == name) return;
+      }
+      entries.emplace_back(std::move(name), logprob);
+    };
+    for (const TokenLogprob& top : token.top) add(top.token_id, top.logprob);
+    add(token.token_id, token.logprob);
+    out += '{';
+    for (size_t i = 0; i < entries.size(); ++i) {
+      if (i) out += ',';
+      out += entries[i].first;
+      out += ':';
+      AppendLogprob(out, entries[i].second);
+    }
+    out += '}';
+  }
+
+  const int32_t choices_per_prompt_;
+  std::map<int32_t, int64_t> offsets_;  // of a stream's choices
+};
+
+}  // namespace
+
+std::unique_ptr<AnswerWriter> MakeCompletionWriter(AnswerOptions options,
+                                                   int32_t choices_per_prompt) {
+  return std::make_unique<CompletionWriter>(std::move(options), choices_per_prompt);
+}
+
+}  // namespace rill::server::openai

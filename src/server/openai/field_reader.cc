@@ -1,0 +1,141 @@
+#include "server/openai/field_reader.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+namespace rill::server::openai {
+
+std::optional<int64_t> AsInteger(const Json& value) {
+  if (value.is_int()) {
+    if (!value.FitsInt64()) return std::nullopt;
+    return value.int_value();
+  }
+  if (!value.is_double()) return std::nullopt;
+  const double number = value.number_value();
+  // 2^53: beyond it a double no longer says which integer was meant.
+  if (!(std::fabs(number) <= 9007199254740992.0) || number != std::floor(number)) {
+    return std::nullopt;
+  }
+  return static_cast<int64_t>(number);
+}
+
+std::string_view WordForType(const Json& value) {
+  if (value.is_null()) return "null";
+  if (value.is_bool()) return "a boolean";
+  if (value.is_int()) return "an integer";
+  if (value.is_number()) return "a decimal";
+  if (value.is_string()) return "a string";
+  if (value.is_array()) return "an array";
+  return "an object";
+}
+
+const Json* FieldReader::Find(std::string_view key) const {
+  if (error_) return nullptr;
+  const Json* value = object_.Find(key);
+  return value && !value->is_null() ? value : nullptr;
+}
+
+void FieldReader::Fail(ApiError error) {
+  if (!error_) error_ = std::move(error);
+}
+
+void FieldReader::FailType(std::string_view param, std::string_view expected, const Json& got) {
+  Fail(BadRequest("invalid_type", std::string(param),
+                  fmt::format("Invalid type for '{}': expected {}, but got {} instead.", param,
+                              expected, WordForType(got))));
+}
+
+void FieldReader::FailValue(std::string_view key, std::string message) {
+  std::string param = ParamName(key);
+  std::string text = fmt::format("Invalid value for '{}': {}", param, message);
+  Fail(InvalidValue(std::move(param), std::move(text)));
+}
+
+bool FieldReader::Int(std::string_view key, int64_t low, int64_t high, int64_t& out) {
+  const Json* value = Find(key);
+  if (!value) return false;
+  if (!value->is_number()) {
+    FailType(ParamName(key), "an integer", *value);
+    return false;
+  }
+  const std::optional<int64_t> number = AsInteger(*value);
+  if (!number) {
+    FailValue(key, fmt::format("expected an integer in [{}, {}], but got {} instead.", low, high,
+                               value->Dump()));
+    return false;
+  }
+  if (*number < low || *number > high) {
+    FailValue(key, fmt::format("expected an integer in [{}, {}], but got {} instead.", low, high,
+                               *number));
+    return false;
+  }
+  out = *number;
+  return true;
+}
+
+bool FieldReader::Int(std::string_view key, int64_t low, int64_t high, int32_t& out) {
+  int64_t wide = 0;
+  if (!Int(key, low, high, wide)) return false;
+  out = static_cast<int32_t>(wide);
+  return true;
+}
+
+bool FieldReader::Number(std::string_view key, double low, double high, float& out) {
+  const Json* value = Find(key);
+  if (!value) return false;
+  if (!value->is_number()) {
+    FailType(ParamName(key), "a decimal", *value);
+    return false;
+  }
+  const double number = value->number_value();
+  if (!(number >= low && number <= high)) {
+    FailValue(key, fmt::format("expected a number in [{}, {}], but got {} instead.", low, high,
+                               value->Dump()));
+    return false;
+  }
+  out = static_cast<float>(number);
+  return true;
+}
+
+bool FieldReader::Bool(std::string_view key, bool& out) {
+  const Json* value = Find(key);
+  if (!value) return false;
+  if (!value->is_bool()) {
+    FailType(ParamName(key), "a boolean", *value);
+    return false;
+  }
+  out = value->bool_value();
+  return true;
+}
+
+bool FieldReader::String(std::string_view key, size_t max_bytes, std::string& out) {
+  const Json* value = Find(key);
+  if (!value) return false;
+  if (!value->is_string()) {
+    FailType(ParamName(key), "a string", *value);
+    return false;
+  }
+  if (value->string_value().size() > max_bytes) {
+    FailValue(key, fmt::format("expected at most {} bytes, but got {}.", max_bytes,
+                               value->string_value().size()));
+    return false;
+  }
+  out = value->string_value();
+  return true;
+}
+
+void FieldReader::RefuseUnless(std::string_view key, std::string_view why,
+                               std::string_view harmless) {
+  const Json* value = Find(key);
+  if (!value) return;
+  // Only a short value can be the harmless one: an array of a million numbers is not printed.
+  const bool is_small = !(value->is_array() && value->array().size() > 4) &&
+                        !(value->is_object() && value->object().size() > 4) &&
+                        !(value->is_string() && value->string_value().size() > 64);
+  if (is_small && value->Dump() == harmless) return;
+  const std::string param = ParamName(key);
+  Fail(UnsupportedParameter(param, fmt::format("Unsupported parameter: '{}': {}", param, why)));
+}
+
+}  // namespace rill::server::openai

@@ -1,0 +1,113 @@
+#include "server/request_log.h"
+
+#include <fmt/format.h>
+#include <spdlog/async.h>
+#include <spdlog/async_logger.h>
+#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/stdout_sinks.h>
+
+#include <chrono>
+#include <ctime>
+#include <iterator>
+
+#include "base/utf8.h"
+#include "rill/json.h"
+
+namespace rill::server {
+namespace {
+
+constexpr size_t kQueueLines = 8192;
+constexpr size_t kMaxFieldBytes = 1024;
+
+// "2026-01-31T12:00:00.123Z"
+std::string Timestamp() {
+  const auto now = std::chrono::system_clock::now();
+  const std::time_t seconds = std::chrono::system_clock::to_time_t(now);
+  const auto ms =
+      std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count() % 1000;
+  std::tm parts = {};
+  gmtime_r(&seconds, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
+  return fmt::format("{}.{:03}Z", text, ms);
+}
+
+}  // namespace
+
+LogLine::LogLine(std::string_view level, std::string_view event) : level_(level), event_(event) {}
+
+LogLine& LogLine::Add(std::string_view key, std::string_view text) {
+  json_ += fmt::format(",\"{}\":", key);
+  AppendJsonString(json_, text);
+  text_ += fmt::format(" {}={}", key, PrintableUtf8(text, kMaxFieldBytes));
+  return *this;
+}
+
+LogLine& LogLine::Add(std::string_view key, int64_t number) {
+  fmt::format_to(std::back_inserter(json_), ",\"{}\":{}", key, number);
+  fmt::format_to(std::back_inserter(text_), " {}={}", key, number);
+  return *this;
+}
+
+LogLine& LogLine::Add(std::string_view key, double number) {
+  fmt::format_to(std::back_inserter(json_), ",\"{}\":{:.3f}", key, number);
+  fmt::format_to(std::back_inserter(text_), " {}={:.3f}", key, number);
+  return *this;
+}
+
+Result<std::unique_ptr<RequestLog>> RequestLog::Create(const LogOptions& options) {
+  if (options.format != "text" && options.format != "json" && options.format != "none") {
+    return InvalidArgument("log format: expected text, json or none, got '" + options.format + "'");
+  }
+  std::unique_ptr<RequestLog> log(new RequestLog(options));
+  if (options.format == "none") return log;
+  try {
+    spdlog::sink_ptr sink;
+    if (options.file.empty()) {
+      sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
+    } else {
+      sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(options.file, /*truncate=*/false);
+    }
+    log->pool_ = std::make_shared<spdlog::details::thread_pool>(kQueueLines, 1);
+    log->logger_ = std::make_shared<spdlog::async_logger>(
+        "rill", std::move(sink), log->pool_, spdlog::async_overflow_policy::overrun_oldest);
+    log->logger_->set_pattern("%v");
+    log->logger_->set_error_handler([](const std::string&) {});  // a full disk is no reason to stop
+    log->logger_->flush_on(spdlog::level::info);
+  } catch (const std::exception& error) {
+    return InvalidArgument("log: " + std::string(error.what()));
+  }
+  return log;
+}
+
+RequestLog::~RequestLog() {
+  // The pool's destructor writes what is queued.
+  logger_.reset();
+  pool_.reset();
+}
+
+void RequestLog::Write(const LogLine& line) {
+  if (!logger_) return;
+  std::string out;
+  if (options_.format == "json") {
+    out = fmt::format(R"({{"time":"{}","level":"{}","event":"{}"{}}})", Timestamp(), line.level_,
+                      line.event_, line.json_);
+  } else {
+    out = fmt::format("{} {} {}{}", Timestamp(), line.level_, line.event_, line.text_);
+  }
+  try {
+    logger_->info(spdlog::string_view_t(out));
+  } catch (const std::exception&) {
+    // Nothing that a request should end for.
+  }
+}
+
+void RequestLog::Notice(std::string_view event, std::string_view message) {
+  Write(LogLine("info", event).Add("message", message));
+}
+
+void RequestLog::Error(std::string_view event, std::string_view message) {
+  Write(LogLine("error", event).Add("message", message));
+}
+
+}  // namespace rill::server

@@ -1,0 +1,67 @@
+// RequestLog: what the server says about its work, one line each, as text or as JSON.
+//
+// Lines are written by a thread of the log's own; when it cannot keep up, or the disk is full, the
+// oldest lines are dropped and counted, and requests go on. Text of prompts and answers is never
+// logged, but for bodies when that was asked for. Everything that came from a client is escaped.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "rill/status.h"
+
+namespace spdlog {
+class logger;
+namespace details {
+class thread_pool;
+}
+}  // namespace spdlog
+
+namespace rill::server {
+
+struct LogOptions {
+  std::string format = "text";  // "text", "json", "none"
+  std::string file;             // "": stderr
+  bool requests = true;
+  bool prompts = false;
+};
+
+// A line in the making: fields in order.
+class LogLine {
+ public:
+  LogLine(std::string_view level, std::string_view event);
+  LogLine& Add(std::string_view key, std::string_view text);
+  LogLine& Add(std::string_view key, int64_t number);
+  LogLine& Add(std::string_view key, double number);
+
+ private:
+  friend class RequestLog;
+  std::string level_, event_;
+  std::string json_;  // ,"key":value…
+  std::string text_;  //  key=value…
+};
+
+class RequestLog {
+ public:
+  // Errors: a file that cannot be opened.
+  static Result<std::unique_ptr<RequestLog>> Create(const LogOptions& options);
+  ~RequestLog();
+
+  bool wants_requests() const { return logger_ && options_.requests; }
+  bool wants_prompts() const { return logger_ && options_.prompts; }
+  void Write(const LogLine& line);
+  void Notice(std::string_view event, std::string_view message);
+  void Error(std::string_view event, std::string_view message);
+
+ private:
+  explicit RequestLog(LogOptions options) : options_(std::move(options)) {}
+
+  const LogOptions options_;
+  std::shared_ptr<spdlog::details::thread_pool> pool_;
+  std::shared_ptr<spdlog::logger> logger_;  // null: format "none"
+};
+
+}  // namespace rill::server

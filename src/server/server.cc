@@ -1,0 +1,321 @@
+// RunServer: from options to the last answer.
+#include <fmt/format.h>
+#include <pthread.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <ctime>
+#include <thread>
+
+#include "rill/server.h"
+#include "server/endpoints/endpoint.h"
+#include "server/http/systemd.h"
+#include "server/status_sampler.h"
+
+namespace rill::server {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+Result<std::vector<ApiKey>> ReadKeys(const ServerOptions& options) {
+  std::vector<ApiKey> keys;
+  if (!options.key_file.empty()) {
+    RILL_ASSIGN_OR_RETURN(keys, ApiKeys::ReadFile(options.key_file));
+  }
+  for (size_t i = 0; i < options.api_keys.size(); ++i) {
+    const std::string name = i == 0 ? std::string("default") : fmt::format("key{}", i + 1);
+    RILL_ASSIGN_OR_RETURN(ApiKey key, ApiKeys::FromText(name, options.api_keys[i]));
+    keys.push_back(std::move(key));
+  }
+  return keys;
+}
+
+Result<HttpServerOptions> MakeHttpOptions(const ServerOptions& options, ServerState& state) {
+  HttpServerOptions http;
+  http.addresses = options.addresses;
+  http.port = options.port;
+  http.unix_path = options.unix_path;
+  http.inherited_fds = SystemdListenFds();
+  if (!http.inherited_fds.empty()) http.addresses.clear();  // the service manager has bound them
+  http.admin_port = options.admin_port;
+  http.admin_unix_path = options.admin_unix_path;
+  http.admin_on_main = options.admin_on_main;
+  http.tls_certificate = options.tls_certificate;
+  http.tls_private_key = options.tls_private_key;
+  RILL_ASSIGN_OR_RETURN(http.api_keys, ReadKeys(options));
+  http.allow_unauthenticated = options.allow_unauthenticated;
+  http.allowed_hosts = options.allowed_hosts;
+  http.allowed_origins = options.allowed_origins;
+  http.io_threads = options.io_threads;
+  http.limits.max_body_bytes = static_cast<size_t>(options.max_body_bytes);
+  http.on_warning = [&state](const std::string& message) {
+    state.log->Write(LogLine("warning", "http").Add("message", message));
+  };
+  if (state.log->wants_requests()) {
+    http.on_request_end = [&state](const HttpServerOptions::AccessRecord& record) {
+      // Every second a probe: not a line each.
+      if (record.status == 200 && (record.route == "/health" || record.route == "/live" ||
+                                   record.route == "/ready" || record.route == "/metrics")) {
+        return;
+      }
+      const double ms =
+          std::chrono::duration<double, std::milli>(record.ended - record.received).count();
+      LogLine line("info", "request");
+      line.Add("request_id", record.request_id)
+          .Add("method", record.method)
+          .Add("route", record.route.empty() ? std::string_view("none") : record.route)
+          .Add("status", static_cast<int64_t>(record.status))
+          .Add("peer", record.peer);
+      if (!record.tenant.empty()) line.Add("tenant", record.tenant);
+      line.Add("complete", static_cast<int64_t>(record.complete))
+          .Add("bytes_in", static_cast<int64_t>(record.body_bytes_in))
+          .Add("bytes_out", static_cast<int64_t>(record.body_bytes_out))
+          .Add("total_ms", ms);
+      state.log->Write(line);
+    };
+  }
+  return http;
+}
+
+Status CheckOptions(const ServerOptions& options) {
+  if (options.models.empty()) return InvalidArgument("serve: no model given");
+  std::vector<std::string> names;
+  for (const ModelSpec& spec : options.models) {
+    names.push_back(spec.name);
+    names.insert(names.end(), spec.aliases.begin(), spec.aliases.end());
+  }
+  for (const std::string& name : names) {
+    if (name.empty() || name.size() > 256) {
+      return InvalidArgument("serve: a model's name has 1 to 256 bytes");
+    }
+  }
+  std::sort(names.begin(), names.end());
+  const auto twice = std::adjacent_find(names.begin(), names.end());
+  if (twice != names.end()) {
+    return InvalidArgument(fmt::format("serve: two models are called '{}'", *twice));
+  }
+  if (options.max_choices < 1 || options.max_choices > GenerateRequest::kMaxChoices) {
+    return InvalidArgument(fmt::format("serve: max_choices: expected 1 to {}, got {}",
+                                       GenerateRequest::kMaxChoices, options.max_choices));
+  }
+  if (options.max_logprobs < 0 || options.max_logprobs > SamplingParams::kMaxLogprobs) {
+    return InvalidArgument(fmt::format("serve: max_logprobs: expected 0 to {}, got {}",
+                                       SamplingParams::kMaxLogprobs, options.max_logprobs));
+  }
+  return OkStatus();
+}
+
+// The signals that the main thread waits for; every other thread inherits the mask.
+sigset_t BlockSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, number);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  return signals;
+}
+
+// The next signal, or 0 after that time.
+int WaitForSignal(const sigset_t& signals, std::chrono::milliseconds timeout) {
+  const timespec wait = {.tv_sec = timeout.count() / 1000,
+                         .tv_nsec = (timeout.count() % 1000) * 1'000'000};
+  const int number = sigtimedwait(&signals, nullptr, &wait);
+  return number > 0 ? number : 0;
+}
+
+// From now on a further signal ends the process as if nobody waited for it.
+void UnblockSignals(const sigset_t& signals) { pthread_sigmask(SIG_UNBLOCK, &signals, nullptr); }
+
+class Server {
+ public:
+  explicit Server(const ServerOptions& options) : state_(options) {}
+
+  ~Server() {
+    if (loader_.joinable()) loader_.join();
+    // No handler runs after this; then the models, whose callbacks may still hold responders.
+    if (http_) http_->Stop();
+    state_.registry.Clear();
+  }
+
+  Status Run() {
+    const sigset_t signals = BlockSignals();
+    RILL_RETURN_IF_ERROR(CheckOptions(state_.options));
+    RILL_ASSIGN_OR_RETURN(state_.log, RequestLog::Create({.format = state_.options.log_format,
+                                                          .file = state_.options.log_file,
+                                                          .requests = state_.options.log_requests,
+                                                          .prompts = state_.options.log_prompts}));
+    // A model that cannot be read is left out when others can; one alone is the command's error.
+    std::vector<ModelSpec> specs = state_.options.models;
+    if (specs.size() > 1) {
+      std::erase_if(specs, [&](const ModelSpec& spec) {
+        const auto plan = llm::ServingModel::Plan(spec.path, state_.options.load);
+        if (plan.ok()) return false;
+        AddFailure(spec.name, plan.status());
+        return true;
+      });
+      if (specs.empty()) return InvalidArgument("serve: no model loads: " + failed_.front());
+    }
+    RILL_ASSIGN_OR_RETURN(plan_, state_.registry.PlanMemory(specs));
+    RILL_ASSIGN_OR_RETURN(HttpServerOptions http, MakeHttpOptions(state_.options, state_));
+    num_keys_ = static_cast<int>(http.api_keys.size());
+    RILL_ASSIGN_OR_RETURN(http_, HttpServer::Create(std::move(http), AllRoutes(state_)));
+    state_.http = http_.get();
+    http_->Start();
+    const Clock::time_point load_start = Clock::now();
+    loader_ = std::thread([this, specs] {
+      for (size_t i = 0; i < specs.size() && !stop_loading_; ++i) {
+        const Status status = state_.registry.Load(specs[i], plan_[i].kv_bytes);
+        if (!status.ok()) {
+          const std::lock_guard lock(mutex_);
+          AddFailure(specs[i].name, status);
+          if (first_failure_.ok()) first_failure_ = status;
+        }
+      }
+      loaded_ = true;
+    });
+    while (!loaded_) {
+      const int number = WaitForSignal(signals, std::chrono::milliseconds(10));
+      if (number == SIGTERM || number == SIGINT) {
+        stop_loading_ = true;
+        UnblockSignals(signals);
+        return Cancelled("stopped while loading");
+      }
+    }
+    loader_.join();
+    if (state_.registry.List().empty()) return first_failure_;
+    MeasureMachine(state_);
+    state_.loading = false;
+    state_.ready = true;
+    Announce(std::chrono::duration<double>(Clock::now() - load_start).count());
+    return Serve(signals);
+  }
+
+ private:
+  void AddFailure(const std::string& name, const Status& status) {
+    failed_.push_back(name + ": " + status.message());
+    state_.log->Error("load", failed_.back());
+  }
+
+  void Announce(double load_s) {
+    ServerSummary summary;
+    const ServerOptions& options = state_.options;
+    summary.has_tls = !options.tls_certificate.empty();
+    const char* scheme = summary.has_tls ? "https" : "http";
+    if (http_->port() != 0 && !options.addresses.empty()) {
+      std::string host = options.addresses.front();
+      if (host.find(':') != std::string::npos) host = "[" + host + "]";
+      summary.url = fmt::format("{}://{}:{}", scheme, host, http_->port());
+    }
+    summary.unix_path = options.unix_path;
+    if (http_->admin_port() != 0) {
+      summary.admin_url = fmt::format("http://127.0.0.1:{}", http_->admin_port());
+    }
+    summary.num_keys = num_keys_;
+    summary.budget_bytes = state_.registry.budget_bytes();
+    for (const auto& model : state_.registry.List()) {
+      summary.models.push_back({.name = model->id,
+                                .path = model->path,
+                                .max_context = model->llm->info().max_context,
+                                .weight_bytes = model->llm->weight_bytes(),
+                                .activation_bytes = model->llm->activation_bytes(),
+                                .kv_bytes = model->llm->kv_bytes(),
+                                .kv_token_bytes = model->llm->kv_token_bytes()});
+    }
+    summary.failed = failed_;
+    summary.load_s = load_s;
+    state_.log->Notice("ready", summary.url.empty() ? summary.unix_path : summary.url);
+    SystemdNotify("READY=1");
+    if (options.on_started) options.on_started(summary);
+  }
+
+  Status Serve(const sigset_t& signals) {
+    StatusSampler sampler(state_);
+    Clock::time_point next_tick = Clock::now() + std::chrono::seconds(1);
+    while (true) {
+      const auto wait =
+          std::chrono::duration_cast<std::chrono::milliseconds>(next_tick - Clock::now());
+      const int number = WaitForSignal(signals, std::max(wait, std::chrono::milliseconds(1)));
+      if (number == SIGHUP) Reload();
+      if (number == SIGTERM || number == SIGINT) return Drain(signals, sampler);
+      if (Clock::now() >= next_tick) {
+        next_tick += std::chrono::seconds(1);
+        Tick(sampler);
+      }
+    }
+  }
+
+  void Tick(StatusSampler& sampler) {
+    const ServerStatus status = sampler.Sample();
+    if (state_.options.on_status) state_.options.on_status(status);
+  }
+
+  Status Drain(const sigset_t& signals, StatusSampler& sampler) {
+    const auto wait = std::chrono::seconds(std::max(0, state_.options.drain_s));
+    state_.draining = true;
+    SystemdNotify("STOPPING=1");
+    http_->BeginDrain(std::chrono::seconds(1));
+    Notice("drain", fmt::format("draining: {} requests under way, at most {} s; once more stops",
+                                http_->counters().requests_now, wait.count()));
+    const Clock::time_point deadline = Clock::now() + wait;
+    while (Clock::now() < deadline) {
+      if (http_->WaitIdle(Clock::now() + std::chrono::milliseconds(50))) break;
+      const int number = WaitForSignal(signals, std::chrono::milliseconds(1));
+      if (number == SIGTERM || number == SIGINT) {
+        Notice("stop", fmt::format("stopped: {} requests dropped", http_->counters().requests_now));
+        UnblockSignals(signals);
+        return OkStatus();
+      }
+      (void)sampler;
+    }
+    http_->StopAccepting();
+    Notice("stop", "stopped");
+    return OkStatus();
+  }
+
+  // Keys and certificates again. What is wrong changes nothing.
+  void Reload() {
+    auto keys = ReadKeys(state_.options);
+    Status status = keys.status();
+    if (status.ok() && keys->empty() && num_keys_ > 0) {
+      status = InvalidArgument(state_.options.key_file + ": no key left; the old ones stay");
+    }
+    if (status.ok()) {
+      num_keys_ = static_cast<int>(keys->size());
+      status = http_->SetApiKeys(std::move(*keys));
+    }
+    if (status.ok() && !state_.options.tls_certificate.empty()) status = http_->ReloadTls();
+    if (status.ok()) {
+      Notice("reload", "keys and certificates read again");
+    } else {
+      Notice("reload", "reload failed: " + status.message());
+    }
+  }
+
+  void Notice(std::string_view event, const std::string& message) {
+    state_.log->Notice(event, message);
+    if (state_.options.on_notice) state_.options.on_notice(message);
+  }
+
+  ServerState state_;
+  std::unique_ptr<HttpServer> http_;
+  std::vector<ModelMemory> plan_;
+  int num_keys_ = 0;
+  std::thread loader_;
+  std::atomic<bool> loaded_{false}, stop_loading_{false};
+  std::mutex mutex_;  // guards failures while loading
+  std::vector<std::string> failed_;
+  Status first_failure_;
+};
+
+}  // namespace
+}  // namespace rill::server
+
+namespace rill {
+
+Status RunServer(const ServerOptions& options) {
+  return server::Server(options).Run();
+}
+
+}  // namespace rill

@@ -1,0 +1,60 @@
+// ServerState: what the endpoints of one server share.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_set>
+
+#include "rill/server.h"
+#include "server/http/http_server.h"
+#include "server/model_registry.h"
+#include "server/request_log.h"
+#include "server/worker_pool.h"
+
+namespace rill::server {
+
+// Ids that clients gave to requests under way: a second one of the same id is refused (its log
+// lines and its cancel could not be told apart).
+class ActiveIds {
+ public:
+  bool Insert(const std::string& id) {
+    const std::lock_guard lock(mutex_);
+    return ids_.insert(id).second;
+  }
+  void Erase(const std::string& id) {
+    const std::lock_guard lock(mutex_);
+    ids_.erase(id);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::unordered_set<std::string> ids_;
+};
+
+struct ServerState {
+  explicit ServerState(const ServerOptions& server_options)
+      : options(server_options), registry(options), workers(2), admin(1) {}
+
+  const ServerOptions options;
+  std::unique_ptr<RequestLog> log;
+  ModelRegistry registry;
+  ActiveIds active_ids;
+  // End before the registry does.
+  WorkerPool workers;
+  WorkerPool admin;  // loads and unloads
+  HttpServer* http = nullptr;
+  const std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
+  std::atomic<bool> ready{false};   // the first load is over and a model serves
+  std::atomic<bool> loading{true};  // models of the command line are being loaded
+  std::atomic<bool> draining{false};
+
+  // Shares of what the machine can do, over the last second, in [0, 1]; < 0: not known.
+  std::atomic<double> memory_share{-1}, compute_share{-1};
+  // What was measured at the start; 0: not known. Bytes/s, multiply-adds/s.
+  std::atomic<double> memory_bytes_per_s{0}, multiply_adds_per_s{0};
+};
+
+}  // namespace rill::server

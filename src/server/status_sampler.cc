@@ -1,0 +1,69 @@
+#include "server/status_sampler.h"
+
+#include <algorithm>
+
+#include "llm/machine_limits.h"
+
+namespace rill::server {
+
+void MeasureMachine(ServerState& state) {
+  const llm::MachineLimits limits = llm::MeasureMachineLimits(state.options.load.num_threads);
+  state.memory_bytes_per_s = limits.memory_bytes_per_s;
+  state.multiply_adds_per_s = limits.multiply_adds_per_s;
+}
+
+StatusSampler::StatusSampler(ServerState& state)
+    : state_(state), last_(std::chrono::steady_clock::now()) {
+  ServerStatus status;
+  totals_ = ReadTotals(status);
+}
+
+StatusSampler::Totals StatusSampler::ReadTotals(ServerStatus& status) const {
+  Totals totals;
+  int64_t pages = 0, free_pages = 0;
+  for (const auto& model : state_.registry.List()) {
+    const EngineStats stats = model->llm->stats();
+    status.running += stats.running_requests;
+    status.waiting += stats.waiting_requests;
+    pages += stats.total_pages;
+    free_pages += stats.free_pages;
+    const auto prompt = static_cast<double>(stats.prompt_tokens);
+    const auto output = static_cast<double>(stats.generated_tokens);
+    totals.prompt_tokens += prompt;
+    totals.output_tokens += output;
+    totals.step_s += stats.step_ms * 1e-3;
+    totals.bytes +=
+        static_cast<double>(stats.steps) * static_cast<double>(model->llm->weight_bytes());
+    totals.multiply_adds +=
+        (prompt + output) * static_cast<double>(model->llm->info().num_parameters);
+  }
+  status.kv_share =
+      pages > 0 ? static_cast<double>(pages - free_pages) / static_cast<double>(pages) : 0;
+  return totals;
+}
+
+ServerStatus StatusSampler::Sample() {
+  ServerStatus status;
+  const auto now = std::chrono::steady_clock::now();
+  const double seconds = std::max(1e-3, std::chrono::duration<double>(now - last_).count());
+  const Totals totals = ReadTotals(status);
+  last_ = now;
+  // A model that was unloaded takes its totals with it.
+  const auto rate = [&](double before, double after) {
+    return std::max(0.0, after - before) / seconds;
+  };
+  status.prompt_tokens_per_s = rate(totals_.prompt_tokens, totals.prompt_tokens);
+  status.output_tokens_per_s = rate(totals_.output_tokens, totals.output_tokens);
+  status.busy_share = std::min(1.0, rate(totals_.step_s, totals.step_s));
+  const double bandwidth = state_.memory_bytes_per_s, peak = state_.multiply_adds_per_s;
+  if (bandwidth > 0) status.memory_share = rate(totals_.bytes, totals.bytes) / bandwidth;
+  if (peak > 0) status.compute_share = rate(totals_.multiply_adds, totals.multiply_adds) / peak;
+  totals_ = totals;
+  if (state_.http) status.streams = static_cast<int>(state_.http->counters().requests_now);
+  status.draining = state_.draining;
+  state_.memory_share = status.memory_share;
+  state_.compute_share = status.compute_share;
+  return status;
+}
+
+}  // namespace rill::server

@@ -1,0 +1,36 @@
+// StatusSampler: what the server did in the last interval, as rates and as shares of what this
+// machine can do.
+#pragma once
+
+#include <chrono>
+
+#include "rill/server.h"
+#include "server/server_state.h"
+
+namespace rill::server {
+
+// Measures memory bandwidth and multiply-adds per second of this machine with the threads that the
+// models use, in about a tenth of a second, and keeps both in `state`.
+void MeasureMachine(ServerState& state);
+
+// Owner thread: one.
+class StatusSampler {
+ public:
+  explicit StatusSampler(ServerState& state);
+  // Since the last call. Also puts the shares into `state`, for /metrics.
+  ServerStatus Sample();
+
+ private:
+  struct Totals {
+    double prompt_tokens = 0, output_tokens = 0, step_s = 0;
+    double bytes = 0;          // weights, once per step, and keys and values
+    double multiply_adds = 0;  // one per weight and token
+  };
+  Totals ReadTotals(ServerStatus& status) const;
+
+  ServerState& state_;
+  std::chrono::steady_clock::time_point last_;
+  Totals totals_;
+};
+
+}  // namespace rill::server

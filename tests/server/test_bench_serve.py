@@ -1,0 +1,127 @@
+"""rill bench serve against a server whose delays are known."""
+import json
+import subprocess
+import xml.etree.ElementTree
+
+import numpy
+import pytest
+
+from fake_openai import FakeServer
+
+
+def bench(rill, url, *words, ok=True, **env):
+    done = subprocess.run([rill, "bench", "serve", "--url", url, "--json", *map(str, words)], capture_output=True,
+                          text=True, timeout=120, check=False)
+    assert (done.returncode == 0) == ok, (done.returncode, done.stdout, done.stderr)
+    return json.loads(done.stdout) if ok else done
+
+
+def test_json_has_exactly_the_promised_keys_and_the_true_times(rill, tmp_path):
+    """TTFT, ITL and E2E are what the server's clock says; percentiles are numpy's."""
+    with FakeServer(first_s=0.08, gap_s=0.02) as fake:
+        details = tmp_path / "details.jsonl"
+        report = bench(rill, fake.url, "--dataset", "fixed:20,10", "-n", 24, "-c", 8, "--details", details)
+        assert list(report) == ["requests", "failed", "requests_per_s", "output_tokens_per_s", "ttft_ms", "itl_ms", "e2e_ms"]
+        assert all(list(report[k]) == ["mean", "p50", "p99"] for k in ("ttft_ms", "itl_ms", "e2e_ms"))
+        assert report["requests"] == 24 and report["failed"] == 0
+        # 8 clients at a time, each 80 + 9 * 20 ms: what a busy machine adds goes upwards only.
+        assert 80 <= report["ttft_ms"]["p50"] < 100
+        assert 19 < report["itl_ms"]["mean"] < 24 and 19 < report["itl_ms"]["p50"] < 22
+        assert 260 <= report["e2e_ms"]["p50"] < 300
+        assert report["output_tokens_per_s"] == pytest.approx(10 * report["requests_per_s"])
+        assert report["requests_per_s"] == pytest.approx(8 / 0.27, rel=0.15)
+        assert fake.most == 8
+        # The same from the details, by another hand.
+        rows = [json.loads(line) for line in details.read_text().splitlines()]
+        gaps = numpy.concatenate([numpy.diff(row["events_s"]) for row in rows]) * 1e3
+        assert len(gaps) == 24 * 9
+        assert report["itl_ms"]["p99"] == pytest.approx(numpy.percentile(gaps, 99))
+        first = numpy.array([row["events_s"][0] - row["arrival_s"] for row in rows]) * 1e3
+        assert report["ttft_ms"]["p99"] == pytest.approx(numpy.percentile(first, 99))
+        # And from the server's clock: each gap as it was sent, within a few ms.
+        sent = numpy.concatenate([numpy.diff(times) for times in fake.token_times]) * 1e3
+        assert report["itl_ms"]["mean"] == pytest.approx(sent.mean(), abs=1)
+        path, body = fake.bodies[0]
+        assert path == "/v1/completions" and body["model"] == "fake-model" and body["max_tokens"] == 10
+        assert body["stream"] is True and body["ignore_eos"] is True and body["stream_options"] == {"include_usage": True}
+        assert fake.connections <= 10, "connections are kept"
+
+
+def test_waiting_is_charged_from_the_arrival(rill):
+    """Poisson at 50/s on a server with one slot of 40 ms: the queue grows, and first tokens show it."""
+    with FakeServer(first_s=0.02, gap_s=0.02, slots=1) as fake:
+        report = bench(rill, fake.url, "--dataset", "fixed:5,2", "-n", 40, "--poisson", 50)
+        assert report["ttft_ms"]["p99"] > 500 and report["itl_ms"]["p50"] < 40
+    with FakeServer(first_s=0.02, gap_s=0.02) as fake:
+        # A limit on the client's side does not hide the wait either.
+        limited = bench(rill, fake.url, "--dataset", "fixed:5,2", "-n", 40, "--poisson", 200, "-c", 2)
+        assert fake.most == 2 and limited["ttft_ms"]["p99"] > 300
+
+
+def test_poisson_arrivals_are_exponential(rill):
+    with FakeServer(first_s=0.0, gap_s=0.0) as fake:
+        report = bench(rill, fake.url, "--dataset", "fixed:1,1", "-n", 300, "--poisson", 150, "--seed", 3)
+        gaps = numpy.diff(sorted(fake.arrivals))
+        assert report["requests_per_s"] == pytest.approx(150, rel=0.25)
+        # Mean and standard deviation of an exponential are equal; 300 samples: 6 % each.
+        assert gaps.mean() == pytest.approx(1 / 150, rel=0.25) and gaps.std() == pytest.approx(gaps.mean(), rel=0.35)
+
+
+def test_replay_keeps_the_trace_and_its_speed(rill, tmp_path):
+    trace = tmp_path / "trace.csv"
+    trace.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.0000000,30,3\n"
+                     "2023-11-16 18:15:47.0000000,40,4\n2023-11-16 18:15:50.0000000,50,5\n")
+    with FakeServer(first_s=0.01, gap_s=0.001) as fake:
+        report = bench(rill, fake.url, "--dataset", f"azure:{trace}", "--replay", 10)
+        start = fake.arrivals[0]
+        assert [a - start for a in fake.arrivals] == pytest.approx([0, 0.1, 0.4], abs=0.03)
+        assert [b["max_tokens"] for _, b in fake.bodies] == [3, 4, 5]
+        assert [len(b["prompt"].split()) for _, b in fake.bodies] == [30, 40, 50]
+        assert report["requests"] == 3
+
+
+def test_together_and_plot_and_text(rill, tmp_path):
+    with FakeServer(first_s=0.1, gap_s=0.01) as fake:
+        plot = tmp_path / "plot.svg"
+        done = subprocess.run([rill, "bench", "serve", "--url", fake.url + "/v1", "--dataset", "fixed:5,5", "-n", "16",
+                               "--together", "--chat", "--plot", str(plot)], capture_output=True, text=True, check=True)
+        assert fake.most == 16 and "QPS" in done.stdout and "throughput" in done.stdout
+        assert fake.bodies[0][0] == "/v1/chat/completions"
+        first = float(done.stdout.split("first token of all")[1].split()[0])
+        assert 100 <= first < 200
+        root = xml.etree.ElementTree.parse(plot).getroot()
+        lines = root.findall(".//{http://www.w3.org/2000/svg}polyline")
+        assert len(lines) == 4 and all(line.get("points") for line in lines)
+
+
+def test_failures_are_counted_and_named(rill):
+    with FakeServer(first_s=0.01, gap_s=0.001, fail_every=4) as fake:
+        report = bench(rill, fake.url, "--dataset", "fixed:5,5", "-n", 20, "-c", 2)
+        assert report["requests"] == 20 and report["failed"] == 5
+    with FakeServer(first_s=0.01, gap_s=0.001, drop_every=5) as fake:
+        report = bench(rill, fake.url, "--dataset", "fixed:5,9", "-n", 20, "-c", 2)
+        assert report["failed"] == 4
+    with FakeServer(first_s=5) as fake:
+        done = bench(rill, fake.url, "--dataset", "fixed:5,9", "-n", 3, "--timeout", 0.2, ok=False)
+        assert done.returncode == 6 and "every request failed: timeout" in done.stderr
+    done = bench(rill, "http://127.0.0.1:1", ok=False)
+    assert done.returncode == 6 and "connect" in done.stderr
+    for words in (["--dataset", "nothing"], ["--together", "--poisson", "3"], ["--dataset", "azure:/nonexistent"]):
+        assert bench(rill, "http://127.0.0.1:1", *words, ok=False).returncode in (2, 3)
+
+
+def test_several_tokens_in_one_event_count_by_usage(rill):
+    with FakeServer(first_s=0.01, gap_s=0.01, merge=2) as fake:
+        report = bench(rill, fake.url, "--dataset", "fixed:5,10", "-n", 4, "-c", 1)
+        assert report["output_tokens_per_s"] == pytest.approx(10 * report["requests_per_s"])
+
+
+def test_sharegpt_sample(rill, shared_data):
+    path = shared_data / "traces" / "samples_1024.json"
+    if not path.exists():
+        pytest.skip("skipped: no shared data (traces)")
+    with FakeServer(first_s=0.0, gap_s=0.0) as fake:
+        report = bench(rill, fake.url, "--dataset", f"sharegpt:{path}", "-n", 50, "-c", 16, "--max-total-tokens", 600)
+        assert report["requests"] == 50 and report["failed"] == 0
+        first = json.loads(path.read_text())[0]["conversations"]
+        assert any(body["prompt"] == first[0]["value"] for _, body in fake.bodies)

@@ -1,0 +1,234 @@
+"""Running a server: start, several models, reload, drain, logs, memory budget."""
+import re
+import signal
+import subprocess
+import threading
+import time
+
+import httpx
+import pytest
+
+from harness import Server
+
+
+def request(server, model, **extra):
+    return server.post("/v1/completions", {"model": model, "prompt": "Once", "max_tokens": 4,
+                                           "temperature": 0, **extra})
+
+
+def test_summary_says_what_a_user_needs(tiny):
+    text = tiny.stderr()
+    assert re.search(r"tiny: weights .*KV .* positions \(context \d+\)", text)
+    assert "memory:" in text and "budget" in text
+    assert "keys: none" in text and "ready on http://127.0.0.1:" in text
+
+
+def test_two_models_aliases_and_one_that_fails(rill, stories, tiny_chat, tmp_path):
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(open(stories, "rb").read()[:5000])
+    with Server(rill, "a=" + stories, "b=" + tiny_chat, f"c={broken}", "--alias", "b=bee") as server:
+        assert "not loaded: c:" in server.stderr()
+        listed = [m["id"] for m in server.get("/v1/models").json()["data"]]
+        assert listed == ["a", "b", "bee"]
+        assert request(server, "a").json()["choices"][0]["text"] == \
+            request(server, "b").json()["choices"][0]["text"]
+        assert request(server, "bee").json()["model"] == "bee"
+        assert request(server, "c").status_code == 404
+        missing = server.post("/v1/completions", {"prompt": "x"})
+        assert missing.status_code == 400 and missing.json()["error"]["param"] == "model"
+        # No chat template: an error that says so, not a wrong prompt.
+        no_template = server.post("/v1/chat/completions",
+                                  {"model": "a", "messages": [{"role": "user", "content": "x"}]})
+        assert no_template.status_code == 400 and "chat template" in no_template.text
+        # Admin routes are nowhere unless asked for.
+        assert server.get("/server_info").status_code in (401, 403, 404)
+        assert server.post("/admin/models", {"path": stories}).status_code in (401, 403, 404)
+
+
+def test_admin_load_and_unload(rill, stories, tiny_chat, tmp_path):
+    with Server(rill, "a=" + stories, "--admin-port", "0") as server:
+        admin = server.admin_url
+        info = httpx.get(admin + "/server_info").json()
+        assert info["models"][0]["id"] == "a" and info["limits"]["max_choices"] == 16
+        loaded = httpx.post(admin + "/admin/models",
+                            json={"path": tiny_chat, "name": "b", "aliases": ["bee"]}, timeout=60)
+        assert loaded.status_code == 200, loaded.text
+        assert request(server, "bee").status_code == 200
+        for bad, status in (({"path": "/no/such/file.gguf"}, 404), ({}, 400), ({"path": 5}, 400),
+                            ({"path": tiny_chat, "name": "b"}, 400),  # in use
+                            ({"path": "/dev/zero", "name": "z"}, 400)):
+            answer = httpx.post(admin + "/admin/models", json=bad, timeout=60)
+            assert answer.status_code == status, (bad, answer.text)
+            assert answer.json()["error"]["message"]
+        # Requests under way end before the model goes.
+        results = []
+        thread = threading.Thread(target=lambda: results.append(
+            request(server, "b", max_tokens=400, ignore_eos=True)))
+        thread.start()
+        time.sleep(0.1)
+        gone = httpx.delete(admin + "/admin/models/b", timeout=60)
+        thread.join()
+        assert gone.status_code == 200, gone.text
+        assert results[0].status_code == 200
+        assert results[0].json()["usage"]["completion_tokens"] == 400
+        assert request(server, "b").status_code == 404
+        assert httpx.delete(admin + "/admin/models/b", timeout=60).status_code == 404
+        assert request(server, "a").status_code == 200
+
+
+def test_budget_too_small_is_refused_with_the_sums(rill, stories):
+    done = subprocess.run([rill, "serve", stories, "--port", "0", "--memory", "1M"],
+                          capture_output=True, timeout=60, check=False)
+    assert done.returncode == 5
+    assert b"memory budget" in done.stderr and b"weights" in done.stderr
+
+
+@pytest.mark.parametrize("words,code,text", [
+    (["/no/such.gguf"], 3, "no/such.gguf"),
+    (["a={m}", "a={m}"], 2, "two models are called 'a'"),
+    (["{m}", "--port", "99999"], 2, ""),
+    (["{m}", "--memory", "lots"], 2, "--memory"),
+    (["{m}", "--host", "0.0.0.0"], 1, "no API key"),  # beyond this machine without keys
+    (["{m}", "--alias", "x=y"], 2, "--alias"),
+])
+def test_wrong_usage(rill, stories, words, code, text):
+    done = subprocess.run([rill, "serve", *(w.format(m=stories) for w in words)],
+                          capture_output=True, timeout=60, check=False)
+    assert done.returncode == code, done.stderr
+    assert text in done.stderr.decode()
+
+
+def test_port_in_use(rill, stories, tiny):
+    port = tiny.url.rsplit(":", 1)[1]
+    done = subprocess.run([rill, "serve", stories, "--port", port], capture_output=True, timeout=60,
+                          check=False)
+    assert done.returncode != 0 and port in done.stderr.decode()
+
+
+def test_sigterm_drains_then_ends(rill, stories):
+    with Server(rill, "m=" + stories) as server:
+        results = []
+        threads = [threading.Thread(target=lambda: results.append(
+            request(server, "m", max_tokens=450, ignore_eos=True))) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        end = time.monotonic() + 10
+        while server.metric("rill_requests_running") < 4 and time.monotonic() < end:
+            time.sleep(0.005)
+        server.terminate()
+        time.sleep(0.05)
+        if server.process.poll() is None:
+            try:
+                refused = request(server, "m")
+                assert refused.status_code == 503 and "retry-after" in refused.headers
+                assert refused.json()["error"]["code"] == "draining"
+            except httpx.TransportError:
+                pass  # it had already ended
+        for thread in threads:
+            thread.join()
+        assert [r.status_code for r in results] == [200] * 4
+        assert all(r.json()["usage"]["completion_tokens"] == 450 for r in results)
+        assert server.process.wait(20) == 0
+
+
+def test_second_sigterm_stops_at_once(rill, smollm2):
+    with Server(rill, "m=" + smollm2, "--context", "2048", "--kv-memory", "256M") as server:
+        thread = threading.Thread(target=lambda: pytest.raises(
+            httpx.HTTPError, request, server, "m", max_tokens=2000, ignore_eos=True))
+        thread.start()
+        end = time.monotonic() + 20
+        while server.metric("rill_requests_running") < 1 and time.monotonic() < end:
+            time.sleep(0.02)
+        server.terminate()
+        time.sleep(0.3)
+        assert server.process.poll() is None  # draining
+        start = time.monotonic()
+        server.terminate()
+        assert server.process.wait(10) == 0
+        assert time.monotonic() - start < 5
+        thread.join()
+
+
+def test_sighup_reads_keys_again(rill, stories, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("alice key-of-alice-0123456789\n")
+    with Server(rill, "m=" + stories, "--key-file", keys) as server:
+        def status(key):
+            headers = {"authorization": "Bearer " + key} if key else {}
+            return server.get("/v1/models", headers=headers).status_code
+        assert status("key-of-alice-0123456789") == 200
+        assert status("") == 401 and status("wrong") == 401
+        assert "keys: 1" in server.stderr()
+        keys.write_text("bob key-of-bob-0123456789\n")
+        server.process.send_signal(signal.SIGHUP)
+        end = time.monotonic() + 10
+        while status("key-of-bob-0123456789") != 200 and time.monotonic() < end:
+            time.sleep(0.05)
+        assert status("key-of-bob-0123456789") == 200
+        assert status("key-of-alice-0123456789") == 401
+        keys.write_text("broken line that is = no key !!!\n")
+        server.process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        assert status("key-of-bob-0123456789") == 200  # the old ones stay
+        assert server.get("/health").status_code == 200  # public
+        assert server.get("/metrics").status_code == 401
+
+
+def test_logs_have_ids_and_no_prompt_text(rill, tiny_chat):
+    secret = "xylophone-secret-4711"
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with Server(rill, "m=" + tiny_chat) as server:
+        answer = server.post("/v1/chat/completions",
+                             {"model": "m", "max_tokens": 3, "user": secret,
+                              "messages": [{"role": "user", "content": secret}]},
+                             headers={"x-request-id": "log-me-1", "traceparent": trace})
+        assert answer.status_code == 200
+        server.post("/v1/chat/completions", {"model": secret, "messages": secret})
+        server.post("/v1/completions", {"model": "m", "prompt": secret, "stop": [5]})
+        time.sleep(0.3)
+        lines = server.log()
+        assert secret not in server.log_path.read_text()
+        assert secret not in server.stderr()
+        assert secret not in server.get("/metrics").text
+        done = [line for line in lines if line["event"] == "generation"
+                and line["request_id"] == "log-me-1"]
+        assert len(done) == 1
+        assert done[0]["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
+        assert done[0]["completion_tokens"] == 3 and done[0]["finish_reason"] == "length"
+        assert done[0]["total_ms"] >= done[0]["first_token_ms"] > 0
+        access = [line for line in lines if line["event"] == "request"]
+        assert any(line["request_id"] == "log-me-1" and line["status"] == 200
+                   and line["route"] == "/v1/chat/completions" for line in access)
+
+
+def test_disk_full_for_logs_changes_nothing(rill, stories):
+    with Server(rill, "m=" + stories, "--log-file", "/dev/full") as server:
+        for _ in range(20):
+            assert request(server, "m").status_code == 200
+
+
+def test_any_model_name(rill, stories):
+    with Server(rill, "m=" + stories, "--any-model-name") as server:
+        assert request(server, "gpt-4o").json()["model"] == "gpt-4o"
+
+
+def test_live_line_on_a_terminal(rill, stories):
+    """On a terminal: a line that says what share of the machine is in use."""
+    import os
+    import pty
+    import select
+    master, slave = pty.openpty()
+    process = subprocess.Popen([rill, "serve", stories, "--port", "0"], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL, stderr=slave)
+    os.close(slave)
+    text, end = "", time.monotonic() + 30
+    while time.monotonic() < end and "of the machine" not in text:
+        if select.select([master], [], [], 0.2)[0]:
+            try:
+                text += os.read(master, 65536).decode(errors="replace")
+            except OSError:
+                break
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    os.close(master)
+    assert re.search(r"\d+ running, \d+ waiting \| .* memory \d+ %, compute \d+ %, KV \d+ %", text)
