@@ -10,6 +10,8 @@
 #   templates    chat templates against jinja2, CONVERSATIONS random ones each (default 300)
 #   families     every model family against transformers
 #   sim          the engine's deterministic simulator, SEEDS histories of 1,000 steps (default 10,000)
+#   sim-million  the same over SEEDS short histories (default 1,000,000) on every core
+#   clients      real clients of OpenAI's API against the server, and the table in docs/server.md
 #   quality      SmolLM2 against transformers: perplexity of the whole of wikitext-2
 #   all          all of them
 #
@@ -146,6 +148,30 @@ run_sim() {
   build/ci/tests/engine_sim --seeds "${1:-10000}"
 }
 
+run_sim-million() {
+  local seeds=${1:-1000000} share first=1 status=0 job pids=()
+  build ci engine_sim || return 1
+  share=$(((seeds + jobs - 1) / jobs))
+  for ((job = 0; job < jobs; ++job, first += share)); do
+    build/ci/tests/engine_sim --first-seed "$first" --seeds "$share" --steps 60 &
+    pids+=($!)
+  done
+  for job in "${pids[@]}"; do wait "$job" || status=1; done
+  return "$status"
+}
+
+# Clients with many dependencies: in an environment of their own.
+run_clients() {
+  local env=$root/build/clients-venv
+  build ci rill || return 1
+  if [[ ! -x $env/bin/pytest ]]; then
+    python3 -m venv "$env"
+    "$env/bin/pip" install --quiet -r tests/server/clients-requirements.txt
+  fi
+  RILL_BUILD=$root/build/ci RILL_WRITE_MATRIX=1 "$env/bin/python" -m pytest -q -p no:cacheprovider \
+    tests/server/test_clients.py tests/server/test_lm_eval.py
+}
+
 run_quality() {
   local model
   build ci rill || return 1
@@ -167,7 +193,7 @@ run_one() {
   return "$status"
 }
 
-names=(asan tsan clang fuzz tokenizers templates families sim quality)
+names=(asan tsan clang fuzz tokenizers templates families sim sim-million clients quality)
 case " ${names[*]} " in
   *" ${1:-} "*) run_one "$@" ;;
   *)

@@ -167,9 +167,9 @@ class Conversation {
   }
 
   Result<GenerateResult> Generate(const ChatInput& input) {
+    InterruptScope interrupt;  // from here on, a Ctrl-C means this answer
     RILL_ASSIGN_OR_RETURN(const RenderedPrompt prompt, llm_.RenderChat(input));
     RILL_ASSIGN_OR_RETURN(const GenerateOptions options, sampling_.Finish());
-    InterruptScope interrupt;
     auto on_text = [&](std::string_view piece) {
       if (!json_) WriteStdout(piece);
     };

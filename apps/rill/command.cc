@@ -13,6 +13,7 @@
 #include <fstream>
 #include <random>
 
+#include "output_file.h"
 #include "progress.h"
 #include "rill/model_store.h"
 
@@ -66,6 +67,9 @@ void ModelFlags::AddTo(CLI::App& command, bool model_positional, bool model_requ
     auto* option = command.add_option(
         "MODEL", model, "A pulled model's name, a GGUF file, or a Hugging Face folder");
     if (model_required) option->required();
+    option->check([](const std::string& given) {
+      return given.empty() ? "expected a name, a file or a folder, got nothing" : "";
+    });
   }
   AddJson(command);
   command
@@ -79,8 +83,8 @@ void ModelFlags::AddTo(CLI::App& command, bool model_positional, bool model_requ
       ->check(CLI::IsMember({"f32", "q8"}))
       ->capture_default_str()
       ->group("Loading");
-  command.add_option("--kv-dtype", options.kv_dtype, "Key/value cache: f32, f16 or bf16")
-      ->check(CLI::IsMember({"f32", "f16", "bf16"}))
+  command.add_option("--kv-dtype", options.kv_dtype, "Key/value cache: f32, f16, bf16, int8 or int4")
+      ->check(CLI::IsMember({"f32", "f16", "bf16", "int8", "int4"}))
       ->capture_default_str()
       ->group("Loading");
   command
@@ -111,7 +115,11 @@ void ModelFlags::AddTo(CLI::App& command, bool model_positional, bool model_requ
 
 Result<std::unique_ptr<Llm>> ModelFlags::Open() const {
   RILL_ASSIGN_OR_RETURN(const std::string path, ResolveModel(model));
-  return Llm::Open(path, options);
+  RILL_ASSIGN_OR_RETURN(auto llm, Llm::Open(path, options));
+  for (const std::string& warning : llm->info().warnings) {
+    std::fprintf(stderr, "rill: warning: %s\n", warning.c_str());
+  }
+  return llm;
 }
 
 void SamplingFlags::AddTo(CLI::App& command) {
@@ -232,17 +240,10 @@ Result<std::string> ReadText(const std::string& path, size_t max_bytes) {
 }
 
 Status WriteFileAtomically(const std::string& path, std::string_view bytes) {
-  const std::string temporary = path + ".tmp" + std::to_string(getpid());
-  std::FILE* file = std::fopen(temporary.c_str(), "wb");
-  if (!file) return InvalidArgument(path + ": " + std::strerror(errno));
-  const bool written = std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
-  const bool closed = std::fclose(file) == 0;
-  if (!written || !closed || std::rename(temporary.c_str(), path.c_str()) != 0) {
-    const std::string reason = std::strerror(errno);
-    std::remove(temporary.c_str());
-    return ResourceExhausted(path + ": " + reason);
-  }
-  return OkStatus();
+  OutputFile file;
+  RILL_RETURN_IF_ERROR(file.Open(path));
+  RILL_RETURN_IF_ERROR(file.Write(bytes));
+  return file.Finish();
 }
 
 void WriteStdout(std::string_view text) {

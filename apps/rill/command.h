@@ -67,7 +67,7 @@ bool StderrIsTerminal();
 
 // Whole file, or stdin for "-". At most max_bytes.
 Result<std::string> ReadText(const std::string& path, size_t max_bytes);
-// Writes to a temporary file beside `path`, then renames: a reader never sees half a file.
+// Whole or not at all (output_file.h).
 Status WriteFileAtomically(const std::string& path, std::string_view bytes);
 
 // Writes to stdout; a closed pipe ends the process quietly, as `yes | head` does.

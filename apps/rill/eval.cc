@@ -8,6 +8,8 @@
 #include "command.h"
 #include "npy_writer.h"
 #include "progress.h"
+#include "rill/model_store.h"
+#include "rill/quality.h"
 
 namespace rill::app {
 namespace {
@@ -22,6 +24,7 @@ struct EvalFlags {
   int32_t window = 0;
   int32_t stride = 0;
   int32_t limit = 0;
+  QualityOptions quality;
 };
 
 Result<std::vector<int32_t>> ReadIds(const std::string& path) {
@@ -120,10 +123,79 @@ Status EvalFingerprint(EvalFlags& flags) {
   return OkStatus();
 }
 
+Json QualityJson(const QualityTable& table) {
+  Json::Array rows;
+  for (const QualityRow& row : table.rows) {
+    Json entry;
+    entry.Set("format", row.format);
+    entry.Set("activations", row.activations);
+    entry.Set("kv_dtype", row.kv_dtype);
+    entry.Set("bits_per_weight", row.bits_per_weight);
+    if (row.error.empty()) {
+      entry.Set("perplexity", row.perplexity);
+      entry.Set("mean_kl", row.mean_kl);
+      entry.Set("p99_kl", row.p99_kl);
+      entry.Set("max_kl", row.max_kl);
+      entry.Set("same_top", row.same_top);
+    } else {
+      entry.Set("error", row.error);
+    }
+    entry.Set("seconds", row.seconds);
+    rows.push_back(std::move(entry));
+  }
+  Json out;
+  out.Set("model", table.model);
+  out.Set("num_tokens", table.num_tokens);
+  out.Set("window", table.window);
+  out.Set("base_perplexity", table.base_perplexity);
+  out.Set("rows", std::move(rows));
+  return out;
+}
+
+// A Markdown table, which docs/quality.md holds as it is.
+std::string QualityText(const QualityRow& row, double base_perplexity) {
+  if (!row.error.empty()) {
+    return fmt::format("| {} | {} | {} | | {} |\n", row.format, row.activations, row.kv_dtype,
+                       row.error);
+  }
+  return fmt::format("| {} | {} | {} | {:.2f} | {:.3f} | {:+.2f} % | {:.5f} | {:.4f} | {:.1f} |\n",
+                     row.format, row.activations, row.kv_dtype, row.bits_per_weight, row.perplexity,
+                     100 * (row.perplexity / base_perplexity - 1), row.mean_kl, row.p99_kl,
+                     100 * row.same_top);
+}
+
+Status EvalQuality(EvalFlags& flags) {
+  RILL_ASSIGN_OR_RETURN(const std::string text, ReadText(flags.text, kMaxInputBytes));
+  RILL_ASSIGN_OR_RETURN(const std::string path, ResolveModel(flags.model.model));
+  flags.quality.num_threads = flags.model.options.num_threads;
+  if (flags.quality.formats.empty()) flags.quality.formats = QualityFormats();
+  InterruptScope interrupt;
+  ProgressBar bar("quality", ProgressBar::Unit::kCount);
+  RILL_ASSIGN_OR_RETURN(const QualityTable table,
+                        MeasureQuality(path, text, flags.quality,
+                                       [&](const QualityRow&, int64_t done, int64_t total) {
+                                         bar.Update(done, total);
+                                         return !interrupt.interrupted();
+                                       }));
+  if (flags.model.json) {
+    PrintJson(QualityJson(table));
+    return OkStatus();
+  }
+  std::string out = fmt::format(
+      "{} tokens in windows of {}; base: f16 weights, f32 activations, f32 keys and values, "
+      "perplexity {:.3f}\n\n"
+      "| weights | activations | KV | bits/weight | perplexity | of base | mean KL | 99 % KL | "
+      "same top % |\n|---|---|---|---:|---:|---:|---:|---:|---:|\n",
+      table.num_tokens, table.window, table.base_perplexity);
+  for (const QualityRow& row : table.rows) out += QualityText(row, table.base_perplexity);
+  WriteStdout(out);
+  return OkStatus();
+}
+
 }  // namespace
 
 void AddEval(CLI::App& app, CommandContext& context) {
-  CLI::App* eval = app.add_subcommand("eval", "Logits, perplexity, fingerprint");
+  CLI::App* eval = app.add_subcommand("eval", "Logits, perplexity, quality, fingerprint");
   eval->require_subcommand(1);
 
   auto add = [&](const char* name, const char* description, Status (*action)(EvalFlags&)) {
@@ -155,6 +227,31 @@ void AddEval(CLI::App& app, CommandContext& context) {
         ->check(CLI::Range(0, 1 << 24));
     command->add_option("--stride", flags->stride, "Tokens between windows (0: the window)")
         ->check(CLI::Range(0, 1 << 24));
+  }
+  {
+    auto [command, flags] =
+        add("quality", "What weight, activation and KV formats cost, as a table", EvalQuality);
+    std::string formats;
+    for (const std::string& name : QualityFormats()) formats += " " + name;
+    command->footer(
+        "Every variant against the model with f16 weights made from the file, f32 activations and\n"
+        "f32 keys and values, at each position of the text. Formats:" +
+        formats + "\nExample:\n  rill eval quality smollm2 --text wiki.test.raw --tokens 2048");
+    command->add_option("--text", flags->text, "The text file ('-': stdin)")->required();
+    command->add_option("--tokens", flags->quality.num_tokens, "Of the text, from its start")
+        ->check(CLI::Range(2, 1 << 20))
+        ->capture_default_str();
+    command->add_option("--window", flags->quality.window, "Tokens per window")
+        ->check(CLI::Range(2, 1 << 20))
+        ->capture_default_str();
+    command->add_option("--formats", flags->quality.formats, "Weight formats (default: all)")
+        ->delimiter(',');
+    command->add_option("--modes", flags->quality.activations, "Activation modes")
+        ->delimiter(',')
+        ->capture_default_str();
+    command->add_option("--kv-formats", flags->quality.kv_dtypes, "KV formats")
+        ->delimiter(',')
+        ->capture_default_str();
   }
   {
     auto [command, flags] = add("fingerprint",

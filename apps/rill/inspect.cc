@@ -20,13 +20,20 @@ std::string Scalar(const Json& value) {
   return value.Dump();
 }
 
+// A value under its key; numbers of bytes as people read them.
+std::string Readable(const std::string& key, const Json& value) {
+  if (!value.is_number() || !key.ends_with("bytes")) return Scalar(value);
+  return fmt::format("{:.1f} MB", value.number_value() / 1e6);
+}
+
 // Members of an object, one "key  value" line each; arrays of objects as rows.
 void PrintSection(const std::string& title, const Json& section) {
   std::string out = title + "\n";
   if (section.is_object()) {
     for (const auto& [key, value] : section.object()) {
       if (!value.is_object() && !value.is_array()) {
-        out += fmt::format("  {:<34} {}\n", key, Scalar(value));
+        const std::string name = key.ends_with(" bytes") ? key.substr(0, key.size() - 6) : key;
+        out += fmt::format("  {:<34} {}\n", name, Readable(key, value));
       } else {
         out += fmt::format("  {:<34} {}\n", key, value.Dump());
       }
@@ -35,7 +42,9 @@ void PrintSection(const std::string& title, const Json& section) {
     for (const Json& row : section.array()) {
       out += " ";
       if (row.is_object()) {
-        for (const auto& [key, value] : row.object()) out += fmt::format(" {:<22}", Scalar(value));
+        for (const auto& [key, value] : row.object()) {
+          out += fmt::format(" {:<22}", Readable(key, value));
+        }
       } else {
         out += " " + Scalar(row);
       }

@@ -3,24 +3,22 @@
 
 #include <array>
 #include <cstdint>
-#include <cstdio>
 #include <string>
 
+#include "output_file.h"
 #include "rill/status.h"
 
 namespace rill::app {
 
 class NpyWriter {
  public:
-  ~NpyWriter();
   Status Open(const std::string& path, std::array<int64_t, 2> shape);
   Status Append(const float* values, int64_t count);
-  // Renames the finished file into place. Without it nothing appears at `path`.
-  Status Finish();
+  // Without it nothing appears at `path`.
+  Status Finish() { return file_.Finish(); }
 
  private:
-  std::string path_, temporary_;
-  std::FILE* file_ = nullptr;
+  OutputFile file_;
 };
 
 }  // namespace rill::app

@@ -36,6 +36,10 @@ Status Render(RenderFlags& flags) {
   }
   if (!flags.tools.empty()) {
     RILL_ASSIGN_OR_RETURN(input.tools, ReadJson(flags.tools));
+    if (!input.tools.is_array()) {
+      return InvalidArgument(flags.tools + ": expected an array of tools, got " +
+                             std::string(input.tools.TypeName()));
+    }
   }
   if (!flags.extra.empty()) {
     RILL_ASSIGN_OR_RETURN(input.extra, Json::Parse(flags.extra, "--vars"));

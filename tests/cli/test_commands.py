@@ -8,6 +8,7 @@ import select
 import signal
 import struct
 import subprocess
+import termios
 import time
 
 import pytest
@@ -209,10 +210,13 @@ def test_inspect(rill, smollm2):
     assert "kernels" not in plans[0]
     # 30 layers, keys and values, 3 heads of 64 elements of 4 bytes
     assert plans[0]["memory"]["kv bytes per token"] == 30 * 2 * 3 * 64 * 4
-    assert plans[0]["memory"]["kv cache"] != plans[1]["memory"]["kv cache"]
+    assert [plan["memory"]["kv cache bytes"] for plan in plans] == [1024 * 46080, 2048 * 46080]
     assert plans[0]["memory"]["unused tensors"] == []
+    for kv, bits in (("int8", 10), ("int4", 5)):
+        plan = good_json(rill, "inspect", smollm2, "--plan", "--kv-dtype", kv)
+        assert plan["memory"]["kv bytes per token"] == 30 * 2 * 3 * 64 * bits // 8
     full = good_json(rill, "inspect", smollm2, "--context", 1024, "--kv-dtype", "f32")
-    for key in ("kv cache", "kv bytes per token", "activations"):
+    for key in ("kv cache bytes", "kv bytes per token", "activations bytes"):
         assert full["memory"][key] == plans[0]["memory"][key]
 
 
@@ -255,7 +259,7 @@ def test_fingerprint_is_the_same_everywhere(rill, smollm2, stories):
     assert len(prints) == 3
 
 
-def test_ops_and_bench(rill, smollm2):
+def test_ops(rill):
     ops = good_json(rill, "ops")
     assert len(ops["ops"]) >= 20 and len(ops["backends"]) >= 2
     names = {kernel for op in ops["ops"] for kernel in op["kernels"].values()}
@@ -265,9 +269,6 @@ def test_ops_and_bench(rill, smollm2):
     scalar = good_json(rill, "ops", RILL_CPU_ISA="scalar")
     # scalar_fma where the CPU has a fused multiply-add instruction, scalar elsewhere.
     assert {op["kernels"].get("cpu") for op in scalar["ops"]} <= {"cpu scalar", "cpu scalar_fma"}
-    bench = good_json(rill, "bench", smollm2, "-p", 16, "-n", 4, "-r", 1)
-    assert {entry["phase"] for entry in bench["runs"]} == {"prefill", "decode"}
-    assert all(entry["tokens_per_s"] > 0 for entry in bench["runs"])
 
 
 def test_pull_lists_the_cache(rill, tmp_path):
@@ -310,7 +311,7 @@ def test_answer_ends_after_1024_tokens(rill, stories):
 @pytest.mark.parametrize("words", [
     ["run", "MODEL", "Hi", "-n", "1"], ["inspect", "MODEL"], ["tokenize", "MODEL", "Hi"],
     ["detokenize", "MODEL", "5"], ["eval", "fingerprint", "MODEL"], ["ops"], ["pull", "--list"],
-    ["bench", "MODEL", "-p", "4", "-n", "2", "-r", "1"], ["--version"]])
+    ["bench", "MODEL", "-p", "4", "-b", "1", "--at", "0", "-r", "1", "--min-time", "0"], ["--version"]])
 def test_every_command_has_one_object_for_machines(rill, stories, words):
     done = run(rill, *[stories if word == "MODEL" else word for word in words], "--json")
     assert good(done).count("\n") == 1  # one line when piped
@@ -343,6 +344,20 @@ class Terminal:
                     raise AssertionError(f"ended before {text!r}: {self.text!r}") from error
         self.at = found + len(text)
 
+    def prompt(self) -> None:
+        """Waits for the prompt, and for the line editor behind it: the prompt is there a moment
+        before the terminal is in the editor's hands, and what is typed in between the terminal
+        itself echoes, or, for a Ctrl-C, makes a signal of."""
+        self.expect("> ")
+        self.wait_for_editor(True)
+
+    def wait_for_editor(self, editing: bool, timeout_s: float = 60) -> None:
+        """Until the terminal gives characters (the editor reads) or lines (the model answers)."""
+        deadline = time.monotonic() + timeout_s
+        while bool(termios.tcgetattr(self.fd)[3] & termios.ICANON) == editing:
+            assert time.monotonic() < deadline, "the terminal's mode does not change"
+            time.sleep(0.005)
+
     def wait(self, timeout_s: float = 20) -> int:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -360,29 +375,28 @@ class Terminal:
         raise AssertionError("still running")
 
 
-@pytest.mark.xfail(reason="passes on a quiet machine; on a busy one the terminal's echo can come "
-                          "between the steps that this test waits for", strict=False)
 def test_interrupt_in_a_chat_stops_the_answer_and_not_the_program(rill, smollm2, tmp_path):
     saved = tmp_path / "talk.json"
     chat = Terminal(rill, "chat", smollm2, "--temperature", "0", "--ignore-eos", "-n", "0",
                     RILL_CACHE=str(tmp_path))
-    chat.expect("> ")
+    chat.prompt()
     chat.type("Tell me a long story.\n")
     chat.expect("story.\r\n")
-    time.sleep(0.1)
+    chat.wait_for_editor(False)  # the question is taken; from here on a Ctrl-C means the answer
     while len(chat.text) < chat.at + 20:
         chat.text += os.read(chat.fd, 4096).decode(errors="replace")
     chat.type("\x03")
     chat.expect("[stopped]")
-    chat.expect("> ")
+    chat.prompt()
     chat.type("\x03")  # with nothing to stop: a new line, and no more
-    chat.expect("> ")
+    chat.prompt()
     chat.type("/system Be brief\x7f\x7f\x7f\x7frave.\n")  # edited with backspace
-    chat.expect("> ")
+    chat.prompt()
     chat.type("/system\n")
     chat.expect("Be brave.\r\n", 10)
+    chat.prompt()
     chat.type(f"/save {saved}\n")
-    chat.expect("> ")
+    chat.prompt()
     chat.type("\x04")
     assert chat.wait() == 0
     assert json.loads(saved.read_text()) == [{"role": "system", "content": "Be brave."}]
@@ -390,7 +404,7 @@ def test_interrupt_in_a_chat_stops_the_answer_and_not_the_program(rill, smollm2,
 
 def test_run_without_a_prompt_on_a_terminal_is_a_chat(rill, smollm2, tmp_path):
     chat = Terminal(rill, "run", smollm2, RILL_CACHE=str(tmp_path))
-    chat.expect("> ")
+    chat.prompt()
     chat.type("/exit\n")
     assert chat.wait() == 0
     # What was typed is remembered, for its owner's eyes.

@@ -88,10 +88,10 @@ void Linear(ops::Backend& backend, DType dtype, int64_t rows, int64_t k, int64_t
       static_cast<double>(bytes.size()) / pack * 1e-9);
 }
 
-void Attention(ops::Backend& backend, int32_t q_len, int32_t kv_len) {
+void Attention(ops::Backend& backend, quant::KvFormat format, int32_t q_len, int32_t kv_len) {
   constexpr int32_t kHeads = 9, kKvHeads = 3, kDim = 64;
   PagedKvView kv;
-  kv.layout = {.dtype = DType::kF16,
+  kv.layout = {.format = format,
                .num_layers = 1,
                .num_kv_heads = kKvHeads,
                .k_dim = kDim,
@@ -118,8 +118,12 @@ void Attention(ops::Backend& backend, int32_t q_len, int32_t kv_len) {
   const double seconds =
       Measure([&] { backend.ops().paged_attention(args, backend.stream()); }).median;
   const double pairs = static_cast<double>(q_len) * (kv_len - q_len) + 0.5 * q_len * (q_len + 1.0);
-  std::printf("attention f16 9/3 heads of 64, %4d queries over %5d: %9.1f us %8.1f GMAC/s\n", q_len,
-              kv_len, seconds * 1e6, pairs * kHeads * kDim * 2 / seconds * 1e-9);
+  const double bytes = static_cast<double>(kv.layout.page_bytes()) / kv.layout.page_size * kv_len;
+  std::printf(
+      "attention %-4s 9/3 heads of 64, %4d queries over %5d: %9.1f us %8.1f GMAC/s %7.2f GB/s of "
+      "KV\n",
+      std::string(quant::KvFormatName(format)).c_str(), q_len, kv_len, seconds * 1e6,
+      pairs * kHeads * kDim * 2 / seconds * 1e-9, bytes / seconds * 1e-9);
 }
 
 }  // namespace
@@ -177,9 +181,12 @@ int main(int argc, char** argv) {
     }
   }
   if (only.empty() || only == "attention") {
-    Attention(backend, 512, 512);
-    Attention(backend, 1, 512);
-    Attention(backend, 1, 2048);
+    for (int i = 0; i < quant::kNumKvFormats; ++i) {
+      const auto format = static_cast<quant::KvFormat>(i);
+      Attention(backend, format, 512, 512);
+      Attention(backend, format, 1, 512);
+      Attention(backend, format, 1, 4096);
+    }
   }
   return 0;
 }

@@ -40,12 +40,16 @@ int main(int argc, char** argv) {
   std::printf(
       "{\"seeds\": %llu, \"first_seed\": %llu, \"steps\": %lld, \"requests\": %lld, "
       "\"refused\": %lld, \"tokens\": %lld, \"choices_cancelled\": %lld, \"choices_failed\": %lld, "
-      "\"page_copies\": %lld, \"failed_steps\": %lld, \"violations\": 0, \"seconds\": %.1f}\n",
+      "\"page_copies\": %lld, \"failed_steps\": %lld, \"cached_tokens\": %lld, "
+      "\"evicted_pages\": %lld, \"paused_steps\": %lld, \"expired\": %lld, "
+      "\"prompt_logprobs\": %lld, \"violations\": 0, \"seconds\": %.1f}\n",
       static_cast<unsigned long long>(num_seeds), static_cast<unsigned long long>(first_seed),
       static_cast<long long>(total.steps), static_cast<long long>(total.accepted),
       static_cast<long long>(total.refused), static_cast<long long>(total.tokens),
       static_cast<long long>(total.cancelled), static_cast<long long>(total.errors),
       static_cast<long long>(total.page_copies), static_cast<long long>(total.failed_steps),
-      elapsed.count());
+      static_cast<long long>(total.cached_tokens), static_cast<long long>(total.evicted_pages),
+      static_cast<long long>(total.paused_steps), static_cast<long long>(total.expired),
+      static_cast<long long>(total.prompt_logprobs), elapsed.count());
   return 0;
 }

@@ -4,7 +4,8 @@
 //   IDS.json: [[id, …], …], each sequence by itself, or {"sequences": …, "token_types": …}
 //   OUT.npy: f32 [total tokens, vocab_size], sequences one after another
 //   --backend reference|cpu   --chunk N (tokens per step; 0: all at once)   --page N
-//   --kv f32|f16|bf16   --activations f32|q8   --context N   --batch (all sequences in one step)
+//   --kv f32|f16|bf16|int8|int4   --activations f32|q8   --context N   --batch (all sequences in
+//   one step)
 //   --check (refuse NaN and Inf)   --backends (alone: lists them)
 //   --trace PLACE (prints that place's output of the last step)   --program (prints the op list)
 #include <cstdio>
@@ -178,9 +179,9 @@ std::vector<Step> MakeSteps(const Sequences& sequences, const Options& options) 
   return steps;
 }
 
-Result<DType> KvDtype(const std::string& name) {
-  if (const auto dtype = DTypeFromName(name)) return *dtype;
-  return InvalidArgument("--kv: expected f32, f16 or bf16, got " + name);
+Result<quant::KvFormat> KvDtype(const std::string& name) {
+  if (const auto format = quant::KvFormatFromName(name)) return *format;
+  return InvalidArgument("--kv: expected " + quant::KvFormatNames() + ", got " + name);
 }
 
 Status RunTool(const Options& options) {
@@ -200,7 +201,7 @@ Status RunTool(const Options& options) {
   }
   RILL_ASSIGN_OR_RETURN(const std::unique_ptr<model::Model> model,
                         model::Model::Load(source, *backend, load));
-  RILL_ASSIGN_OR_RETURN(const DType kv_dtype, KvDtype(options.kv));
+  RILL_ASSIGN_OR_RETURN(const quant::KvFormat kv_dtype, KvDtype(options.kv));
   TestPages pages(model->MakeKvLayout(kv_dtype, options.page), sequences.ids);
   const int64_t width =
       model->config().is_encoder ? model->config().hidden_size : model->config().vocab_size;
