@@ -62,7 +62,8 @@ double Scheduler::ForecastWaitMs() const {
       const End end = ends.top();
       ends.pop();
       const double decodes = choices;
-      ms += std::max(0.0, end.step - step) * step_time_.Predict({0, decodes, decodes * mean_positions});
+      ms += std::max(0.0, end.step - step) *
+            step_time_.Predict({0, decodes, decodes * mean_positions});
       step = std::max(step, end.step);
       choices -= end.choices;
       pages -= end.pages;
