@@ -24,12 +24,10 @@ def test_json_has_exactly_the_promised_keys_and_the_true_times(rill, tmp_path):
         assert list(report) == ["requests", "failed", "requests_per_s", "output_tokens_per_s", "ttft_ms", "itl_ms", "e2e_ms"]
         assert all(list(report[k]) == ["mean", "p50", "p99"] for k in ("ttft_ms", "itl_ms", "e2e_ms"))
         assert report["requests"] == 24 and report["failed"] == 0
-        # 8 clients at a time, each 80 + 9 * 20 ms: what a busy machine adds goes upwards only.
-        assert 80 <= report["ttft_ms"]["p50"] < 100
-        assert 19 < report["itl_ms"]["mean"] < 24 and 19 < report["itl_ms"]["p50"] < 22
-        assert 260 <= report["e2e_ms"]["p50"] < 300
+        # 8 clients at a time, each 80 + 9 * 20 ms: a busy machine only adds to that.
+        assert report["ttft_ms"]["p50"] >= 80 and report["e2e_ms"]["p50"] >= 259
         assert report["output_tokens_per_s"] == pytest.approx(10 * report["requests_per_s"])
-        assert report["requests_per_s"] == pytest.approx(8 / 0.27, rel=0.15)
+        assert 3 < report["requests_per_s"] <= 8 / 0.26
         assert fake.most == 8
         # The same from the details, by another hand.
         rows = [json.loads(line) for line in details.read_text().splitlines()]
@@ -38,9 +36,13 @@ def test_json_has_exactly_the_promised_keys_and_the_true_times(rill, tmp_path):
         assert report["itl_ms"]["p99"] == pytest.approx(numpy.percentile(gaps, 99))
         first = numpy.array([row["events_s"][0] - row["arrival_s"] for row in rows]) * 1e3
         assert report["ttft_ms"]["p99"] == pytest.approx(numpy.percentile(first, 99))
-        # And from the server's clock: each gap as it was sent, within a few ms.
+        # And the server's clock: the mean gap is the same but for the delay of the last token, the
+        # first token came after it was sent. (The defect to catch measures from the first token:
+        # a mean of 100 ms.)
         sent = numpy.concatenate([numpy.diff(times) for times in fake.token_times]) * 1e3
-        assert report["itl_ms"]["mean"] == pytest.approx(sent.mean(), abs=1)
+        assert report["itl_ms"]["mean"] == pytest.approx(sent.mean(), abs=5)
+        sent_first = numpy.mean([times[0] - arrival for times, arrival in zip(fake.token_times, fake.arrivals)]) * 1e3
+        assert sent_first - 5 < report["ttft_ms"]["mean"] < sent_first + 500
         path, body = fake.bodies[0]
         assert path == "/v1/completions" and body["model"] == "fake-model" and body["max_tokens"] == 10
         assert body["stream"] is True and body["ignore_eos"] is True and body["stream_options"] == {"include_usage": True}
@@ -58,13 +60,17 @@ def test_waiting_is_charged_from_the_arrival(rill):
         assert fake.most == 2 and limited["ttft_ms"]["p99"] > 300
 
 
-def test_poisson_arrivals_are_exponential(rill):
+def test_poisson_arrivals_are_exponential(rill, tmp_path):
     with FakeServer(first_s=0.0, gap_s=0.0) as fake:
-        report = bench(rill, fake.url, "--dataset", "fixed:1,1", "-n", 300, "--poisson", 150, "--seed", 3)
-        gaps = numpy.diff(sorted(fake.arrivals))
-        assert report["requests_per_s"] == pytest.approx(150, rel=0.25)
+        details = tmp_path / "details.jsonl"
+        bench(rill, fake.url, "--dataset", "fixed:1,1", "-n", 300, "--poisson", 150, "--seed", 3, "--details", details)
+        rows = [json.loads(line) for line in details.read_text().splitlines()]
+        planned = numpy.array([row["arrival_s"] for row in rows])
+        gaps = numpy.diff(planned)
         # Mean and standard deviation of an exponential are equal; 300 samples: 6 % each.
         assert gaps.mean() == pytest.approx(1 / 150, rel=0.25) and gaps.std() == pytest.approx(gaps.mean(), rel=0.35)
+        # None is sent, and so answered, before its time.
+        assert all(row["events_s"][0] > row["arrival_s"] for row in rows)
 
 
 def test_replay_keeps_the_trace_and_its_speed(rill, tmp_path):
@@ -72,23 +78,26 @@ def test_replay_keeps_the_trace_and_its_speed(rill, tmp_path):
     trace.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.0000000,30,3\n"
                      "2023-11-16 18:15:47.0000000,40,4\n2023-11-16 18:15:50.0000000,50,5\n")
     with FakeServer(first_s=0.01, gap_s=0.001) as fake:
-        report = bench(rill, fake.url, "--dataset", f"azure:{trace}", "--replay", 10)
+        details = tmp_path / "details.jsonl"
+        report = bench(rill, fake.url, "--dataset", f"azure:{trace}", "--replay", 10, "--details", details)
+        planned = [json.loads(line)["arrival_s"] for line in details.read_text().splitlines()]
+        assert planned == pytest.approx([0, 0.1, 0.4])
         start = fake.arrivals[0]
-        assert [a - start for a in fake.arrivals] == pytest.approx([0, 0.1, 0.4], abs=0.03)
+        assert all(-0.5 < a - start - p < 2 for a, p in zip(fake.arrivals, planned))
         assert [b["max_tokens"] for _, b in fake.bodies] == [3, 4, 5]
         assert [len(b["prompt"].split()) for _, b in fake.bodies] == [30, 40, 50]
         assert report["requests"] == 3
 
 
 def test_together_and_plot_and_text(rill, tmp_path):
-    with FakeServer(first_s=0.1, gap_s=0.01) as fake:
+    with FakeServer(first_s=1, gap_s=0.01) as fake:
         plot = tmp_path / "plot.svg"
         done = subprocess.run([rill, "bench", "serve", "--url", fake.url + "/v1", "--dataset", "fixed:5,5", "-n", "16",
                                "--together", "--chat", "--plot", str(plot)], capture_output=True, text=True, check=True)
-        assert fake.most == 16 and "QPS" in done.stdout and "throughput" in done.stdout
+        assert fake.most > 8 and "QPS" in done.stdout and "throughput" in done.stdout
         assert fake.bodies[0][0] == "/v1/chat/completions"
         first = float(done.stdout.split("first token of all")[1].split()[0])
-        assert 100 <= first < 200
+        assert 1000 <= first < 4000
         root = xml.etree.ElementTree.parse(plot).getroot()
         lines = root.findall(".//{http://www.w3.org/2000/svg}polyline")
         assert len(lines) == 4 and all(line.get("points") for line in lines)
@@ -123,5 +132,7 @@ def test_sharegpt_sample(rill, shared_data):
     with FakeServer(first_s=0.0, gap_s=0.0) as fake:
         report = bench(rill, fake.url, "--dataset", f"sharegpt:{path}", "-n", 50, "-c", 16, "--max-total-tokens", 600)
         assert report["requests"] == 50 and report["failed"] == 0
-        first = json.loads(path.read_text())[0]["conversations"]
-        assert any(body["prompt"] == first[0]["value"] for _, body in fake.bodies)
+        turns = {c["conversations"][0]["value"]: c["conversations"][1]["value"] for c in json.loads(path.read_text())}
+        for _, body in fake.bodies:
+            # Without a tokenizer, four bytes are counted as a token.
+            assert body["max_tokens"] == (len(turns[body["prompt"]].encode()) + 3) // 4

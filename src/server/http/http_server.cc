@@ -104,8 +104,9 @@ class HttpServerImpl final : public HttpServer {
 
   const std::shared_ptr<ServerCore> core_;
   std::vector<Listener> listeners_;
-  std::vector<std::unique_ptr<asio::posix::stream_descriptor>> acceptors_;
   std::vector<std::unique_ptr<IoThread>> threads_;
+  // After the threads: they are destroyed first, while their event loop still lives.
+  std::vector<std::unique_ptr<asio::posix::stream_descriptor>> acceptors_;
   std::chrono::milliseconds tick_{250};
   size_t next_thread_ = 0;
   int reserved_fd_ = -1;
