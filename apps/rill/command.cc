@@ -83,7 +83,15 @@ void ModelFlags::AddTo(CLI::App& command, bool model_positional, bool model_requ
       ->check(CLI::IsMember({"f32", "q8"}))
       ->capture_default_str()
       ->group("Loading");
-  command.add_option("--kv-dtype", options.kv_dtype, "Key/value cache: f32, f16, bf16, int8 or int4")
+  command
+      .add_option("--weights", options.weights,
+                  "Matrices of f32, f16 and bf16 files: as they are (file), quantised at load to "
+                  "int8 with int8 activations (w8a8), or to 4 bits (w4g128)")
+      ->check(CLI::IsMember({"file", "w8a8", "w4g128"}))
+      ->capture_default_str()
+      ->group("Loading");
+  command
+      .add_option("--kv-dtype", options.kv_dtype, "Key/value cache: f32, f16, bf16, int8 or int4")
       ->check(CLI::IsMember({"f32", "f16", "bf16", "int8", "int4"}))
       ->capture_default_str()
       ->group("Loading");

@@ -38,6 +38,10 @@ struct LoadOptions {
   // "f32" or "q8": part of the arithmetic. f32 until a measured table says otherwise: on SmolLM2
   // Q4_1 q8 decodes twice as fast, but gives another top token at one position in forty.
   std::string activations = "f32";
+  // "file": as the file has them. "w8a8": matrices of layers to int8 per row, their activations to
+  // int8 per token whatever `activations` says; "w4g128": to 4 bits in groups of 128. Both made at
+  // load from f32, f16 or bf16; embeddings, lm_head and routers stay as they are.
+  std::string weights = "file";
   // "f32", "f16", "bf16", "int8", "int4": part of the arithmetic. int8: 10 bits an
   // element at a KL of 3e-4 against f32 on SmolLM2 (docs/performance.md).
   std::string kv_dtype = "int8";

@@ -17,6 +17,8 @@ constexpr uint64_t kMaxFileBytes = uint64_t{4} << 40;
 
 // Side files that config, tokenizer or template readers look at.
 constexpr std::array kSideFiles = {"config.json",
+                                   "quantize_config.json",
+                                   "quant_config.json",
                                    "generation_config.json",
                                    "tokenizer.json",
                                    "tokenizer.model",

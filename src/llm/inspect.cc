@@ -184,6 +184,7 @@ Json Llm::Inspect(int32_t context) const {
     Json run;
     run.Set("backend", impl.info.backend);
     run.Set("activations", impl.options.activations);
+    run.Set("weights", impl.options.weights);
     run.Set("kv_dtype", impl.options.kv_dtype);
     run.Set("page_size", impl.options.page_size);
     run.Set("ops per step", Json(static_cast<int64_t>(impl.model->program().nodes().size())));

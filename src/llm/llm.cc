@@ -76,6 +76,9 @@ model::ModelOptions Llm::Impl::MakeModelOptions() const {
   model::ModelOptions model_options;
   model_options.activations =
       options.activations == "f32" ? ops::ActivationMode::kF32 : ops::ActivationMode::kQ8;
+  model_options.weights = options.weights == "w8a8"     ? model::WeightMode::kW8A8
+                          : options.weights == "w4g128" ? model::WeightMode::kW4G128
+                                                        : model::WeightMode::kFile;
   model_options.max_context = options.max_context;
   model_options.max_step_tokens = options.max_step_tokens;
   model_options.max_step_rows =
@@ -174,6 +177,9 @@ Result<std::unique_ptr<Llm>> Llm::OpenFrom(const std::string& path, const io::Mo
   impl.kv_dtype = *kv_dtype;
   if (options.activations != "q8" && options.activations != "f32") {
     return InvalidArgument("activations: expected q8 or f32, got '" + options.activations + "'");
+  }
+  if (options.weights != "file" && options.weights != "w8a8" && options.weights != "w4g128") {
+    return InvalidArgument("weights: expected file, w8a8 or w4g128, got '" + options.weights + "'");
   }
   if (options.page_size < 16 || options.page_size % 16 != 0) {
     return InvalidArgument(

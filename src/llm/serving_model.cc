@@ -18,7 +18,7 @@ Result<ServingPlan> ServingModel::Plan(const std::string& path, const LoadOption
   plan.path = path;
   plan.family = model_plan.config.family;
   plan.max_context = impl.info.max_context;
-  plan.weight_bytes = model_plan.weight_bytes + model_plan.copied_bytes;
+  plan.weight_bytes = model_plan.weight_bytes;
   plan.activation_bytes = model_plan.activation_bytes;
   KvLayout layout = model_plan.kv_layout;
   layout.format = impl.kv_dtype;

@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "io/model_source.h"
 #include "model/decoder_spec.h"
+#include "model/quant_config.h"
 #include "model/rope.h"
 #include "model/weight_names.h"
 #include "rill/status.h"
@@ -23,6 +24,7 @@ namespace rill::model {
 struct Description {
   DecoderSpec spec;
   WeightNames names;
+  QuantConfig quant;
   std::vector<RopeConfig> ropes;
 };
 

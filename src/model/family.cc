@@ -92,6 +92,7 @@ Result<Description> DescribeHf(const io::ModelSource& source) {
   out.spec.family = std::string(family->name);
   family->read_hf(config, out);
   RILL_RETURN_IF_ERROR(config.status());
+  RILL_ASSIGN_OR_RETURN(out.quant, ReadQuantConfig(source));
   std::string_view path = source.folder;
   while (path.ends_with('/')) path.remove_suffix(1);
   out.spec.name = std::string(path.substr(path.rfind('/') + 1));

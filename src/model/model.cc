@@ -67,7 +67,7 @@ class LoadedModel final : public Model {
   LoadedModel(io::TensorDirectory tensors, Description description, const std::string& culprit)
       : tensors_(std::move(tensors)),
         description_(std::move(description)),
-        weights_(tensors_, culprit, description_.spec, description_.names) {}
+        weights_(tensors_, culprit, description_.spec, description_.names, description_.quant) {}
 
   Status Init(ops::Backend& backend, const ModelOptions& options, const std::string& culprit) {
     RILL_RETURN_IF_ERROR(weights_.Resolve());
@@ -76,7 +76,7 @@ class LoadedModel final : public Model {
       if (!report.defects.empty()) return InvalidArgument(culprit + ": " + report.Summary());
     }
     config_ = ConfigOf(spec(), weights_.sizes().num_parameters);
-    RILL_RETURN_IF_ERROR(weights_.Pack(backend, options.activations));
+    RILL_RETURN_IF_ERROR(weights_.Pack(backend, options.activations, options.weights));
     Builder builder(backend, options.max_step_tokens, StepRows(options));
     builder.SetKvLayout(MakeKvLayout(quant::KvFormat::kF32, 16));
     RecordDecoder(builder, spec(), weights_.weights());
@@ -180,13 +180,13 @@ Result<std::unique_ptr<Model>> Model::Load(const io::ModelSource& source, ops::B
 Result<ModelPlan> PlanModel(const io::ModelSource& source, const ModelOptions& options) {
   RILL_RETURN_IF_ERROR(CheckOptions(options));
   RILL_ASSIGN_OR_RETURN(const Description description, Describe(source, options.max_context));
-  WeightSet weights(source.tensors, source.path, description.spec, description.names);
+  WeightSet weights(source.tensors, source.path, description.spec, description.names,
+                    description.quant);
   RILL_RETURN_IF_ERROR(weights.Resolve());
   const WeightSet::Sizes sizes = weights.sizes();
   ModelPlan plan;
   plan.config = ConfigOf(description.spec, sizes.num_parameters);
   plan.weight_bytes = sizes.file_bytes;
-  plan.copied_bytes = sizes.copied_bytes;
   plan.unused_tensors = weights.UnusedTensors();
   const DecoderSpec& spec = description.spec;
   plan.kv_layout = LayoutOf(spec, quant::KvFormat::kF16, 64);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "io/model_source.h"
+#include "model/weight_mode.h"
 #include "ops/backend.h"
 #include "quant/paged_kv_view.h"
 #include "rill/status.h"
@@ -21,6 +22,7 @@ namespace rill::model {
 
 struct ModelOptions {
   ops::ActivationMode activations = ops::ActivationMode::kQ8;
+  WeightMode weights = WeightMode::kFile;
   int32_t max_context = 0;        // positions; 0: what the model was trained for
   int32_t max_step_tokens = 512;  // rows of the largest step: sizes the activation buffers
   int32_t max_step_rows = 0;      // rows of logits in one step; 0: max_step_tokens
@@ -53,7 +55,6 @@ struct StepInput {
 struct ModelPlan {
   ModelConfig config;
   int64_t weight_bytes = 0;      // of the tensors in use, as they lie in the file
-  int64_t copied_bytes = 0;      // of those, what must be rearranged in memory before packing
   int64_t activation_bytes = 0;  // for options.max_step_tokens
   KvLayout kv_layout;            // of f16 pages of 64 positions: set what a load would ask for
   std::vector<std::string> unused_tensors;

@@ -3,6 +3,7 @@
 
 #include "model/weight_resolve.h"
 #include "model/weights.h"
+#include "quant/view_rows.h"
 
 namespace rill::model {
 namespace {
@@ -39,32 +40,28 @@ Status WeightSet::ResolveQkv(const std::string& prefix, LayerWeights& w) {
   const int64_t k_rows = int64_t{spec_.num_kv_heads} * spec_.k_dim;
   const int64_t v_rows = int64_t{spec_.num_kv_heads} * spec_.v_dim;
   const int64_t hidden = spec_.hidden_size;
-  const bool fused =
-      !names_.qkv.empty() &&
-      (names_.q.empty() || tensors_.Find(prefix + names_.qkv + ".weight") != nullptr);
+  const bool fused = !names_.qkv.empty() && (names_.q.empty() || HasMatrix(prefix + names_.qkv));
   Matrix matrix;
   matrix.target = &w.qkv.w;
-  matrix.transposed = names_.transposed;
   if (!fused) {
     const std::string q = prefix + names_.q, k = prefix + names_.k, v = prefix + names_.v;
-    RILL_ASSIGN_OR_RETURN(const TensorView q_view, GetMatrix(q, q_rows, hidden));
-    RILL_ASSIGN_OR_RETURN(const TensorView k_view, GetMatrix(k, k_rows, hidden));
-    RILL_ASSIGN_OR_RETURN(const TensorView v_view, GetMatrix(v, v_rows, hidden));
+    RILL_ASSIGN_OR_RETURN(const Part q_part, GetMatrix(q, q_rows, hidden));
+    RILL_ASSIGN_OR_RETURN(const Part k_part, GetMatrix(k, k_rows, hidden));
+    RILL_ASSIGN_OR_RETURN(const Part v_part, GetMatrix(v, v_rows, hidden));
     matrix.name = prefix + "qkv";
-    matrix.parts = {q_view, k_view, v_view};
+    matrix.parts = {q_part, k_part, v_part};
     matrices_.push_back(std::move(matrix));
     return AddBias({q, k, v}, {q_rows, k_rows, v_rows}, spec_.qkv_bias, w.qkv.bias);
   }
   const int64_t rows = q_rows + k_rows + v_rows;
   const std::string base = prefix + names_.qkv;
-  RILL_ASSIGN_OR_RETURN(const TensorView view, GetMatrix(base, rows, hidden));
+  RILL_ASSIGN_OR_RETURN(const Part part, GetMatrix(base, rows, hidden));
   const std::vector<RowRange> ranges = QkvRanges(spec_, names_.qkv_layout);
-  CHECK(!names_.transposed || ranges.size() == 1);
   matrix.name = base;
   if (ranges.size() == 1) {
-    matrix.parts = {view};
+    matrix.parts = {part};
   } else {
-    for (const RowRange& r : ranges) matrix.parts.push_back(RowSlice(view, r.begin, r.count));
+    for (const RowRange& r : ranges) matrix.parts.push_back(SliceOf(part, r.begin, r.count));
   }
   matrices_.push_back(std::move(matrix));
   const size_t before = vectors_.size();
@@ -99,17 +96,21 @@ Status WeightSet::ResolveMla(const std::string& prefix, LayerWeights& w) {
   Matrix matrix;
   matrix.name = prefix + names_.kv_b;
   matrix.target = &w.kv_b.w;
-  if (names_.k_b.empty() || tensors_.Find(matrix.name + ".weight") != nullptr) {
-    RILL_ASSIGN_OR_RETURN(const TensorView view,
-                          Get(matrix.name + ".weight", Shape{heads * (nope + v_dim), rank}));
-    matrix.parts = {view};
+  if (names_.k_b.empty() || HasMatrix(matrix.name)) {
+    RILL_ASSIGN_OR_RETURN(const Part part, GetMatrix(matrix.name, heads * (nope + v_dim), rank));
+    matrix.parts = {part};
   } else {
     w.kv_b_by_head = false;
-    RILL_ASSIGN_OR_RETURN(matrix.turned,
+    RILL_ASSIGN_OR_RETURN(const TensorView k,
                           Get(prefix + names_.k_b + ".weight", Shape{heads, rank, nope}));
-    RILL_ASSIGN_OR_RETURN(TensorView v,
+    if (!RowBytes(k.dtype, nope)) {
+      return InvalidArgument(culprit_ + ": tensor '" + prefix + names_.k_b +
+                             ".weight': rows are not whole blocks");
+    }
+    RILL_ASSIGN_OR_RETURN(const TensorView v,
                           Get(prefix + names_.v_b + ".weight", Shape{heads, v_dim, rank}));
-    matrix.parts = {TensorView(v.data, v.dtype, Shape{heads * v_dim, rank})};
+    matrix.parts = {Part(quant::MakeTurnedRows(k), k.SizeBytes()),
+                    TensorView(v.data, v.dtype, Shape{heads * v_dim, rank})};
   }
   matrices_.push_back(std::move(matrix));
   return OkStatus();
@@ -123,21 +124,18 @@ Status WeightSet::AddGateUp(const std::string& prefix, const std::string& gate,
   Matrix matrix;
   matrix.paired = true;
   matrix.target = &out.w;
-  const bool use_fused =
-      !fused.empty() && (gate.empty() || tensors_.Find(prefix + gate + ".weight") == nullptr);
+  const bool use_fused = !fused.empty() && (gate.empty() || !HasMatrix(prefix + gate));
   if (use_fused) {
-    RILL_ASSIGN_OR_RETURN(const TensorView view,
-                          Get(prefix + fused + ".weight", Shape{2 * size, hidden}));
+    RILL_ASSIGN_OR_RETURN(const Part part, GetMatrix(prefix + fused, 2 * size, hidden));
     matrix.name = prefix + fused;
-    matrix.parts = {RowSlice(view, 0, size), RowSlice(view, size, size)};
+    matrix.parts = {SliceOf(part, 0, size), SliceOf(part, size, size)};
     matrices_.push_back(std::move(matrix));
     return AddBias({prefix + fused}, {2 * size}, bias, out.bias);
   }
-  RILL_ASSIGN_OR_RETURN(const TensorView gate_view, GetMatrix(prefix + gate, size, hidden));
-  RILL_ASSIGN_OR_RETURN(const TensorView up_view, GetMatrix(prefix + up, size, hidden));
+  RILL_ASSIGN_OR_RETURN(const Part gate_part, GetMatrix(prefix + gate, size, hidden));
+  RILL_ASSIGN_OR_RETURN(const Part up_part, GetMatrix(prefix + up, size, hidden));
   matrix.name = prefix + "gate_up";
-  matrix.parts = {gate_view, up_view};
-  matrix.transposed = names_.transposed;
+  matrix.parts = {gate_part, up_part};
   matrices_.push_back(std::move(matrix));
   return AddBias({prefix + gate, prefix + up}, {size, size}, bias, out.bias);
 }
@@ -178,19 +176,24 @@ Status WeightSet::AddExperts(const std::string& prefix, LayerWeights& w) {
                                                      Shape{experts, hidden, size}));
     down.parts = {view};
   } else {
-    gate_up.stacks.resize(2);
-    down.stacks.resize(1);
+    std::vector<Part> gates, ups, downs;
     for (int64_t e = 0; e < experts; ++e) {
-      auto get = [&](const std::string& pattern, const Shape& shape) {
-        return Get(prefix + WithIndex(pattern, e) + ".weight", shape);
+      auto get = [&](const std::string& pattern, int64_t rows, int64_t cols) {
+        return GetMatrix(prefix + WithIndex(pattern, e), rows, cols);
       };
-      RILL_ASSIGN_OR_RETURN(const TensorView g, get(names_.expert_gate, Shape{size, hidden}));
-      RILL_ASSIGN_OR_RETURN(const TensorView u, get(names_.expert_up, Shape{size, hidden}));
-      RILL_ASSIGN_OR_RETURN(const TensorView d, get(names_.expert_down, Shape{hidden, size}));
-      gate_up.stacks[0].push_back(g);
-      gate_up.stacks[1].push_back(u);
-      down.stacks[0].push_back(d);
+      RILL_ASSIGN_OR_RETURN(Part g, get(names_.expert_gate, size, hidden));
+      RILL_ASSIGN_OR_RETURN(Part u, get(names_.expert_up, size, hidden));
+      RILL_ASSIGN_OR_RETURN(Part d, get(names_.expert_down, hidden, size));
+      gates.push_back(std::move(g));
+      ups.push_back(std::move(u));
+      downs.push_back(std::move(d));
     }
+    for (const std::vector<Part>* stack : {&gates, &ups}) {
+      RILL_ASSIGN_OR_RETURN(Part part, Stacked(gate_up.name, *stack));
+      gate_up.parts.push_back(std::move(part));
+    }
+    RILL_ASSIGN_OR_RETURN(Part part, Stacked(down.name, downs));
+    down.parts.push_back(std::move(part));
   }
   matrices_.push_back(std::move(gate_up));
   matrices_.push_back(std::move(down));
@@ -201,6 +204,7 @@ Status WeightSet::ResolveMoe(const std::string& prefix, LayerWeights& w) {
   const MoeSpec& moe = spec_.moe;
   RILL_RETURN_IF_ERROR(
       AddLinear(prefix + names_.router, moe.num_experts, spec_.hidden_size, false, w.router));
+  matrices_.back().encode = false;  // a few rows that decide everything after them
   if (moe.correction_bias) {
     Vector vector;
     const Shape shape{moe.num_experts};
@@ -228,6 +232,7 @@ Status WeightSet::ResolveMoe(const std::string& prefix, LayerWeights& w) {
   Matrix matrix;
   matrix.name = prefix + names_.shared_router;
   matrix.parts = {view};
+  matrix.encode = false;
   matrix.target = &w.shared_router.w;
   matrices_.push_back(std::move(matrix));
   return OkStatus();

@@ -6,8 +6,11 @@
 #include <cstring>
 
 #include "base/checked_math.h"
+#include "model/weight_resolve.h"
 #include "model/weights.h"
 #include "quant/dequant.h"
+#include "quant/encode_rows.h"
+#include "quant/view_rows.h"
 
 namespace rill::model {
 namespace {
@@ -34,20 +37,11 @@ void WeightSet::PackShapes() {
   }
   for (const Matrix& matrix : matrices_) {
     int64_t rows = 0, cols = 0, experts = 1;
-    for (const TensorView& part : matrix.parts) {
-      const int rank = part.rank();
-      rows += part.dim(matrix.transposed ? rank - 1 : rank - 2);
-      cols = part.dim(matrix.transposed ? rank - 2 : rank - 1);
-      if (rank == 3) experts = part.dim(0);
-    }
-    if (!matrix.turned.empty()) {
-      rows += matrix.turned.dim(0) * matrix.turned.dim(2);
-      cols = matrix.turned.dim(1);
-    }
-    for (const auto& stack : matrix.stacks) {
-      rows += stack[0].dim(0);
-      cols = stack[0].dim(1);
-      experts = static_cast<int64_t>(stack.size());
+    for (const Part& part : matrix.parts) {
+      const int rank = part.view.rank();
+      rows += part.view.dim(rank - 2);
+      cols = part.view.dim(rank - 1);
+      if (rank == 3) experts = part.view.dim(0);
     }
     packed_.push_back(
         std::make_unique<ShapeOnlyWeight>(matrix.name, experts, rows, cols, matrix.paired));
@@ -56,80 +50,46 @@ void WeightSet::PackShapes() {
   if (!spec_.is_encoder && spec_.tied_embedding) weights_.lm_head.w = weights_.embed;
 }
 
-std::byte* WeightSet::OwnedBytes(int64_t bytes) {
-  owned_.push_back(std::make_unique<std::byte[]>(static_cast<size_t>(bytes)));
-  owned_bytes_ += bytes;
-  return owned_.back().get();
+Status WeightSet::Encode(const Matrix& matrix, WeightMode mode, Part& part) const {
+  if (IsQuantBlock(part.view.dtype)) {
+    return Unsupported(fmt::format(
+        "{}: weight '{}': --weights quantises f32, f16 and bf16; the file has {} already", culprit_,
+        matrix.name, DTypeName(part.view.dtype)));
+  }
+  std::shared_ptr<const quant::RowReader> rows = part.reader;
+  if (rows == nullptr) rows = ViewReader(part.view);
+  auto encoded = mode == WeightMode::kW8A8 ? quant::MakeW8Rows(rows) : quant::MakeW4Rows(rows);
+  if (!encoded.ok()) {
+    return encoded.status().WithPrefix(fmt::format("{}: weight '{}'", culprit_, matrix.name));
+  }
+  part = Part(std::move(*encoded), part.file_bytes);
+  return OkStatus();
 }
 
-Result<TensorView> WeightSet::Transposed(const TensorView& view) {
-  const int64_t rows = view.dim(0), cols = view.dim(1);
-  if (IsQuantBlock(view.dtype)) {
-    return Unsupported(fmt::format("{}: a {} matrix cannot be stored transposed", culprit_,
-                                   DTypeName(view.dtype)));
-  }
-  const auto size = static_cast<size_t>(Traits(view.dtype).block_bytes);
-  std::byte* out = OwnedBytes(view.SizeBytes());
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = 0; c < cols; ++c) {
-      std::memcpy(out + static_cast<size_t>(c * rows + r) * size,
-                  view.data + static_cast<size_t>(r * cols + c) * size, size);
+// Parts that read one input must agree on its order. Quantisers give matrices with one input one
+// order; where a file does not, those parts are decoded.
+Status WeightSet::MergeOrders(ops::WeightSource& source) const {
+  const auto order_of = [&](size_t part, int64_t expert) {
+    return source.readers[part] ? source.readers[part]->Order(expert) : std::span<const int32_t>();
+  };
+  bool same = true;
+  const TensorView& first = source.parts[0];
+  const int64_t experts = first.rank() == 3 ? first.dim(0) : 1;
+  for (int64_t e = 0; e < experts; ++e) {
+    const auto order = order_of(0, e);
+    for (size_t i = 1; i < source.parts.size(); ++i) {
+      const auto other = order_of(i, e);
+      same = same && std::equal(order.begin(), order.end(), other.begin(), other.end());
     }
   }
-  return TensorView(out, view.dtype, Shape{cols, rows});
-}
-
-// [heads, K, N] as [heads * N, K], f32: blocks run along N and cannot be turned.
-Result<TensorView> WeightSet::TurnedHeads(const TensorView& view) {
-  const int64_t heads = view.dim(0), cols = view.dim(1), rows = view.dim(2);
-  const auto row_bytes = RowBytes(view.dtype, rows);
-  if (!row_bytes) return InvalidArgument(culprit_ + ": attn_k_b: rows are not whole blocks");
-  auto* out = reinterpret_cast<float*>(OwnedBytes(heads * rows * cols * int64_t{4}));
-  std::vector<float> line(static_cast<size_t>(rows));
-  for (int64_t h = 0; h < heads; ++h) {
-    for (int64_t c = 0; c < cols; ++c) {
-      const std::byte* data = view.data + (h * cols + c) * *row_bytes;
-      RILL_RETURN_IF_ERROR(quant::DequantizeRow(view.dtype, data, rows, line.data()));
-      for (int64_t r = 0; r < rows; ++r) {
-        out[(h * rows + r) * cols + c] = line[static_cast<size_t>(r)];
-      }
-    }
+  if (same) return OkStatus();
+  for (size_t i = 0; i < source.parts.size(); ++i) {
+    if (!source.readers[i]) continue;
+    source.readers[i] = quant::MakeDecodedRows(source.readers[i]);
+    source.parts[i] =
+        TensorView(static_cast<const void*>(nullptr), DType::kF32, source.parts[i].shape);
   }
-  return TensorView(out, DType::kF32, Shape{heads * rows, cols});
-}
-
-Result<TensorView> WeightSet::Stacked(const std::string& name,
-                                      const std::vector<TensorView>& tensors) {
-  const TensorView& first = tensors[0];
-  const int64_t bytes = first.SizeBytes();
-  const auto count = static_cast<int64_t>(tensors.size());
-  std::byte* out = OwnedBytes(bytes * count);
-  for (int64_t e = 0; e < count; ++e) {
-    const TensorView& view = tensors[static_cast<size_t>(e)];
-    if (view.dtype != first.dtype) {
-      return Unsupported(fmt::format("{}: {}: expert {} is {}, expert 0 is {}", culprit_, name, e,
-                                     DTypeName(view.dtype), DTypeName(first.dtype)));
-    }
-    std::memcpy(out + e * bytes, view.data, static_cast<size_t>(bytes));
-  }
-  return TensorView(out, first.dtype, Shape{count, first.dim(0), first.dim(1)});
-}
-
-// Rows divided by their length (Baichuan 2's NormHead), f32.
-Result<TensorView> WeightSet::UnitRows(const TensorView& view) {
-  const int64_t rows = view.dim(0), cols = view.dim(1);
-  const auto row_bytes = RowBytes(view.dtype, cols);
-  if (!row_bytes) return InvalidArgument(culprit_ + ": lm_head: rows are not whole blocks");
-  auto* out = reinterpret_cast<float*>(OwnedBytes(rows * cols * int64_t{4}));
-  for (int64_t r = 0; r < rows; ++r) {
-    float* row = out + r * cols;
-    RILL_RETURN_IF_ERROR(quant::DequantizeRow(view.dtype, view.data + r * *row_bytes, cols, row));
-    double sum = 0;
-    for (int64_t c = 0; c < cols; ++c) sum += static_cast<double>(row[c]) * row[c];
-    const float length = std::max(static_cast<float>(std::sqrt(sum)), 1e-12f);
-    for (int64_t c = 0; c < cols; ++c) row[c] /= length;
-  }
-  return TensorView(out, DType::kF32, Shape{rows, cols});
+  return OkStatus();
 }
 
 Status WeightSet::PackVectors(ops::Backend& backend) {
@@ -162,46 +122,46 @@ Status WeightSet::PackVectors(ops::Backend& backend) {
   return OkStatus();
 }
 
-Status WeightSet::Pack(ops::Backend& backend, ops::ActivationMode activations) {
+Status WeightSet::PackMatrix(Matrix& matrix, ops::Backend& backend, ops::ActivationMode activations,
+                             WeightMode mode) {
+  ops::WeightSource source;
+  source.name = matrix.name;
+  source.paired = matrix.paired;
+  source.row_access = matrix.row_access;
+  source.matmul = matrix.matmul;
+  source.activations = activations;
+  const bool encode = mode != WeightMode::kFile && matrix.encode;
+  if (encode && mode == WeightMode::kW8A8) source.activations = ops::ActivationMode::kQ8;
+  for (const Part& file_part : matrix.parts) {
+    Part part = file_part;
+    if (encode) RILL_RETURN_IF_ERROR(Encode(matrix, mode, part));
+    if (matrix.unit_rows) {
+      part = Part(quant::MakeUnitRows(part.reader ? part.reader : ViewReader(part.view)),
+                  part.file_bytes);
+    }
+    source.parts.push_back(part.view);
+    source.readers.push_back(part.reader);
+  }
+  RILL_RETURN_IF_ERROR(MergeOrders(source));
+  Result<std::unique_ptr<ops::PackedWeight>> packed = backend.PackWeight(source);
+  if (!packed.ok()) return packed.status().WithPrefix(culprit_);
+  const int64_t bytes = (*packed)->packed_bytes();
+  packed_bytes_ += bytes;
+  if (bytes == 0 || source.row_access) {
+    for (const Part& part : matrix.parts) mapped_bytes_ += part.file_bytes;
+  }
+  *matrix.target = packed->get();
+  packed_.push_back(std::move(*packed));
+  return OkStatus();
+}
+
+Status WeightSet::Pack(ops::Backend& backend, ops::ActivationMode activations, WeightMode mode) {
   RILL_RETURN_IF_ERROR(PackVectors(backend));
   for (Matrix& matrix : matrices_) {
-    ops::WeightSource source;
-    source.name = matrix.name;
-    source.paired = matrix.paired;
-    source.row_access = matrix.row_access;
-    source.matmul = matrix.matmul;
-    source.activations = activations;
-    const int64_t owned_before = owned_bytes_;
-    for (const auto& stack : matrix.stacks) {
-      RILL_ASSIGN_OR_RETURN(const TensorView view, Stacked(matrix.name, stack));
-      source.parts.push_back(view);
-    }
-    if (!matrix.turned.empty()) {
-      RILL_ASSIGN_OR_RETURN(const TensorView view, TurnedHeads(matrix.turned));
-      source.parts.push_back(view);
-    }
-    for (const TensorView& part : matrix.parts) {
-      TensorView view = part;
-      if (matrix.transposed) {
-        RILL_ASSIGN_OR_RETURN(view, Transposed(view));
-      }
-      if (matrix.unit_rows) {
-        RILL_ASSIGN_OR_RETURN(view, UnitRows(view));
-      }
-      source.parts.push_back(view);
-    }
-    Result<std::unique_ptr<ops::PackedWeight>> packed = backend.PackWeight(source);
-    if (!packed.ok()) return packed.status().WithPrefix(culprit_);
-    const int64_t bytes = (*packed)->packed_bytes();
-    packed_bytes_ += bytes;
-    if (owned_bytes_ == owned_before && (bytes == 0 || source.row_access)) {
-      for (const TensorView& part : source.parts) mapped_bytes_ += part.SizeBytes();
-    }
-    *matrix.target = packed->get();
-    packed_.push_back(std::move(*packed));
+    RILL_RETURN_IF_ERROR(PackMatrix(matrix, backend, activations, mode));
   }
   if (!spec_.is_encoder && spec_.tied_embedding) weights_.lm_head.w = weights_.embed;
-  packed_bytes_ += owned_bytes_ + constants_->size_bytes();
+  packed_bytes_ += constants_->size_bytes();
   return OkStatus();
 }
 

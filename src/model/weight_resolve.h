@@ -1,9 +1,11 @@
 // Small helpers of WeightSet, shared by its files.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
 
+#include "quant/row_reader.h"
 #include "tensor/tensor_view.h"
 
 namespace rill::model {
@@ -16,5 +18,8 @@ TensorView RowSlice(const TensorView& view, int64_t begin, int64_t count);
 
 // Elements [begin, begin + count) of a contiguous tensor of a plain type.
 TensorView FlatSlice(const TensorView& view, int64_t begin, int64_t count);
+
+// Rows of [N, K] or [num_experts, N, K] that lie in memory.
+std::shared_ptr<const quant::RowReader> ViewReader(const TensorView& view);
 
 }  // namespace rill::model

@@ -32,8 +32,8 @@ TensorView FlatSlice(const TensorView& view, int64_t begin, int64_t count) {
 }
 
 WeightSet::WeightSet(const io::TensorDirectory& tensors, std::string culprit,
-                     const DecoderSpec& spec, const WeightNames& names)
-    : tensors_(tensors), culprit_(std::move(culprit)), spec_(spec), names_(names) {}
+                     const DecoderSpec& spec, const WeightNames& names, const QuantConfig& quant)
+    : tensors_(tensors), culprit_(std::move(culprit)), spec_(spec), names_(names), quant_(quant) {}
 WeightSet::~WeightSet() = default;
 
 const io::TensorEntry* WeightSet::Find(const std::string& name) {
@@ -70,11 +70,6 @@ Result<TensorView> WeightSet::Get(const std::string& name, const Shape& shape) {
   }
 }
 
-Result<TensorView> WeightSet::GetMatrix(const std::string& base, int64_t rows, int64_t cols) {
-  const Shape shape = names_.transposed ? Shape{cols, rows} : Shape{rows, cols};
-  return Get(base + ".weight", shape);
-}
-
 Status WeightSet::AddBias(std::vector<std::string> bases, std::vector<int64_t> sizes, bool required,
                           TensorView& out) {
   Vector vector;
@@ -101,11 +96,10 @@ Status WeightSet::AddBias(std::vector<std::string> bases, std::vector<int64_t> s
 
 Status WeightSet::AddLinear(const std::string& base, int64_t rows, int64_t cols, bool bias,
                             LinearWeights& out) {
-  RILL_ASSIGN_OR_RETURN(const TensorView view, GetMatrix(base, rows, cols));
+  RILL_ASSIGN_OR_RETURN(const Part part, GetMatrix(base, rows, cols));
   Matrix matrix;
   matrix.name = base;
-  matrix.parts = {view};
-  matrix.transposed = names_.transposed;
+  matrix.parts = {part};
   matrix.target = &out.w;
   matrices_.push_back(std::move(matrix));
   return AddBias({base}, {rows}, bias, out.bias);
@@ -147,6 +141,7 @@ Status WeightSet::AddTable(const std::string& base, int64_t rows, int64_t cols,
   matrix.parts = {view};
   matrix.row_access = true;
   matrix.matmul = false;
+  matrix.encode = false;
   matrix.target = &out;
   matrices_.push_back(std::move(matrix));
   return OkStatus();
@@ -163,12 +158,12 @@ Status WeightSet::ResolveEnds() {
     // An lm_head of its own beside a tied configuration is a copy; the table is what counts.
     (void)Find(names_.lm_head + ".weight");
   } else if (!spec_.is_encoder) {
-    RILL_ASSIGN_OR_RETURN(const TensorView view,
-                          Get(names_.lm_head + ".weight", Shape{spec_.vocab_size, embed_dim}));
+    RILL_ASSIGN_OR_RETURN(const Part part, GetMatrix(names_.lm_head, spec_.vocab_size, embed_dim));
     Matrix matrix;
     matrix.name = names_.lm_head;
-    matrix.parts = {view};
+    matrix.parts = {part};
     matrix.unit_rows = spec_.norm_head;
+    matrix.encode = false;
     matrix.target = &weights_.lm_head.w;
     matrices_.push_back(std::move(matrix));
     RILL_RETURN_IF_ERROR(
@@ -219,16 +214,28 @@ Status WeightSet::Resolve() {
   return CheckForgottenBiases();
 }
 
+namespace {
+bool IsAllZero(const TensorView& view) {
+  if (view.data == nullptr) return false;
+  const auto* bytes = reinterpret_cast<const uint8_t*>(view.data);
+  return std::all_of(bytes, bytes + view.SizeBytes(), [](uint8_t byte) { return byte == 0; });
+}
+}  // namespace
+
 // A bias that the file has and the configuration does not mention would change every answer.
 Status WeightSet::CheckForgottenBiases() const {
   std::unordered_set<std::string_view> used;
   for (const io::TensorEntry* entry : used_) used.insert(entry->name);
   for (const io::TensorEntry* entry : used_) {
     std::string_view name = entry->name;
-    if (!name.ends_with(".weight")) continue;
-    name.remove_suffix(6);
+    const bool packed = name.ends_with(".qweight");
+    if (!packed && !name.ends_with(".weight")) continue;
+    name.remove_suffix(packed ? 7 : 6);
     const std::string bias = std::string(name) + "bias";
-    if (tensors_.Find(bias) == nullptr || used.contains(bias)) continue;
+    const io::TensorEntry* found = tensors_.Find(bias);
+    if (found == nullptr || used.contains(bias)) continue;
+    // AutoGPTQ writes biases of zeros where the network has none.
+    if (packed && IsAllZero(found->view)) continue;
     return InvalidArgument(fmt::format(
         "{}: tensor '{}' is in the file, but the configuration of a '{}' network has no such bias",
         culprit_, bias, spec_.family));
@@ -247,30 +254,17 @@ std::vector<std::string> WeightSet::UnusedTensors() const {
 
 WeightSet::Sizes WeightSet::sizes() const {
   Sizes out;
-  auto add = [&](const TensorView& view) {
-    out.file_bytes += view.SizeBytes();
-    out.num_parameters += view.shape.NumElements();
-  };
   for (const Matrix& matrix : matrices_) {
-    for (const TensorView& part : matrix.parts) {
-      add(part);
-      if (matrix.transposed) out.copied_bytes += part.SizeBytes();
-      if (matrix.unit_rows) out.copied_bytes += part.shape.NumElements() * int64_t{4};
-    }
-    if (!matrix.turned.empty()) {
-      add(matrix.turned);
-      out.copied_bytes += matrix.turned.shape.NumElements() * int64_t{4};
-    }
-    for (const auto& stack : matrix.stacks) {
-      for (const TensorView& view : stack) {
-        add(view);
-        out.copied_bytes += view.SizeBytes();
-      }
+    for (const Part& part : matrix.parts) {
+      out.file_bytes += part.file_bytes;
+      out.num_parameters += part.view.shape.NumElements();
     }
   }
   for (const Vector& vector : vectors_) {
     for (const TensorView& part : vector.parts) {
-      if (!part.empty()) add(part);
+      if (part.empty()) continue;
+      out.file_bytes += part.SizeBytes();
+      out.num_parameters += part.shape.NumElements();
     }
   }
   return out;

@@ -9,8 +9,11 @@
 #include "io/tensor_directory.h"
 #include "model/builder.h"
 #include "model/decoder_spec.h"
+#include "model/quant_config.h"
+#include "model/weight_mode.h"
 #include "model/weight_names.h"
 #include "ops/backend.h"
+#include "quant/row_reader.h"
 #include "rill/status.h"
 
 namespace rill::model {
@@ -47,13 +50,13 @@ struct DecoderWeights {
   TensorView alibi_slopes;
 };
 
-// Finds and checks, then packs. Keeps the packed weights and everything it had to copy.
+// Finds and checks, then packs. Keeps the packed weights.
 //
 // Owner thread: whoever loads. After Pack it is a container.
 class WeightSet {
  public:
   WeightSet(const io::TensorDirectory& tensors, std::string culprit, const DecoderSpec& spec,
-            const WeightNames& names);
+            const WeightNames& names, const QuantConfig& quant);
   ~WeightSet();
 
   // Names and shapes only; allocates nothing of the model's size. Errors name the tensor, what was
@@ -61,8 +64,7 @@ class WeightSet {
   Status Resolve();
 
   struct Sizes {
-    int64_t file_bytes = 0;    // of the tensors in use, as they lie in the file
-    int64_t copied_bytes = 0;  // that packing must rearrange first
+    int64_t file_bytes = 0;  // of the tensors in use, as they lie in the file
     int64_t num_parameters = 0;
   };
   Sizes sizes() const;  // after Resolve
@@ -72,23 +74,33 @@ class WeightSet {
   // Once, after Resolve: either packs, or gives every weight its shape and no bytes, which is
   // enough to record a forward and plan its memory.
   void PackShapes();
-  Status Pack(ops::Backend& backend, ops::ActivationMode activations);
+  // Errors of a mode other than kFile: kUnsupported for a matrix that the file has quantised.
+  Status Pack(ops::Backend& backend, ops::ActivationMode activations, WeightMode mode);
 
   const DecoderWeights& weights() const { return weights_; }
   int64_t packed_bytes() const { return packed_bytes_; }
   int64_t mapped_bytes() const { return mapped_bytes_; }
 
  private:
-  // One matrix to pack: row blocks in order, each [N_i, K] or [num_experts, N_i, K]. With `stacks`
-  // set, part i is a stack of separate tensors instead.
+  // Rows of one or more tensors of the file: `view` alone where they lie there as rows, else
+  // `reader`, and a view without data.
+  struct Part {
+    TensorView view;  // [N, K] or [num_experts, N, K]
+    std::shared_ptr<const quant::RowReader> reader;
+    int64_t file_bytes = 0;
+
+    Part() = default;
+    Part(const TensorView& in_place)
+        : view(in_place), file_bytes(in_place.SizeBytes()) {}  // NOLINT
+    Part(std::shared_ptr<const quant::RowReader> rows, int64_t bytes);
+  };
+  // One matrix to pack: row blocks in order.
   struct Matrix {
     std::string name;
-    std::vector<TensorView> parts;
-    std::vector<std::vector<TensorView>> stacks;
-    bool transposed = false;  // parts are [K, N]
-    TensorView turned;        // [num_heads, K, N]: goes first, as [num_heads * N, K]
+    std::vector<Part> parts;
     bool unit_rows = false;
     bool paired = false, row_access = false, matmul = true;
+    bool encode = true;  // by a WeightMode other than kFile
     const ops::PackedWeight** target = nullptr;
   };
   struct Vector {
@@ -102,7 +114,13 @@ class WeightSet {
   const io::TensorEntry* Find(const std::string& name);
   // The tensor `name` with exactly `shape`, or an error.
   Result<TensorView> Get(const std::string& name, const Shape& shape);
-  Result<TensorView> GetMatrix(const std::string& base, int64_t rows, int64_t cols);
+  // The tensor `name` of this dtype and shape, as it is.
+  Result<TensorView> GetExact(const std::string& name, DType dtype, const Shape& shape);
+  bool HasMatrix(const std::string& base) const;
+  // `base`.weight, or the tensors that quantisation made of it.
+  Result<Part> GetMatrix(const std::string& base, int64_t rows, int64_t cols);
+  Result<Part> GetPacked(const std::string& base, int64_t rows, int64_t cols);
+  static Part SliceOf(const Part& part, int64_t begin, int64_t count);
   Status AddLinear(const std::string& base, int64_t rows, int64_t cols, bool bias,
                    LinearWeights& out);
   Status AddBias(std::vector<std::string> bases, std::vector<int64_t> sizes, bool required,
@@ -123,25 +141,25 @@ class WeightSet {
   Status AddExperts(const std::string& prefix, LayerWeights& w);
   Status CheckForgottenBiases() const;
 
-  Result<TensorView> Transposed(const TensorView& view);
-  Result<TensorView> TurnedHeads(const TensorView& view);
-  Result<TensorView> Stacked(const std::string& name, const std::vector<TensorView>& tensors);
-  Result<TensorView> UnitRows(const TensorView& view);
-  std::byte* OwnedBytes(int64_t bytes);
+  Result<Part> Stacked(const std::string& name, const std::vector<Part>& experts);
+  Status Encode(const Matrix& matrix, WeightMode mode, Part& part) const;
+  Status MergeOrders(ops::WeightSource& source) const;
+  Status PackMatrix(Matrix& matrix, ops::Backend& backend, ops::ActivationMode activations,
+                    WeightMode mode);
   Status PackVectors(ops::Backend& backend);
 
   const io::TensorDirectory& tensors_;
   std::string culprit_;
   const DecoderSpec& spec_;
   const WeightNames& names_;
+  const QuantConfig& quant_;
   DecoderWeights weights_;
   std::vector<Matrix> matrices_;
   std::vector<Vector> vectors_;
   std::vector<const io::TensorEntry*> used_;
   std::vector<std::unique_ptr<ops::PackedWeight>> packed_;
-  std::vector<std::unique_ptr<std::byte[]>> owned_;
   std::unique_ptr<ops::Buffer> constants_;
-  int64_t owned_bytes_ = 0, packed_bytes_ = 0, mapped_bytes_ = 0;
+  int64_t packed_bytes_ = 0, mapped_bytes_ = 0;
 };
 
 }  // namespace rill::model

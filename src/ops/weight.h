@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "quant/row_reader.h"
 #include "tensor/tensor_view.h"
 
 namespace rill::ops {
@@ -28,6 +29,11 @@ struct WeightSource {
   // dtype (they may differ), same K. With experts: each [num_experts, N_i, K].
   // The views' memory must outlive the PackedWeight (a backend may read it in place).
   std::vector<TensorView> parts;
+  // readers[i], where set, makes the rows of parts[i], whose view then has shape and dtype but no
+  // data. Empty, or one a part. A backend keeps what it needs after packing alive.
+  // dtype i8: w = scale[n] * element, one f32 scale a row from the reader.
+  // Order() of all parts, expert by expert, is the same.
+  std::vector<std::shared_ptr<const quant::RowReader>> readers;
   // true: two parts of equal N are stacked row by row (gate_0, up_0, gate_1, …) so that a fused
   // kernel finds each pair side by side. Logical row order is still parts[0] then parts[1].
   bool paired = false;
@@ -37,6 +43,11 @@ struct WeightSource {
   bool matmul = true;
   ActivationMode activations = ActivationMode::kF32;
 };
+
+// The reader of parts[i], or null.
+inline const quant::RowReader* ReaderOf(const WeightSource& source, size_t i) {
+  return i < source.readers.size() ? source.readers[i].get() : nullptr;
+}
 
 class PackedWeight {
  public:

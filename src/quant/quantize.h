@@ -1,6 +1,7 @@
 // From f32 to the block formats of quantize_list.def by plain rounding, block for block the bytes
-// that the Python package `gguf` writes (gguf.quants.quantize). For synthetic models and tests:
-// formats that search for better scales get encoders of their own.
+// that the Python package `gguf` writes (gguf.quants.quantize), where it knows the format. For
+// --weights, synthetic models and tests: formats that search for better scales get encoders of
+// their own.
 #pragma once
 
 #include <cmath>
@@ -24,6 +25,9 @@ Status QuantizeRow(DType dtype, const float* x, int64_t num_elements, void* out)
 #define QUANTIZE(Name) void Encode##Name(const float* x, int64_t num_blocks, uint8_t* blocks);
 #include "quant/quantize_list.def"
 #undef QUANTIZE
+
+// int8 with one scale (encode_rows.h): codes[i] in [-127, 127], the scale is returned.
+float QuantizeRowI8(const float* x, int64_t num_elements, int8_t* codes);
 
 // For encoders: the first of the values with the largest magnitude, with its sign.
 inline float LargestMagnitude(const float* x, int count) {

@@ -52,7 +52,8 @@ std::vector<double> ProductBounds(const Case& c, const std::vector<float>& x,
   const double k = static_cast<double>(cols);
   bool q8 = false;
   for (const auto& part : spec.parts) {
-    q8 = q8 || (c.activations == ops::ActivationMode::kQ8 && IsQuantBlock(part.dtype));
+    q8 = q8 || (c.activations == ops::ActivationMode::kQ8 &&
+                (IsQuantBlock(part.dtype) || part.dtype == DType::kI8));
   }
   std::vector<double> bounds(tokens * count);
   std::vector<double> activations(cols);

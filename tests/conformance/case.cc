@@ -1,5 +1,6 @@
 #include "conformance/case.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -8,10 +9,43 @@
 #include "base/float_types.h"
 #include "ops/op_schema.h"
 #include "quant/dequant.h"
+#include "quant/encode_rows.h"
 #include "quant/quantize.h"
+#include "quant/view_rows.h"
 
 namespace rill::conformance {
 namespace {
+
+bool Is4BitGroup(DType dtype) {
+  return dtype == DType::kU4G32 || dtype == DType::kU4G64 || dtype == DType::kU4G128;
+}
+
+// The rows of another reader, called stored in an order that differs by expert.
+class OrderedRows final : public quant::RowReader {
+ public:
+  explicit OrderedRows(std::shared_ptr<const quant::RowReader> rows)
+      : RowReader(rows->dtype(), rows->num_experts(), rows->rows(), rows->cols()),
+        rows_(std::move(rows)) {
+    for (int64_t e = 0; e < num_experts(); ++e) {
+      std::vector<int32_t> order(static_cast<size_t>(cols()));
+      std::iota(order.begin(), order.end(), 0);
+      std::rotate(order.begin(), order.begin() + (e + 3) % cols(), order.end());
+      std::reverse(order.begin(), order.begin() + cols() / 2);
+      orders_.push_back(std::move(order));
+    }
+  }
+  void Read(int64_t expert, int64_t begin, int64_t count, uint8_t* out,
+            float* scales) const override {
+    rows_->Read(expert, begin, count, out, scales);
+  }
+  std::span<const int32_t> Order(int64_t expert) const override {
+    return orders_[static_cast<size_t>(expert)];
+  }
+
+ private:
+  std::shared_ptr<const quant::RowReader> rows_;
+  std::vector<std::vector<int32_t>> orders_;
+};
 
 // splitmix64: the same numbers on every machine.
 class Random {
@@ -181,7 +215,9 @@ Status Instance::MakeWeight(const ops::OpParam& param, const WeightSpec& spec) {
   Random random(Seed(case_->name + name));
   for (const WeightSpec::Part& part : spec.parts) {
     const int64_t rows = part.rows * std::max<int64_t>(spec.num_experts, 1);
-    const auto row_bytes = RowBytes(part.dtype, spec.cols);
+    // int8 rows are made from f32 ones.
+    const DType dtype = part.dtype == DType::kI8 ? DType::kF32 : part.dtype;
+    const auto row_bytes = RowBytes(dtype, spec.cols);
     CHECK(row_bytes.has_value()) << name;
     weight_bytes_.emplace_back(static_cast<size_t>(rows * *row_bytes));
     std::byte* bytes = weight_bytes_.back().data();
@@ -191,9 +227,9 @@ Status Instance::MakeWeight(const ops::OpParam& param, const WeightSpec& spec) {
         row[k] = Draw(random, spec.fill, r, static_cast<int64_t>(k), r * spec.cols) * 0.5f;
       }
       std::byte* out = bytes + r * *row_bytes;
-      for (size_t k = 0; k < row.size() && !IsQuantBlock(part.dtype); ++k) {
-        const uint16_t bits = part.dtype == DType::kF16 ? F32ToF16(row[k]) : F32ToBf16(row[k]);
-        if (part.dtype == DType::kF32)
+      for (size_t k = 0; k < row.size() && !IsQuantBlock(dtype); ++k) {
+        const uint16_t bits = dtype == DType::kF16 ? F32ToF16(row[k]) : F32ToBf16(row[k]);
+        if (dtype == DType::kF32)
           std::memcpy(out + 4 * k, &row[k], 4);
         else
           std::memcpy(out + 2 * k, &bits, 2);
@@ -201,6 +237,12 @@ Status Instance::MakeWeight(const ops::OpParam& param, const WeightSpec& spec) {
       if (!IsQuantBlock(part.dtype)) continue;
       if (quant::CanQuantize(part.dtype)) {
         RILL_RETURN_IF_ERROR(quant::QuantizeRow(part.dtype, row.data(), spec.cols, out));
+        // The encoder's zero points are all 8; a checkpoint's are not.
+        for (int64_t at = 2; Is4BitGroup(part.dtype) && at < *row_bytes;
+             at += Traits(part.dtype).block_bytes) {
+          const auto zero = static_cast<int16_t>(random.Next() & 15);
+          std::memcpy(out + at, &zero, 2);
+        }
         continue;
       }
       // No encoder: random blocks, drawn again until they decode to moderate numbers.
@@ -221,11 +263,23 @@ Status Instance::MakeWeight(const ops::OpParam& param, const WeightSpec& spec) {
         }
       }
     }
-    if (spec.num_experts > 0) {
-      source.parts.emplace_back(bytes, part.dtype, Shape{spec.num_experts, part.rows, spec.cols});
-    } else {
-      source.parts.emplace_back(bytes, part.dtype, Shape{part.rows, spec.cols});
+    const Shape shape = spec.num_experts > 0 ? Shape{spec.num_experts, part.rows, spec.cols}
+                                             : Shape{part.rows, spec.cols};
+    std::shared_ptr<const quant::RowReader> reader;
+    if (part.dtype == DType::kI8 || spec.act_order) {
+      std::vector<TensorView> experts;
+      for (int64_t e = 0; e < std::max<int64_t>(spec.num_experts, 1); ++e) {
+        experts.emplace_back(bytes + e * part.rows * *row_bytes, dtype,
+                             Shape{part.rows, spec.cols});
+      }
+      reader = quant::MakeViewRows(std::move(experts));
     }
+    if (part.dtype == DType::kI8) {
+      RILL_ASSIGN_OR_RETURN(reader, quant::MakeW8Rows(reader));
+    }
+    if (spec.act_order) reader = std::make_shared<OrderedRows>(reader);
+    source.parts.emplace_back(reader ? nullptr : bytes, part.dtype, shape);
+    source.readers.push_back(std::move(reader));
   }
   auto packed = backend_->PackWeight(source);
   if (!packed.ok()) return packed.status();
@@ -415,11 +469,23 @@ std::vector<float> Instance::Decoded(const std::string& param) const {
   const ops::WeightSource& source = sources_.at(param);
   const int64_t num_experts = source.parts[0].rank() == 3 ? source.parts[0].dim(0) : 1;
   for (int64_t e = 0; e < num_experts; ++e) {
-    for (const TensorView& part : source.parts) {
+    for (size_t i = 0; i < source.parts.size(); ++i) {
+      const TensorView& part = source.parts[i];
+      const quant::RowReader* reader = source.readers[i].get();
       const int64_t rows = part.dim(part.rank() - 2), cols = part.dim(part.rank() - 1);
       const int64_t row_bytes = *RowBytes(part.dtype, cols);
       for (int64_t r = 0; r < rows; ++r) {
         std::vector<float> row(static_cast<size_t>(cols));
+        if (reader != nullptr) {
+          std::vector<float> stored(row.size());
+          quant::DecodeRow(*reader, e, r, stored.data());
+          const auto order = reader->Order(e);
+          for (size_t k = 0; k < row.size(); ++k) {
+            row[order.empty() ? k : static_cast<size_t>(order[k])] = stored[k];
+          }
+          out.insert(out.end(), row.begin(), row.end());
+          continue;
+        }
         const Status status = quant::DequantizeRow(
             part.dtype, part.data + (e * rows + r) * row_bytes, cols, row.data());
         CHECK(status.ok()) << status.message();
@@ -457,7 +523,8 @@ std::vector<Case> AllCases() {
     bool quantised = false;
     for (const auto& [name, weight] : c.weights) {
       for (const auto& part : weight.parts) {
-        quantised = quantised || (IsQuantBlock(part.dtype) && weight.matmul);
+        const bool codes = IsQuantBlock(part.dtype) || part.dtype == DType::kI8;
+        quantised = quantised || (codes && weight.matmul);
       }
     }
     if (!quantised) continue;

@@ -35,7 +35,7 @@ struct TensorSpec {
 
 struct WeightSpec {
   struct Part {
-    DType dtype;
+    DType dtype;  // i8: with one scale a row
     int64_t rows;
   };
   std::vector<Part> parts;
@@ -45,6 +45,7 @@ struct WeightSpec {
   bool row_access = false;
   bool matmul = true;
   Fill fill = Fill::kUniform;
+  bool act_order = false;  // columns are stored in another order than the input's
 };
 
 struct KvSpec {

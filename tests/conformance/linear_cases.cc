@@ -6,11 +6,11 @@ using ops::OpId;
 
 std::vector<Case> LinearCases() {
   std::vector<Case> cases;
-  const DType kDTypes[] = {DType::kF32,   DType::kF16,   DType::kBF16,   DType::kQ4_0,
-                           DType::kQ4_1,  DType::kQ5_0,  DType::kQ5_1,   DType::kQ8_0,
-                           DType::kQ2_K,  DType::kQ3_K,  DType::kQ4_K,   DType::kQ5_K,
-                           DType::kQ6_K,  DType::kQ8_K,  DType::kIQ4_NL, DType::kIQ4_XS,
-                           DType::kTQ1_0, DType::kTQ2_0, DType::kMXFP4};
+  const DType kDTypes[] = {
+      DType::kF32,   DType::kF16,  DType::kBF16,   DType::kQ4_0,   DType::kQ4_1,   DType::kQ5_0,
+      DType::kQ5_1,  DType::kQ8_0, DType::kQ2_K,   DType::kQ3_K,   DType::kQ4_K,   DType::kQ5_K,
+      DType::kQ6_K,  DType::kQ8_K, DType::kIQ4_NL, DType::kIQ4_XS, DType::kTQ1_0,  DType::kTQ2_0,
+      DType::kMXFP4, DType::kI8,   DType::kU4G32,  DType::kU4G64,  DType::kU4G128, DType::kU8G32};
   for (DType dtype : kDTypes) {
     const std::string name(DTypeName(dtype));
     const int64_t block = Traits(dtype).block_weights;
@@ -43,6 +43,20 @@ std::vector<Case> LinearCases() {
                       .T("x", {3, 256})
                       .W("w", {{{DType::kQ4_1, 24}, {DType::kQ8_0, 8}, {DType::kF16, 5}}, 256})
                       .T("y", {3, 37})
+                      .A("scale", 1));
+  for (DType dtype : {DType::kF16, DType::kQ4_0, DType::kU4G64, DType::kI8}) {
+    WeightSpec spec{{{dtype, 24}, {dtype, 9}}, 192};
+    spec.act_order = true;
+    cases.push_back(Case(OpId::kLinear, "act-order " + std::string(DTypeName(dtype)))
+                        .T("x", {5, 192})
+                        .W("w", spec)
+                        .T("y", {5, 33})
+                        .A("scale", 1));
+  }
+  cases.push_back(Case(OpId::kLinear, "int8, whole rows of 256")
+                      .T("x", {9, 256}, Fill::kOutliers)
+                      .W("w", {{{DType::kI8, 40}}, 256})
+                      .T("y", {9, 40})
                       .A("scale", 1));
   cases.push_back(Case(OpId::kLinear, "empty step")
                       .T("x", {0, 32})

@@ -6,14 +6,18 @@ using ops::OpId;
 
 std::vector<Case> MoeFfnCases() {
   std::vector<Case> cases;
-  for (DType dtype : {DType::kF32, DType::kBF16, DType::kQ4_0, DType::kQ8_0, DType::kMXFP4}) {
+  for (DType dtype : {DType::kF32, DType::kBF16, DType::kQ4_0, DType::kQ8_0, DType::kMXFP4,
+                      DType::kI8, DType::kU4G32}) {
     for (bool ungated : {false, true}) {
       for (int64_t tokens : {1, 5}) {
         const int64_t hidden = 64, size = 32, experts = 4;
         WeightSpec up{{{dtype, size}, {dtype, size}}, hidden, experts};
         up.paired = !ungated;
+        // As experts of a GPTQ checkpoint: each has an order of its own.
+        up.act_order = dtype == DType::kU4G32;
         if (ungated) up.parts.pop_back();
         WeightSpec down{{{dtype, hidden}}, size, experts};
+        down.act_order = up.act_order;
         std::vector<int32_t> ids = {3, 1, 0, 2, 1, 3, 2, 2, 0, 1};
         ids.resize(static_cast<size_t>(tokens) * 2);
         Case c(OpId::kMoeFfn, std::string(DTypeName(dtype)) + (ungated ? " ungated " : " gated ") +

@@ -4,8 +4,8 @@
 //   IDS.json: [[id, …], …], each sequence by itself, or {"sequences": …, "token_types": …}
 //   OUT.npy: f32 [total tokens, vocab_size], sequences one after another
 //   --backend reference|cpu   --chunk N (tokens per step; 0: all at once)   --page N
-//   --kv f32|f16|bf16|int8|int4   --activations f32|q8   --context N   --batch (all sequences in
-//   one step)
+//   --kv f32|f16|bf16|int8|int4   --activations f32|q8   --weights file|w8a8|w4g128
+//   --context N   --batch (all sequences in one step)
 //   --check (refuse NaN and Inf)   --backends (alone: lists them)
 //   --trace PLACE (prints that place's output of the last step)   --program (prints the op list)
 #include <cstdio>
@@ -25,6 +25,7 @@ namespace {
 
 struct Options {
   std::string model, ids, out, backend = "reference", kv = "f32", activations = "f32", trace;
+  std::string weights = "file";
   int32_t chunk = 0, page = 16, context = 0;
   bool batch = false, program = false, check = false;
 };
@@ -193,6 +194,9 @@ Status RunTool(const Options& options) {
   model::ModelOptions load;
   load.activations =
       options.activations == "q8" ? ops::ActivationMode::kQ8 : ops::ActivationMode::kF32;
+  load.weights = options.weights == "w8a8"     ? model::WeightMode::kW8A8
+                 : options.weights == "w4g128" ? model::WeightMode::kW4G128
+                                               : model::WeightMode::kFile;
   load.max_context = options.context;
   load.check_tensors = options.check;
   load.max_step_tokens = 1;
@@ -271,6 +275,8 @@ int main(int argc, char** argv) {
       options.kv = next();
     else if (arg == "--activations")
       options.activations = next();
+    else if (arg == "--weights")
+      options.weights = next();
     else if (arg == "--trace")
       options.trace = next();
     else if (arg == "--chunk")

@@ -46,7 +46,7 @@ class Context : public ops::Stream {
   // Of the owner thread: activations of one op (one for each way they enter its weight),
   // intermediate rows, row pointers.
   std::vector<Scratch> activations;
-  Scratch rows, more_rows, pointers;
+  Scratch rows, more_rows, pointers, reordered;
   std::vector<Scratch> worker;  // one for each thread of the pool
 };
 

@@ -25,7 +25,8 @@ constexpr DType kWeightDTypes[] = {
 #include "tensor/dtype_list.def"
 #undef DTYPE
 #undef DTYPE_BLOCK
-    DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3, DType::kF8E5M2};
+    DType::kF32,   DType::kF16,   DType::kBF16,   DType::kF8E4M3, DType::kF8E5M2,
+    DType::kU4G32, DType::kU4G64, DType::kU4G128, DType::kU8G32};
 
 // Offsets of the f16 fields of one block, so that random bytes do not make scales of Inf and NaN.
 std::vector<int> F16Fields(DType dtype) {
@@ -70,6 +71,10 @@ std::vector<uint8_t> RandomRows(DType dtype, int64_t rows, int64_t k, uint32_t s
       for (int field : F16Fields(dtype)) {
         const uint16_t scale = F32ToF16(normal(rng));
         std::memcpy(&bytes[at + static_cast<size_t>(field)], &scale, 2);
+      }
+      if (traits.gguf_type < 0) {  // u4g<B>: a zero point
+        bytes[at + 2] &= 15;
+        bytes[at + 3] = 0;
       }
     }
   }
@@ -152,6 +157,7 @@ TEST(CpuPack, PackedBytes_AreAtMostThreePercentMoreThanTheFiles) {
     // Ternary weights take 2 bits (1.6 in the file), f8 takes 16; 4-bit and 6-bit group scales of
     // q2_k and q3_k take 8.
     if (dtype == DType::kQ2_K || dtype == DType::kQ3_K) continue;
+    if (dtype == DType::kU8G32) continue;  // f32
     if (dtype == DType::kTQ1_0 || dtype == DType::kF8E4M3 || dtype == DType::kF8E5M2) continue;
     EXPECT_LE(panel, file * 1.03) << DTypeName(dtype);
   }

@@ -239,7 +239,29 @@ struct Inputs {
     return entries.front().tiles;
   }
 };
-Inputs Pack(Context& c, const CpuWeight& w, const float* const* x, int64_t num_tokens) {
+// Rows in the order in which the weight stores its columns.
+const float* const* Reordered(Context& c, const CpuWeight& w, int64_t expert, const float* const* x,
+                              int64_t num_tokens) {
+  const int32_t* order = w.Order(expert);
+  if (order == nullptr) return x;
+  const int64_t k = w.cols();
+  const int64_t pointer_bytes = num_tokens * int64_t{sizeof(const float*)};
+  uint8_t* memory = c.reordered.Get(pointer_bytes + num_tokens * k * 4);
+  auto** rows = reinterpret_cast<const float**>(memory);
+  auto* values = reinterpret_cast<float*>(memory + pointer_bytes);
+  ForRows(c, num_tokens, k, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      float* row = values + t * k;
+      for (int64_t i = 0; i < k; ++i) row[i] = x[t][order[i]];
+      rows[t] = row;
+    }
+  });
+  return rows;
+}
+
+Inputs Pack(Context& c, const CpuWeight& w, int64_t expert, const float* const* x,
+            int64_t num_tokens) {
+  x = Reordered(c, w, expert, x, num_tokens);
   Inputs in;
   for (const CpuWeight::Segment& s : w.segments()) {
     const int64_t group = s.q8 ? s.group_units : 0;
@@ -269,7 +291,7 @@ Range Share(int64_t count, int worker, int num_workers) {
 void MatMul(Context& c, const CpuWeight& w, int64_t expert, const float* const* x,
             int64_t num_tokens, const Epilogue& e, float* y, int64_t y_stride) {
   if (num_tokens == 0) return;
-  const Inputs inputs = Pack(c, w, x, num_tokens);
+  const Inputs inputs = Pack(c, w, expert, x, num_tokens);
   c.pool.Run([&](int worker, int num_workers) {
     const Range mine = Share(w.num_panels(), worker, num_workers);
     int64_t segment_begin = 0;
@@ -311,7 +333,7 @@ void MatMulGlu(Context& c, const CpuWeight& w, int64_t expert, const float* cons
                int64_t num_tokens, const float* bias, ops::ActivationKind kind, float* y,
                int64_t y_stride) {
   if (num_tokens == 0) return;
-  const Inputs inputs = Pack(c, w, x, num_tokens);
+  const Inputs inputs = Pack(c, w, expert, x, num_tokens);
   const CpuWeight::Segment& gate = w.segments()[0];
   const CpuWeight::Segment& up = w.segments()[1];
   const Tiles& gate_tiles = inputs.Of(gate);

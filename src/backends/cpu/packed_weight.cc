@@ -2,8 +2,11 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstring>
+#include <numeric>
 
+#include "backends/cpu/panel_source.h"
 #include "base/checked_math.h"
 
 namespace rill::cpu {
@@ -56,7 +59,9 @@ Result<std::unique_ptr<CpuWeight>> CpuWeight::Pack(const ops::WeightSource& sour
   weight->num_experts_ = rank == 3 ? first.dim(0) : 1;
   weight->cols_ = first.dim(rank - 1);
   int64_t total_bytes = 0;
+  std::vector<PanelSource> panels;
   for (const TensorView& part : source.parts) {
+    const quant::RowReader* reader = ops::ReaderOf(source, weight->segments_.size());
     if (part.rank() != rank || part.dim(rank - 1) != weight->cols_ ||
         (rank == 3 && part.dim(0) != weight->num_experts_)) {
       return error("parts " + first.shape.ToString() + " and " + part.shape.ToString() +
@@ -69,13 +74,19 @@ Result<std::unique_ptr<CpuWeight>> CpuWeight::Pack(const ops::WeightSource& sour
       return error("rows of " + std::to_string(weight->cols_) + " are no whole blocks of " +
                    std::string(DTypeName(part.dtype)));
     }
-    if (source.matmul && !CanPack(part.dtype)) {
-      return Unsupported("weight '" + source.name + "': the cpu backend has no kernel for " +
-                         std::string(DTypeName(part.dtype)));
+    if (reader != nullptr && weight->segments_.empty()) weight->KeepOrder(*reader);
+    if (source.row_access && !weight->order_.empty()) {
+      return error("an embedding cannot have columns in another order");
     }
     Segment segment;
-    segment.exec = ExecOf(part.dtype);
-    segment.dtype = PanelDType(part.dtype);
+    if (source.matmul) {
+      Result<PanelSource> made = PanelSource::Make(part, reader);
+      if (!made.ok()) return made.status().WithPrefix("weight '" + source.name + "'");
+      segment.exec = made->layout().exec;
+      segment.dtype = made->layout().dtype;
+      segment.group_units = made->layout().group_units;
+      panels.push_back(std::move(*made));
+    }
     segment.q8 = source.activations == ops::ActivationMode::kQ8 && segment.exec != ExecId::kNone;
     segment.row0 = weight->rows_;
     segment.rows = part.dim(rank - 2);
@@ -84,7 +95,7 @@ Result<std::unique_ptr<CpuWeight>> CpuWeight::Pack(const ops::WeightSource& sour
     weight->num_panels_ += segment.num_panels;
     weight->any_half_groups_ |= segment.q8 && FormatOf(segment.exec).group == 16;
     if (source.matmul) {
-      segment.panel_bytes = (PanelBytes(part.dtype, weight->cols_) + 63) / 64 * 64;
+      segment.panel_bytes = panels.back().layout().panel_bytes;
       const auto expert_bytes = CheckedMul(segment.num_panels, segment.panel_bytes);
       const auto bytes =
           expert_bytes ? CheckedMul(*expert_bytes, weight->num_experts_) : std::nullopt;
@@ -100,7 +111,9 @@ Result<std::unique_ptr<CpuWeight>> CpuWeight::Pack(const ops::WeightSource& sour
     return error("paired: expected two parts with the same number of rows");
   }
   if (!source.matmul) {
-    if (source.parts.size() != 1 || rank != 2) return error("in place: expected one matrix");
+    if (source.parts.size() != 1 || rank != 2 || first.data == nullptr) {
+      return error("in place: expected one matrix in memory");
+    }
     weight->in_place_ = first;
     return weight;
   }
@@ -113,31 +126,35 @@ Result<std::unique_ptr<CpuWeight>> CpuWeight::Pack(const ops::WeightSource& sour
   uint8_t* data = weight->memory_.data();
   for (size_t i = 0; i < source.parts.size(); ++i) {
     Segment& segment = weight->segments_[i];
-    const TensorView& part = source.parts[i];
-    const DTypeTraits& traits = Traits(part.dtype);
-    const auto* base = reinterpret_cast<const uint8_t*>(part.data);
-    const auto stride_bytes = [&](int dim) {
-      return part.stride(dim) / traits.block_weights * traits.block_bytes;
-    };
-    const int64_t row_stride = stride_bytes(rank - 2);
-    const int64_t expert_stride = rank == 3 ? stride_bytes(0) : 0;
     segment.data = data;
     pool.ParallelFor(weight->num_experts_ * segment.num_panels, 1, [&](int64_t begin, int64_t end) {
+      PanelSource::Buffers buffers;
       for (int64_t i_panel = begin; i_panel < end; ++i_panel) {
         const int64_t expert = i_panel / segment.num_panels;
         const int64_t panel = i_panel % segment.num_panels;
-        const uint8_t* rows[kPanelRows];
-        for (int64_t r = 0; r < kPanelRows; ++r) {
-          const int64_t row = panel * kPanelRows + r;
-          rows[r] = row < segment.rows ? base + expert * expert_stride + row * row_stride : nullptr;
-        }
-        PackPanel(part.dtype, rows, weight->cols_,
-                  data + expert * segment.expert_bytes + panel * segment.panel_bytes);
+        panels[i].Pack(expert, panel, buffers,
+                       data + expert * segment.expert_bytes + panel * segment.panel_bytes);
       }
     });
     data += segment.expert_bytes * weight->num_experts_;
   }
   return weight;
+}
+
+void CpuWeight::KeepOrder(const quant::RowReader& reader) {
+  bool any = false;
+  for (int64_t e = 0; e < num_experts_; ++e) any |= !reader.Order(e).empty();
+  if (!any) return;
+  order_.resize(static_cast<size_t>(num_experts_ * cols_));
+  for (int64_t e = 0; e < num_experts_; ++e) {
+    const auto order = reader.Order(e);
+    int32_t* out = order_.data() + e * cols_;
+    if (order.empty()) {
+      std::iota(out, out + cols_, 0);
+    } else {
+      std::copy(order.begin(), order.end(), out);
+    }
+  }
 }
 
 std::string CpuWeight::Describe() const {

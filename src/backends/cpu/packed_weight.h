@@ -66,6 +66,10 @@ class CpuWeight : public ops::PackedWeight {
   int64_t num_panels() const { return num_panels_; }  // of one expert, all segments
   // Whether integer products need sums of 16 activations.
   bool any_half_groups() const { return any_half_groups_; }
+  // Stored column i is input Order(expert)[i]; nullptr: i (GPTQ's act-order).
+  const int32_t* Order(int64_t expert) const {
+    return order_.empty() ? nullptr : order_.data() + expert * cols_;
+  }
   // Source view when only embedding reads it, in place; empty otherwise.
   const TensorView& in_place() const { return in_place_; }
 
@@ -76,10 +80,13 @@ class CpuWeight : public ops::PackedWeight {
   std::string Describe() const override;
 
  private:
+  void KeepOrder(const quant::RowReader& reader);
+
   std::vector<Segment> segments_;
   int64_t num_panels_ = 0;
   bool any_half_groups_ = false;
   TensorView in_place_;
+  std::vector<int32_t> order_;  // [num_experts, cols], or empty
   AlignedBytes memory_;
 };
 

@@ -3,14 +3,25 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 
 #include "base/checked_math.h"
 #include "quant/dequant.h"
+#include "quant/view_rows.h"
 
 namespace rill::ops::reference {
 namespace {
 
-constexpr int64_t kGroup = 32;  // activations per scale, as linear.h says
+// Activations per scale, as linear.h says: that of the weight, but at least 32.
+int64_t GroupOf(DType dtype, int64_t cols) {
+  switch (dtype) {
+    case DType::kI8: return cols % 32 == 0 ? cols : 0;
+    case DType::kU4G64: return 64;
+    case DType::kU4G128: return 128;
+    case DType::kU8G32: return 0;  // has no integer form
+    default: return IsQuantBlock(dtype) ? 32 : 0;
+  }
+}
 
 }  // namespace
 
@@ -38,7 +49,13 @@ Result<std::unique_ptr<PackedWeight>> ReferenceWeight::Make(const WeightSource& 
       return fail("parts " + first.shape.ToString() + " and " + part.shape.ToString() +
                   " do not stack");
     }
-    if (part.empty() && part.shape.NumElements() != 0) return fail("a part has no data");
+    const quant::RowReader* reader = ReaderOf(source, weight->parts_.size());
+    if (part.empty() && reader == nullptr && part.shape.NumElements() != 0) {
+      return fail("a part has no data");
+    }
+    if (reader != nullptr && source.row_access && !reader->Order(0).empty()) {
+      return fail("rows in another order than the input's cannot be an embedding");
+    }
     if (!RowBytes(part.dtype, part.dim(rank - 1))) {
       return fail("row of " + std::to_string(part.dim(rank - 1)) + " values is not a multiple of " +
                   std::string(DTypeName(part.dtype)) + "'s block");
@@ -49,6 +66,8 @@ Result<std::unique_ptr<PackedWeight>> ReferenceWeight::Make(const WeightSource& 
     weight->cols_ = part.dim(rank - 1);
     weight->num_experts_ = rank == 3 ? part.dim(0) : 1;
     weight->parts_.push_back(part);
+    weight->readers_.push_back(reader != nullptr ? source.readers[weight->parts_.size() - 1]
+                                                 : nullptr);
   }
   return std::unique_ptr<PackedWeight>(std::move(weight));
 }
@@ -63,9 +82,9 @@ std::string ReferenceWeight::Describe() const {
 }
 
 ReferenceWeight::Place ReferenceWeight::Find(int64_t row) const {
-  for (const TensorView& part : parts_) {
-    const int64_t rows = part.dim(part.rank() - 2);
-    if (row < rows) return {&part, row};
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    const int64_t rows = parts_[i].dim(parts_[i].rank() - 2);
+    if (row < rows) return {i, row};
     row -= rows;
   }
   CHECK(false) << "weight '" << name_ << "' has no row " << row;
@@ -74,7 +93,10 @@ ReferenceWeight::Place ReferenceWeight::Find(int64_t row) const {
 
 void ReferenceWeight::DecodeRow(int64_t expert, int64_t row, float* out) const {
   const Place place = Find(row);
-  const TensorView& part = *place.part;
+  if (readers_[place.part] != nullptr) {
+    return quant::DecodeRow(*readers_[place.part], expert, place.row, out);
+  }
+  const TensorView& part = parts_[place.part];
   const DTypeTraits& traits = Traits(part.dtype);
   int64_t offset = place.row * part.stride(part.rank() - 2);
   if (part.rank() == 3) offset += expert * part.stride(0);
@@ -83,13 +105,17 @@ void ReferenceWeight::DecodeRow(int64_t expert, int64_t row, float* out) const {
   CHECK(decoded.ok()) << decoded.message();  // dtype and length were checked at creation
 }
 
-bool ReferenceWeight::QuantisesActivations(int64_t row) const {
-  return activations_ == ActivationMode::kQ8 && IsQuantBlock(Find(row).part->dtype);
+std::span<const int32_t> ReferenceWeight::Order(int64_t expert) const {
+  return readers_[0] != nullptr ? readers_[0]->Order(expert) : std::span<const int32_t>();
 }
 
-void QuantiseActivations(std::span<const float> x, std::span<double> out) {
-  for (size_t begin = 0; begin < x.size(); begin += kGroup) {
-    const size_t end = std::min(x.size(), begin + kGroup);
+int64_t ReferenceWeight::ActivationGroup(int64_t row) const {
+  return activations_ == ActivationMode::kQ8 ? GroupOf(parts_[Find(row).part].dtype, cols_) : 0;
+}
+
+void QuantiseActivations(std::span<const float> x, size_t group, std::span<double> out) {
+  for (size_t begin = 0; begin < x.size(); begin += group) {
+    const size_t end = std::min(x.size(), begin + group);
     float max = 0;
     bool finite = true;
     for (size_t k = begin; k < end; ++k) {
@@ -111,23 +137,32 @@ void Products(const ReferenceWeight& w, int64_t expert, std::span<const float* c
   const size_t cols = static_cast<size_t>(w.cols());
   const size_t rows = static_cast<size_t>(num_rows);
   products.assign(x.size() * rows, 0.0);
-  std::vector<double> exact(x.size() * cols);
-  std::vector<double> quantised;
-  for (size_t t = 0; t < x.size(); ++t) std::copy(x[t], x[t] + cols, &exact[t * cols]);
+  // Activations in the order in which the weight stores its columns.
+  const std::span<const int32_t> order = w.Order(expert);
+  std::vector<float> stored(x.size() * cols);
+  for (size_t t = 0; t < x.size(); ++t) {
+    for (size_t k = 0; k < cols; ++k) {
+      stored[t * cols + k] = x[t][order.empty() ? k : static_cast<size_t>(order[k])];
+    }
+  }
+  const std::vector<double> exact(stored.begin(), stored.end());
+  std::map<int64_t, std::vector<double>> quantised;  // by group
   std::vector<float> decoded(cols);
   std::vector<double> row(cols);
   for (size_t n = 0; n < rows; ++n) {
     const int64_t index = first_row + static_cast<int64_t>(n);
     w.DecodeRow(expert, index, decoded.data());
     std::copy(decoded.begin(), decoded.end(), row.begin());
-    const bool q8 = w.QuantisesActivations(index);
-    if (q8 && quantised.empty()) {
-      quantised.resize(x.size() * cols);
+    const int64_t group = w.ActivationGroup(index);
+    if (group > 0 && !quantised.contains(group)) {
+      std::vector<double>& values = quantised[group];
+      values.resize(x.size() * cols);
       for (size_t t = 0; t < x.size(); ++t) {
-        QuantiseActivations({x[t], cols}, {&quantised[t * cols], cols});
+        QuantiseActivations({&stored[t * cols], cols}, static_cast<size_t>(group),
+                            {&values[t * cols], cols});
       }
     }
-    const std::vector<double>& activations = q8 ? quantised : exact;
+    const std::vector<double>& activations = group > 0 ? quantised[group] : exact;
     for (size_t t = 0; t < x.size(); ++t) {
       // Eight partial sums: f64 is exact enough in any order, and this one vectorises.
       double sums[8] = {};

@@ -1,0 +1,180 @@
+#include "model/quant_config.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/utf8.h"
+#include "model/config_reader.h"
+
+namespace rill::model {
+namespace {
+
+// Reads keys of one object; the first problem stays.
+class Reader {
+ public:
+  Reader(const Json& json, std::string culprit) : json_(json), culprit_(std::move(culprit)) {}
+
+  const Json* Find(std::string_view key, std::string_view other = {}) const {
+    const Json* value = json_.Find(key);
+    if ((value == nullptr || value->is_null()) && !other.empty()) value = json_.Find(other);
+    return value == nullptr || value->is_null() ? nullptr : value;
+  }
+  int64_t Int(std::string_view key, std::string_view other, int64_t fallback) {
+    const Json* value = Find(key, other);
+    if (value == nullptr) return fallback;
+    if (!value->FitsInt64()) {
+      Invalid(key, "an integer", *value);
+      return fallback;
+    }
+    return value->int_value();
+  }
+  bool Bool(std::string_view key, bool fallback) {
+    const Json* value = Find(key);
+    if (value == nullptr) return fallback;
+    if (!value->is_bool()) {
+      Invalid(key, "true or false", *value);
+      return fallback;
+    }
+    return value->bool_value();
+  }
+  std::string Text(std::string_view key, std::string_view other = {}) {
+    const Json* value = Find(key, other);
+    if (value == nullptr) return {};
+    if (!value->is_string()) {
+      Invalid(key, "a string", *value);
+      return {};
+    }
+    std::string text = value->string_value();
+    std::transform(text.begin(), text.end(), text.begin(),
+                   [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+    return text;
+  }
+
+  void Invalid(std::string_view key, std::string_view expected, const Json& got) {
+    Fail(InvalidArgument(
+        fmt::format("{}.{}: expected {}, got {}", culprit_, key, expected, Shown(got))));
+  }
+  void NotSupported(std::string_view key, const Json& got) {
+    Fail(Unsupported(fmt::format("{}.{}: {} is not supported; supported: {}", culprit_, key,
+                                 Shown(got), kSupportedQuantConfigs)));
+  }
+  const Status& status() const { return status_; }
+
+ private:
+  static std::string Shown(const Json& value) {
+    return PrintableUtf8(
+        value.is_object() || value.is_array() ? std::string(value.TypeName()) : value.Dump(), 80);
+  }
+  void Fail(Status status) {
+    if (status_.ok()) status_ = std::move(status);
+  }
+
+  const Json& json_;
+  std::string culprit_;
+  Status status_;
+};
+
+void ReadGroupSize(Reader& in, std::string_view other, int64_t fallback, QuantConfig& out) {
+  out.group_size = in.Int("group_size", other, fallback);
+  if (out.group_size == -1) return;
+  if (out.group_size < 1 || out.group_size > kMaxSize) {
+    in.Invalid("group_size", fmt::format("-1 or a size in [1, {}]", kMaxSize),
+               Json(out.group_size));
+  } else if (out.group_size % 32 != 0) {
+    in.NotSupported("group_size", Json(out.group_size));
+  }
+}
+
+void ReadGptq(Reader& in, QuantConfig& out) {
+  out.method = QuantMethod::kGptq;
+  const int64_t bits = in.Int("bits", {}, 4);
+  if (bits != 2 && bits != 3 && bits != 4 && bits != 8) in.NotSupported("bits", Json(bits));
+  out.bits = static_cast<int>(bits);
+  ReadGroupSize(in, {}, -1, out);
+  // act-order and symmetry show in the tensors themselves: these are only checked for their type.
+  (void)in.Bool("desc_act", false);
+  (void)in.Bool("sym", true);
+  const std::string format = in.Text("checkpoint_format", "format");
+  if (!format.empty() && format != "gptq" && format != "gptq_v2") {
+    in.NotSupported("checkpoint_format", Json(format));
+  }
+  out.zeros_minus_one = format != "gptq_v2";
+  const Json* dynamic = in.Find("dynamic");
+  if (dynamic != nullptr && !dynamic->is_object()) in.Invalid("dynamic", "an object", *dynamic);
+  out.from_shapes = dynamic != nullptr && dynamic->is_object() && !dynamic->object().empty();
+}
+
+void ReadAwq(Reader& in, QuantConfig& out) {
+  out.method = QuantMethod::kAwq;
+  const int64_t bits = in.Int("bits", "w_bit", 4);
+  if (bits != 4) in.NotSupported("bits", Json(bits));
+  ReadGroupSize(in, "q_group_size", 128, out);
+  if (!in.Bool("zero_point", true)) in.NotSupported("zero_point", Json(false));
+  const std::string version = in.Text("version");
+  if (!version.empty() && version != "gemm") in.NotSupported("version", Json(version));
+}
+
+// `file`: which of the files; decides the method where the object does not name it.
+Result<QuantConfig> Read(const Json& json, const std::string& culprit, QuantMethod fallback) {
+  if (!json.is_object()) {
+    return InvalidArgument(culprit + ": expected an object, got " + std::string(json.TypeName()));
+  }
+  Reader in(json, culprit);
+  QuantConfig out;
+  const std::string method = in.Text("quant_method");
+  if (method == "gptq" || (method.empty() && fallback == QuantMethod::kGptq)) {
+    ReadGptq(in, out);
+  } else if (method == "awq" || (method.empty() && fallback == QuantMethod::kAwq)) {
+    ReadAwq(in, out);
+  } else {
+    in.NotSupported("quant_method", method.empty() ? Json() : Json(method));
+  }
+  if (!in.status().ok()) return in.status();
+  return out;
+}
+
+bool HasPackedTensors(const io::TensorDirectory& tensors) {
+  for (const io::TensorEntry& entry : tensors.entries()) {
+    if (std::string_view(entry.name).ends_with(".qweight")) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+std::string QuantConfig::Describe() const {
+  if (method == QuantMethod::kNone) return "none";
+  const std::string group =
+      group_size == -1 ? "whole rows" : fmt::format("groups of {}", group_size);
+  return fmt::format("{} {} bits, {}", method == QuantMethod::kGptq ? "gptq" : "awq", bits, group);
+}
+
+Result<QuantConfig> ReadQuantConfig(const io::ModelSource& source) {
+  if (source.format != io::ModelFormat::kHuggingFace) return QuantConfig();
+  const Json* json = source.config.Find("quantization_config");
+  if (json != nullptr && !json->is_null()) {
+    return Read(*json, source.path + ": config.json: quantization_config", QuantMethod::kNone);
+  }
+  if (!HasPackedTensors(source.tensors)) return QuantConfig();
+  constexpr size_t kMaxBytes = 1u << 20;
+  struct SideFile {
+    std::string_view name;
+    QuantMethod method;
+  };
+  for (const SideFile& file : {SideFile{"quantize_config.json", QuantMethod::kGptq},
+                               SideFile{"quant_config.json", QuantMethod::kAwq}}) {
+    const Result<std::string> text = source.ReadSideFile(file.name, kMaxBytes);
+    if (!text.ok() && text.status().code() == StatusCode::kNotFound) continue;
+    if (!text.ok()) return text.status();
+    const std::string culprit = source.folder + "/" + std::string(file.name);
+    RILL_ASSIGN_OR_RETURN(const Json parsed, Json::Parse(*text, culprit));
+    return Read(parsed, culprit, file.method);
+  }
+  return InvalidArgument(source.path +
+                         ": config.json: quantization_config: missing, but the file has packed "
+                         "tensors (*.qweight); supported: " +
+                         std::string(kSupportedQuantConfigs));
+}
+
+}  // namespace rill::model

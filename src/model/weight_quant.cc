@@ -1,0 +1,178 @@
+// WeightSet: one logical matrix from the tensors that hold it: a plain one, a transposed one, a
+// stack of experts, or the group of tensors that AWQ or GPTQ made of it.
+#include <fmt/format.h>
+
+#include "model/weight_resolve.h"
+#include "model/weights.h"
+#include "quant/awq.h"
+#include "quant/gptq.h"
+#include "quant/view_rows.h"
+
+namespace rill::model {
+
+WeightSet::Part::Part(std::shared_ptr<const quant::RowReader> rows, int64_t bytes)
+    : reader(std::move(rows)), file_bytes(bytes) {
+  const Shape shape = reader->num_experts() > 1
+                          ? Shape{reader->num_experts(), reader->rows(), reader->cols()}
+                          : Shape{reader->rows(), reader->cols()};
+  view = TensorView(static_cast<const void*>(nullptr), reader->dtype(), shape);
+}
+
+std::shared_ptr<const quant::RowReader> ViewReader(const TensorView& view) {
+  std::vector<TensorView> experts;
+  if (view.rank() == 2) {
+    experts.push_back(view);
+  } else {
+    const DTypeTraits& traits = Traits(view.dtype);
+    for (int64_t e = 0; e < view.dim(0); ++e) {
+      TensorView expert(view.data + e * view.stride(0) / traits.block_weights * traits.block_bytes,
+                        view.dtype, Shape{view.dim(1), view.dim(2)});
+      expert.strides[0] = view.stride(1);
+      experts.push_back(expert);
+    }
+  }
+  return quant::MakeViewRows(std::move(experts));
+}
+
+bool WeightSet::HasMatrix(const std::string& base) const {
+  return tensors_.Find(base + ".weight") != nullptr || tensors_.Find(base + ".qweight") != nullptr;
+}
+
+Result<TensorView> WeightSet::GetExact(const std::string& name, DType dtype, const Shape& shape) {
+  const io::TensorEntry* entry = Find(name);
+  const auto expected = [&] {
+    return fmt::format("{}: tensor '{}': expected {} {}", culprit_, name, DTypeName(dtype),
+                       shape.ToString());
+  };
+  if (entry == nullptr) return InvalidArgument(expected() + ", the file has no such tensor");
+  const TensorView& view = entry->view;
+  if (!(view.shape == shape) || view.dtype != dtype) {
+    return InvalidArgument(fmt::format("{}, the file has {} {}", expected(), DTypeName(view.dtype),
+                                       view.shape.ToString()));
+  }
+  if (view.data == nullptr) {
+    return InvalidArgument(fmt::format("{}: tensor '{}' has no data", culprit_, name));
+  }
+  return view;
+}
+
+Result<WeightSet::Part> WeightSet::GetMatrix(const std::string& base, int64_t rows, int64_t cols) {
+  if (quant_.method != QuantMethod::kNone && tensors_.Find(base + ".qweight") != nullptr) {
+    return GetPacked(base, rows, cols);
+  }
+  if (!names_.transposed || base == names_.lm_head) {
+    RILL_ASSIGN_OR_RETURN(const TensorView view, Get(base + ".weight", Shape{rows, cols}));
+    return Part(view);
+  }
+  RILL_ASSIGN_OR_RETURN(const TensorView view, Get(base + ".weight", Shape{cols, rows}));
+  if (IsQuantBlock(view.dtype)) {
+    return Unsupported(
+        fmt::format("{}: tensor '{}.weight': a {} matrix cannot be stored transposed", culprit_,
+                    base, DTypeName(view.dtype)));
+  }
+  return Part(quant::MakeViewRows({view}, true), view.SizeBytes());
+}
+
+// qweight, qzeros and scales, with GPTQ maybe g_idx: shapes follow from the matrix, the bits and
+// the group size, so that each is checked before any is read.
+Result<WeightSet::Part> WeightSet::GetPacked(const std::string& base, int64_t rows, int64_t cols) {
+  const bool awq = quant_.method == QuantMethod::kAwq;
+  int64_t bits = quant_.bits;
+  int64_t group = quant_.group_size;
+  const auto fail = [&](const std::string& tensor, const std::string& what) {
+    return Unsupported(fmt::format("{}: tensor '{}.{}': {}; supported: {}", culprit_, base, tensor,
+                                   what, kSupportedQuantConfigs));
+  };
+  if (quant_.from_shapes) {
+    // Wrong guesses fail the shape checks below.
+    const io::TensorEntry* codes = tensors_.Find(base + ".qweight");
+    const io::TensorEntry* scales = tensors_.Find(base + ".scales");
+    if (codes->view.rank() == 2 && codes->view.dim(0) <= cols) {
+      bits = codes->view.dim(0) * 32 / cols;
+    }
+    if (bits != 2 && bits != 3 && bits != 4 && bits != 8) {
+      return fail("qweight", fmt::format("{} bits", bits));
+    }
+    if (scales != nullptr && scales->view.rank() == 2 && scales->view.dim(0) > 0) {
+      group = (cols + scales->view.dim(0) - 1) / scales->view.dim(0);
+    }
+  }
+  if (group <= 0 || group > cols) group = cols;
+  const int64_t num_groups = (cols + group - 1) / group;
+  const int64_t fields = bits == 3 ? 32 : 32 / bits;  // codes that fill whole words
+  if (rows % fields != 0 || cols % 32 != 0) {
+    return fail("qweight", fmt::format("a matrix of {} rows and {} columns; supported at {} bits: "
+                                       "rows in multiples of {}, columns of 32",
+                                       rows, cols, bits, fields));
+  }
+  const Shape codes_shape = awq ? Shape{cols, rows / 8} : Shape{cols * bits / 32, rows};
+  RILL_ASSIGN_OR_RETURN(const TensorView qweight,
+                        GetExact(base + ".qweight", DType::kI32, codes_shape));
+  RILL_ASSIGN_OR_RETURN(const TensorView qzeros, GetExact(base + ".qzeros", DType::kI32,
+                                                          Shape{num_groups, rows * bits / 32}));
+  const io::TensorEntry* entry = tensors_.Find(base + ".scales");
+  DType scale_dtype = DType::kF16;
+  if (entry != nullptr && (entry->view.dtype == DType::kBF16 || entry->view.dtype == DType::kF32)) {
+    scale_dtype = entry->view.dtype;
+  }
+  RILL_ASSIGN_OR_RETURN(const TensorView scales,
+                        GetExact(base + ".scales", scale_dtype, Shape{num_groups, rows}));
+  int64_t bytes = qweight.SizeBytes() + qzeros.SizeBytes() + scales.SizeBytes();
+  Result<std::shared_ptr<const quant::RowReader>> reader = Internal("no reader");
+  if (awq) {
+    reader = quant::MakeAwqRows({.qweight = qweight,
+                                 .qzeros = qzeros,
+                                 .scales = scales,
+                                 .rows = rows,
+                                 .cols = cols,
+                                 .group_size = group});
+  } else {
+    TensorView g_idx;
+    if (tensors_.Find(base + ".g_idx") != nullptr) {
+      RILL_ASSIGN_OR_RETURN(g_idx, GetExact(base + ".g_idx", DType::kI32, Shape{cols}));
+      bytes += g_idx.SizeBytes();
+    }
+    reader = quant::MakeGptqRows({.qweight = qweight,
+                                  .qzeros = qzeros,
+                                  .scales = scales,
+                                  .g_idx = g_idx,
+                                  .rows = rows,
+                                  .cols = cols,
+                                  .bits = static_cast<int>(bits),
+                                  .group_size = group,
+                                  .zeros_minus_one = quant_.zeros_minus_one});
+  }
+  if (!reader.ok()) {
+    return reader.status().WithPrefix(fmt::format("{}: tensor '{}'", culprit_, base));
+  }
+  return Part(std::move(*reader), bytes);
+}
+
+WeightSet::Part WeightSet::SliceOf(const Part& part, int64_t begin, int64_t count) {
+  if (part.reader == nullptr) return Part(RowSlice(part.view, begin, count));
+  const int rank = part.view.rank();
+  return Part(quant::MakeRowSlice(part.reader, begin, count),
+              part.file_bytes / part.view.dim(rank - 2) * count);
+}
+
+Result<WeightSet::Part> WeightSet::Stacked(const std::string& name,
+                                           const std::vector<Part>& experts) {
+  std::vector<std::shared_ptr<const quant::RowReader>> readers;
+  int64_t bytes = 0;
+  for (const Part& part : experts) {
+    if (part.view.dtype != experts[0].view.dtype) {
+      return Unsupported(fmt::format("{}: {}: expert {} is {}, expert 0 is {}", culprit_, name,
+                                     readers.size(), DTypeName(part.view.dtype),
+                                     DTypeName(experts[0].view.dtype)));
+    }
+    readers.push_back(part.reader ? part.reader : ViewReader(part.view));
+    bytes += part.file_bytes;
+  }
+  Part out(quant::MakeStackedRows(std::move(readers)), bytes);
+  out.view.shape = Shape{static_cast<int64_t>(experts.size()), out.view.dim(out.view.rank() - 2),
+                         out.view.dim(out.view.rank() - 1)};
+  out.view = TensorView(static_cast<const void*>(nullptr), out.view.dtype, out.view.shape);
+  return out;
+}
+
+}  // namespace rill::model

@@ -1,0 +1,141 @@
+#include "quant/gptq.h"
+
+#include <algorithm>
+#include <string>
+
+#include "quant/block_io.h"
+#include "quant/grouped_rows.h"
+
+namespace rill::quant {
+namespace {
+
+// A word of zero points of half the range, at 4 and 8 bits.
+uint32_t Centre(const GptqTensors& t) {
+  const uint32_t ones = t.bits == 4 ? 0x11111111u : 0x01010101u;
+  const uint32_t half = t.bits == 4 ? 8 : 128;
+  return ones * half - (t.zeros_minus_one ? ones : 0);
+}
+
+bool AllWordsAre(const TensorView& words, uint32_t want) {
+  const auto* data = reinterpret_cast<const uint8_t*>(words.data);
+  for (int64_t i = 0; i < words.shape.NumElements(); ++i) {
+    if (LoadBlock<uint32_t>(data, i) != want) return false;
+  }
+  return true;
+}
+
+class GptqRows final : public GroupedRows {
+ public:
+  GptqRows(GroupedBlocks blocks, const GptqTensors& t, std::vector<int32_t> order)
+      : GroupedRows(std::move(blocks), t.rows, t.scales),
+        qweight_(reinterpret_cast<const uint8_t*>(t.qweight.data)),
+        qzeros_(reinterpret_cast<const uint8_t*>(t.qzeros.data)),
+        bits_(t.bits),
+        minus_one_(t.zeros_minus_one),
+        symmetric_(t.bits == 4 && AllWordsAre(t.qzeros, Centre(t))),
+        order_(std::move(order)) {}
+
+  std::span<const int32_t> Order(int64_t) const override { return order_; }
+  bool symmetric() const override { return symmetric_; }
+
+ private:
+  // Word `w` of the packed axis for row n.
+  uint32_t Word(int64_t w, int64_t n) const {
+    return LoadBlock<uint32_t>(qweight_, w * rows() + n);
+  }
+
+  void ReadCodes(int64_t b, int64_t begin, int64_t count, uint32_t* words) const override {
+    const int out_bits = blocks().bits;
+    const int per_word = 32 / out_bits;
+    const int64_t first = b * blocks().block;
+    const uint32_t mask = (1u << bits_) - 1;
+    for (int64_t i = 0; i < blocks().block; i += per_word) {
+      uint32_t* out = words + i / per_word * kRowsAtOnce;
+      if (order_.empty() && bits_ == out_bits) {
+        for (int64_t r = 0; r < count; ++r) out[r] = Word((first + i) / per_word, begin + r);
+        continue;
+      }
+      std::fill_n(out, kRowsAtOnce, 0u);
+      for (int j = 0; j < per_word; ++j) {
+        const int64_t column = first + i + j;
+        const int64_t k = order_.empty() ? column : order_[static_cast<size_t>(column)];
+        const int64_t bit = k * bits_;
+        const int shift = static_cast<int>(bit % 32);
+        const int to = j * out_bits;
+        for (int64_t r = 0; r < count; ++r) {
+          uint32_t code = Word(bit / 32, begin + r) >> shift;
+          // Only 3-bit codes cross words.
+          if (shift + bits_ > 32) code |= Word(bit / 32 + 1, begin + r) << (32 - shift);
+          out[r] |= (code & mask) << to;
+        }
+      }
+    }
+  }
+
+  int Zero(int64_t group, int64_t row) const override {
+    const int64_t row_words = rows() * bits_ / 32;
+    const int64_t bit = row * bits_;
+    const int64_t w = group * row_words + bit / 32;
+    const int shift = static_cast<int>(bit % 32);
+    const uint32_t mask = (1u << bits_) - 1;
+    uint32_t word = LoadBlock<uint32_t>(qzeros_, w);
+    if (bits_ == 3) {
+      uint32_t code = word >> shift;
+      if (shift + 3 > 32) code |= LoadBlock<uint32_t>(qzeros_, w + 1) << (32 - shift);
+      return static_cast<int>((code + (minus_one_ ? 1 : 0)) & mask);
+    }
+    if (minus_one_) word += bits_ == 2 ? 0x55555555u : bits_ == 4 ? 0x11111111u : 0x01010101u;
+    return static_cast<int>((word >> shift) & mask);
+  }
+
+  const uint8_t* qweight_;
+  const uint8_t* qzeros_;
+  int bits_;
+  bool minus_one_;
+  bool symmetric_;
+  std::vector<int32_t> order_;
+};
+
+}  // namespace
+
+Result<std::shared_ptr<const RowReader>> MakeGptqRows(const GptqTensors& t) {
+  RILL_RETURN_IF_ERROR(CheckScales(t.scales).WithPrefix("scales"));
+  const int out_bits = t.bits == 8 ? 8 : 4;
+  std::vector<int32_t> order;
+  GroupedBlocks blocks;
+  if (t.g_idx.empty()) {
+    RILL_ASSIGN_OR_RETURN(blocks, CutEvenGroups(out_bits, t.cols, t.group_size));
+  } else {
+    const auto num_groups = t.scales.dim(0);
+    const auto* g_idx = reinterpret_cast<const uint8_t*>(t.g_idx.data);
+    std::vector<int64_t> counts(static_cast<size_t>(num_groups));
+    bool sorted = true;
+    for (int64_t k = 0; k < t.cols; ++k) {
+      const auto g = LoadBlock<int32_t>(g_idx, k);
+      if (g < 0 || g >= num_groups) {
+        return InvalidArgument("g_idx: element " + std::to_string(k) +
+                               ": expected a group in [0, " + std::to_string(num_groups) +
+                               "), got " + std::to_string(g));
+      }
+      ++counts[static_cast<size_t>(g)];
+      sorted = sorted && (k == 0 || LoadBlock<int32_t>(g_idx, k - 1) <= g);
+    }
+    auto cut = CutGroups(out_bits, counts);
+    if (!cut.ok()) return cut.status().WithPrefix("g_idx");
+    blocks = std::move(*cut);
+    if (!sorted) {
+      std::vector<int64_t> next(counts.size());
+      for (size_t g = 1; g < counts.size(); ++g) next[g] = next[g - 1] + counts[g - 1];
+      order.resize(static_cast<size_t>(t.cols));
+      for (int64_t k = 0; k < t.cols; ++k) {
+        const auto g = static_cast<size_t>(LoadBlock<int32_t>(g_idx, k));
+        order[static_cast<size_t>(next[g]++)] = static_cast<int32_t>(k);
+      }
+    }
+  }
+  blocks.is_signed = t.bits == 8 && AllWordsAre(t.qzeros, Centre(t));
+  return std::shared_ptr<const RowReader>(
+      std::make_shared<GptqRows>(std::move(blocks), t, std::move(order)));
+}
+
+}  // namespace rill::quant

@@ -1,0 +1,65 @@
+#include "quant/grouped.h"
+
+#include <algorithm>
+
+#include "base/float_types.h"
+#include "quant/block_io.h"
+#include "quant/dequant.h"
+#include "quant/quantize.h"
+
+namespace rill::quant {
+namespace {
+
+template <typename Block>
+void Decode(const uint8_t* blocks, int64_t num_blocks, float* out) {
+  for (int64_t b = 0; b < num_blocks; ++b, out += Block::kWeights) {
+    const auto block = LoadBlock<Block>(blocks, b);
+    const float scale = F16ToF32(block.scale);
+    for (int i = 0; i < Block::kWeights; ++i) {
+      const int q = Block::kBits == 8 ? block.q[i] : (block.q[i / 2] >> (i % 2 * 4)) & 15;
+      out[i] = scale * static_cast<float>(q - block.zero);
+    }
+  }
+}
+
+// Symmetric, zero point 8: scale = (the value of largest magnitude) / -8, so that this value gets
+// the one code, 0, that has no positive counterpart.
+template <typename Block>
+void Encode(const float* x, int64_t num_blocks, uint8_t* blocks) {
+  for (int64_t b = 0; b < num_blocks; ++b, x += Block::kWeights) {
+    const float scale = LargestMagnitude(x, Block::kWeights) / -8.0f;
+    const float inverse = InverseScale(scale);
+    Block block{.scale = F32ToF16(scale), .zero = 8, .q = {}};
+    for (int i = 0; i < Block::kWeights; ++i) {
+      const int q = std::min(15, static_cast<int>(x[i] * inverse + 8.5f));
+      block.q[i / 2] |= static_cast<uint8_t>(q << (i % 2 * 4));
+    }
+    StoreBlock(block, blocks, b);
+  }
+}
+
+}  // namespace
+
+void EncodeU4G32(const float* x, int64_t num_blocks, uint8_t* blocks) {
+  Encode<BlockU4G32>(x, num_blocks, blocks);
+}
+void EncodeU4G64(const float* x, int64_t num_blocks, uint8_t* blocks) {
+  Encode<BlockU4G64>(x, num_blocks, blocks);
+}
+void EncodeU4G128(const float* x, int64_t num_blocks, uint8_t* blocks) {
+  Encode<BlockU4G128>(x, num_blocks, blocks);
+}
+void DecodeU4G32(const uint8_t* blocks, int64_t num_blocks, float* out) {
+  Decode<BlockU4G32>(blocks, num_blocks, out);
+}
+void DecodeU4G64(const uint8_t* blocks, int64_t num_blocks, float* out) {
+  Decode<BlockU4G64>(blocks, num_blocks, out);
+}
+void DecodeU4G128(const uint8_t* blocks, int64_t num_blocks, float* out) {
+  Decode<BlockU4G128>(blocks, num_blocks, out);
+}
+void DecodeU8G32(const uint8_t* blocks, int64_t num_blocks, float* out) {
+  Decode<BlockU8G32>(blocks, num_blocks, out);
+}
+
+}  // namespace rill::quant

@@ -1,0 +1,177 @@
+"""AWQ and GPTQ checkpoints against the same network with its weights decoded by NumPy.
+
+Without act-order the logits must be equal in every bit: the weights are, and so is the order of
+additions. With act-order the sums run in the order of the groups, so the bound is f32 rounding:
+1e-5 of the logits' range, as for the families (a wrong zero point or nibble moves them by 0.1).
+"""
+import json
+
+import numpy as np
+import pytest
+
+import weight_formats as formats
+from test_hf_oracle import backends, run_logits
+
+pytest.importorskip("safetensors.torch")
+pytest.importorskip("torch")
+
+CASES = {
+    "awq_g128": dict(method="awq"),
+    "awq_g64": dict(method="awq", group=64),
+    "awq_g32": dict(method="awq", group=32),
+    "awq_rows": dict(method="awq", group=-1),
+    "awq_bf16_scales": dict(method="awq", scales="bf16"),
+    "gptq_g128": dict(method="gptq"),
+    "gptq_g64_v2": dict(method="gptq", group=64, minus_one=False),
+    "gptq_g32_symmetric": dict(method="gptq", group=32, sym=True),
+    "gptq_rows": dict(method="gptq", group=-1),
+    "gptq_act_order": dict(method="gptq", group=32, act_order=True),
+    "gptq_act_order_g128_v2": dict(method="gptq", act_order=True, minus_one=False),
+    "gptq_own_orders": dict(method="gptq", group=64, act_order=True, own_orders=True),
+    "gptq_8bit": dict(method="gptq", bits=8),
+    "gptq_8bit_symmetric": dict(method="gptq", bits=8, sym=True, group=32),
+    "gptq_8bit_act_order": dict(method="gptq", bits=8, group=64, act_order=True),
+    "gptq_3bit": dict(method="gptq", bits=3),
+    "gptq_3bit_act_order": dict(method="gptq", bits=3, group=32, act_order=True),
+    "gptq_2bit": dict(method="gptq", bits=2, group=64),
+    "gptq_f32_scales": dict(method="gptq", scales=np.float32),
+}
+
+
+def ids_file(folder):
+    rng = np.random.default_rng(7)
+    path = folder / "ids.json"
+    path.write_text(json.dumps([rng.integers(3, 61, n).tolist() for n in (21, 9)]))
+    return path
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_same_network(build_dir, tmp_path, name):
+    packed, plain = formats.make_pair(tmp_path, **CASES[name])
+    ids = ids_file(tmp_path)
+    for backend in backends(build_dir):
+        args = (ids, tmp_path / "out.npy", "--backend", backend)
+        want = run_logits(build_dir, plain, *args)
+        got = run_logits(build_dir, packed, *args)
+        spread = want.max() - want.min()
+        assert spread > 1
+        if CASES[name].get("act_order"):
+            assert np.abs(got - want).max() <= 1e-5 * spread, backend
+        else:
+            assert np.array_equal(got, want), backend
+        assert np.array_equal(run_logits(build_dir, packed, *args, "--chunk", "1"), got), backend
+
+
+def test_zero_points_of_v1_and_v2_differ(build_dir, tmp_path):
+    """The convention matters: reading v2 as v1 is another network."""
+    packed, plain = formats.make_pair(tmp_path, "gptq", minus_one=False)
+    ids = ids_file(tmp_path)
+    config = json.loads((packed / "config.json").read_text())
+    config["quantization_config"]["checkpoint_format"] = "gptq"
+    (packed / "config.json").write_text(json.dumps(config))
+    args = (ids, tmp_path / "out.npy", "--backend", "reference")
+    want, got = run_logits(build_dir, plain, *args), run_logits(build_dir, packed, *args)
+    assert np.abs(got - want).max() > 0.01 * (want.max() - want.min())
+
+
+@pytest.mark.parametrize("method, name, renamed", [
+    ("gptq", "quantize_config.json", {}),
+    ("awq", "quant_config.json", {"bits": "w_bit", "group_size": "q_group_size"})])
+def test_configuration_beside_the_model(build_dir, tmp_path, method, name, renamed):
+    """Checkpoints from before config.json had a quantization_config."""
+    packed, plain = formats.make_pair(tmp_path, method, group=64)
+    config = json.loads((packed / "config.json").read_text())
+    old = {renamed.get(k, k): v for k, v in config.pop("quantization_config").items()
+           if k != "quant_method"}
+    (packed / "config.json").write_text(json.dumps(config))
+    (packed / name).write_text(json.dumps(old))
+    args = (ids_file(tmp_path), tmp_path / "out.npy", "--backend", "reference")
+    assert np.array_equal(run_logits(build_dir, packed, *args), run_logits(build_dir, plain, *args))
+
+
+def test_dynamic_widths(build_dir, tmp_path):
+    """GPTQModel's "dynamic": the shapes tell bits and group of each matrix."""
+    quantization = dict(quant_method="gptq", bits=4, group_size=128, checkpoint_format="gptq",
+                        dynamic={"+:.*": {"bits": 8, "group_size": 32}})
+    packed, plain = formats.make_pair(tmp_path, "gptq", bits=8, group=32, quantization=quantization)
+    args = (ids_file(tmp_path), tmp_path / "out.npy", "--backend", "reference")
+    assert np.array_equal(run_logits(build_dir, packed, *args), run_logits(build_dir, plain, *args))
+
+
+def quantised_llama(folder, weights, activations=None):
+    """transformers' Llama of `folder` with matrices of layers passed through `weights`, and what they
+    read through `activations`."""
+    import torch
+    from safetensors.torch import load_file
+    from transformers import LlamaConfig, LlamaForCausalLM
+    config = json.loads((folder / "config.json").read_text())
+    model = LlamaForCausalLM(LlamaConfig(**config)).float().eval()
+    model.load_state_dict(load_file(str(folder / "model.safetensors")))
+    for name, module in model.named_modules():
+        if not isinstance(module, torch.nn.Linear) or "layers" not in name:
+            continue
+        module.weight.data = torch.from_numpy(weights(module.weight.detach().numpy()))
+        if activations is not None:
+            module.register_forward_pre_hook(lambda _, args: (activations(args[0]),))
+    return model
+
+
+def torch_logits(model, ids):
+    import torch
+    with torch.no_grad():
+        return np.concatenate([model(torch.tensor([row])).logits[0].numpy()
+                               for row in json.loads(ids.read_text())])
+
+
+def w8(weight):
+    """int8 per row."""
+    largest = np.abs(weight).max(1, keepdims=True)
+    codes = np.rint(weight * (np.float32(127) / largest))
+    return codes.astype(np.float32) * (largest / np.float32(127))
+
+
+def w4(weight, group):
+    import quant_oracle as oracle
+    rows, cols = weight.shape
+    return oracle.decode(f"u4g{group}", oracle.encode(f"u4g{group}", weight)).reshape(rows, cols)
+
+
+def a8(x):
+    """int8 per token."""
+    largest = x.abs().amax(-1, keepdim=True)
+    return (x * (127 / largest)).round() * (largest / 127)
+
+
+@pytest.mark.parametrize("inner, group", [(256, 128), (192, 64), (160, 32)])
+def test_w4_at_load(build_dir, tmp_path, inner, group):
+    """The bits of a network whose weights NumPy rounded. 1e-5: as for the families, f32 rounding."""
+    config = dict(formats.CONFIG, intermediate_size=inner)
+    _, plain = formats.make_pair(tmp_path, "gptq", group=32, config=config)
+    ids = ids_file(tmp_path)
+    want = torch_logits(quantised_llama(
+        plain, lambda w: w4(w, group if w.shape[1] == inner else 128)), ids)
+    plain_logits = torch_logits(quantised_llama(plain, lambda w: w), ids)
+    spread = want.max() - want.min()
+    assert np.abs(want - plain_logits).max() > 0.01 * spread  # the test can see a difference
+    for backend in backends(build_dir):
+        got = run_logits(build_dir, plain, ids, tmp_path / "out.npy", "--backend", backend,
+                         "--weights", "w4g128")
+        assert np.abs(got - want).max() <= 1e-5 * spread, backend
+
+
+def test_w8a8_at_load(build_dir, tmp_path):
+    """An activation within f32 rounding of a tie may take the other code, a step of 1/127 of its row's
+    largest: rare (about one in 2^24 / 127 of a few thousand), so the bound is f32 rounding on the
+    mean, and one step's share of the range, 1e-3, on the worst."""
+    _, plain = formats.make_pair(tmp_path, "gptq", group=32)
+    ids = ids_file(tmp_path)
+    want = torch_logits(quantised_llama(plain, w8, a8), ids)
+    spread = want.max() - want.min()
+    for other in (quantised_llama(plain, lambda w: w, a8), quantised_llama(plain, w8)):
+        assert np.abs(want - torch_logits(other, ids)).mean() > 2e-4 * spread
+    for backend in backends(build_dir):
+        args = (build_dir, plain, ids, tmp_path / "out.npy", "--backend", backend, "--weights", "w8a8")
+        got = run_logits(*args)
+        assert np.abs(got - want).mean() <= 1e-5 * spread, backend
+        assert np.abs(got - want).max() <= 1e-3 * spread, backend
+        assert np.array_equal(run_logits(*args, "--chunk", "1"), got), backend
