@@ -75,7 +75,9 @@ struct TextService::Live {
     bool ended = false;  // its finish event was sent
   };
   std::vector<Choice> choices;
-  std::shared_ptr<const std::vector<int32_t>> prompt_ids;  // when asked for
+  std::shared_ptr<const std::vector<int32_t>> prompt_ids;   // when asked for
+  std::shared_ptr<std::vector<TextToken>> prompt_logprobs;  // when asked for
+  bool told_prompt = false;                                 // both were handed out
   bool had_token = false;
   int32_t completion_tokens = 0;
 };
@@ -137,6 +139,7 @@ Result<uint64_t> TextService::Submit(TextRequest request, TextCallback callback)
     requests_.emplace(live->handle, live);
     tokenise_queue_.push_back(live);
   }
+  loop_.AddUpstream(1);  // until StartGeneration has handed it on
   tokenise_wake_.notify_one();
   return live->handle;
 }
@@ -174,6 +177,7 @@ void TextService::TokeniseMain() {
       tokenise_queue_.pop_front();
     }
     StartGeneration(live);
+    loop_.AddUpstream(-1);
   }
 }
 
@@ -232,6 +236,10 @@ void TextService::StartGeneration(const std::shared_ptr<Live>& live) {
   live->prompt_tokens = static_cast<int32_t>(prompt_size);
   generate.n = live->request.n;
   generate.priority = live->request.priority;
+  generate.prompt_logprobs = live->request.prompt_logprobs;
+  generate.tenant = live->request.tenant;
+  generate.cache_salt = live->request.cache_salt;
+  generate.length_class = live->request.length_class;
   generate.sampling = live->request.sampling;
   int32_t& max_tokens = generate.sampling.max_tokens;
   const int64_t room = max_context_ - prompt_size;
@@ -241,12 +249,17 @@ void TextService::StartGeneration(const std::shared_ptr<Live>& live) {
         ResourceExhausted(fmt::format(
             "This model's maximum context length is {} tokens. However, you requested {} tokens "
             "({} in the messages, {} in the completion).",
-            max_context_, prompt_size + max_tokens, prompt_size, max_tokens)));
+            max_context_, prompt_size + std::max(max_tokens, 1), prompt_size,
+            std::max(max_tokens, 1))));
   }
-  if (max_tokens == 0) max_tokens = static_cast<int32_t>(room);
+  if (max_tokens < 0) max_tokens = static_cast<int32_t>(room);
 
   if (live->request.want_prompt_ids) {
     live->prompt_ids = std::make_shared<const std::vector<int32_t>>(generate.prompt_ids);
+  }
+  if (live->request.prompt_logprobs >= 0) {
+    live->prompt_logprobs = std::make_shared<std::vector<TextToken>>();
+    for (const int32_t id : generate.prompt_ids) live->prompt_logprobs->push_back({id, 0.0f, {}});
   }
   // A chat's answer begins a text; any other goes on the prompt's, so that the first word keeps
   // its space. What a token's text depends on reaches back one character: the last ids are enough.
@@ -338,6 +351,18 @@ void TextService::HandlePost(Post& post) {
     out.usage = event.usage;
     out.error = std::move(event.error);
     out.finish_reason = event.finish_reason;
+    for (size_t i = 0; i < event.prompt_logprobs.size() && live.prompt_logprobs; ++i) {
+      const size_t position = static_cast<size_t>(event.prompt_position) + i;
+      if (position >= live.prompt_logprobs->size()) break;
+      TextToken& token = (*live.prompt_logprobs)[position];
+      token.logprob = event.prompt_logprobs[i].logprob;
+      token.top = std::move(event.prompt_logprobs[i].top_logprobs);
+    }
+    if (!live.told_prompt && (event.token_id >= 0 || event.finish_reason != FinishReason::kNone)) {
+      live.told_prompt = true;
+      out.prompt_ids = live.prompt_ids;
+      out.prompt_logprobs = std::move(live.prompt_logprobs);
+    }
     const auto index = static_cast<size_t>(event.choice);
     Live::Choice* choice = index < live.choices.size() ? &live.choices[index] : nullptr;
     send = event.is_final || !choice;
@@ -345,7 +370,6 @@ void TextService::HandlePost(Post& post) {
       if (event.token_id >= 0) {
         ++live.completion_tokens;
         out.is_first = !live.had_token;
-        if (out.is_first) out.prompt_ids = live.prompt_ids;
         live.had_token = true;
         out.tokens.push_back({event.token_id, event.logprob, std::move(event.top_logprobs)});
         // The token that ended the choice leaves no text.

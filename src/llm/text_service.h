@@ -41,7 +41,7 @@ struct TextRequest {
   bool parse_special = false;  // control tokens written in a text prompt become their ids
   // Of a conversation: the answer goes on the last message instead of beginning one.
   bool continue_final_message = false;
-  SamplingParams sampling;  // max_tokens 0: all that fits the context
+  SamplingParams sampling;  // max_tokens -1: all that fits the context; 0: the prompt alone
   int32_t n = 1;
   int32_t priority = 0;
   std::vector<std::string> stop;  // not looked for in the first sampling.min_tokens tokens
@@ -50,6 +50,7 @@ struct TextRequest {
   bool want_prompt_ids = false;
   // -1: none. n >= 0: the log-probability of each prompt token and of the n most likely there.
   int32_t prompt_logprobs = -1;
+  std::string tenant, cache_salt, length_class;  // as in GenerateRequest
 };
 
 struct TextToken {
@@ -66,8 +67,10 @@ struct TextEvent {
   std::string stop_string;  // with kStop: the stop string that matched, or empty
   bool is_first = false;    // the request's first event with a token
   int32_t prompt_tokens = 0;
-  // With is_first, when asked for.
+  // With is_first, or with the end when there is no token; when asked for.
   std::shared_ptr<const std::vector<int32_t>> prompt_ids;
+  // One entry per prompt token, the first without a value. Moved out by who takes it.
+  std::shared_ptr<const std::vector<TextToken>> prompt_logprobs;
   bool is_final = false;  // the request's last event
   // With is_final. completion_tokens counts what the events told: a token that the engine computed
   // after a stop string is not in it.

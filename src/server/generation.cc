@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "server/openai/api_error.h"
 
@@ -124,6 +125,7 @@ void Generation::OnEvent(size_t index, const llm::TextEvent& event) {
       usage_.prompt_tokens += event.prompt_tokens;
     }
     if (event.prompt_ids) prompt.part.ids = event.prompt_ids;
+    if (event.prompt_logprobs) prompt.part.logprobs = *event.prompt_logprobs;
     const bool failed = event.finish_reason == FinishReason::kError ||
                         event.finish_reason == FinishReason::kCancelled;
     if (event.finish_reason == FinishReason::kStop) {
@@ -199,7 +201,6 @@ void Generation::TakeTokens(Prompt& prompt, Choice& choice, const llm::TextEvent
     choice.text.finish = event.finish_reason;
     choice.text.stop_string = event.stop_string;
   }
-  if (job_.drop_tokens) return;
   usage_.completion_tokens += static_cast<int64_t>(event.tokens.size());
   for (const llm::TextToken& token : event.tokens) choice.sum_logprob += token.logprob;
   choice.text.text += event.text;
@@ -244,7 +245,12 @@ void Generation::Fail(const ApiError& error, std::string_view reason) {
     job_.responder->End();
   } else {
     std::vector<Header> headers = {{"content-type", "application/json"}};
-    if (error.http_status == 503) headers.push_back({"retry-after", "1"});
+    if (error.http_status == 503) {
+      // What the plan says: when a request that comes then would find a place.
+      const double wait_s = job_.model->llm->stats().estimated_wait_ms * 1e-3;
+      headers.push_back(
+          {"retry-after", fmt::format("{:.0f}", std::clamp(std::ceil(wait_s), 1.0, 600.0))});
+    }
     job_.responder->Send(error.http_status, std::move(headers), error.Body());
   }
   RecordEnd(reason);
@@ -254,6 +260,9 @@ void Generation::EndPrompt(Prompt& prompt, const llm::TextEvent& event) {
   ModelMetrics& metrics = job_.model->metrics;
   metrics.prompt_tokens_total.fetch_add(static_cast<uint64_t>(prompt.prompt_tokens),
                                         std::memory_order_relaxed);
+  metrics.cached_tokens_total.fetch_add(static_cast<uint64_t>(event.usage.cached_tokens),
+                                        std::memory_order_relaxed);
+  usage_.cached_tokens += event.usage.cached_tokens;
   if (!prompt.has_first_token) return;
   const Clock::time_point now = Clock::now();
   const double queue_s = event.usage.queue_ms * 1e-3;

@@ -33,7 +33,6 @@ struct GenerationJob {
   bool include_usage = false;
   bool echo = false;
   bool wants_prompt_logprobs = false;
-  bool drop_tokens = false;  // max_tokens = 0: the one token that the engine needs is not told
   std::string param;         // field that an unfitting prompt is blamed on
   std::unique_ptr<openai::AnswerWriter> writer;
 };

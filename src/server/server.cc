@@ -126,7 +126,9 @@ int WaitForSignal(const sigset_t& signals, std::chrono::milliseconds timeout) {
 }
 
 // From now on a further signal ends the process as if nobody waited for it.
-void UnblockSignals(const sigset_t& signals) { pthread_sigmask(SIG_UNBLOCK, &signals, nullptr); }
+void UnblockSignals(const sigset_t& signals) {
+  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+}
 
 class Server {
  public:

@@ -20,13 +20,13 @@ StatusSampler::StatusSampler(ServerState& state)
 
 StatusSampler::Totals StatusSampler::ReadTotals(ServerStatus& status) const {
   Totals totals;
-  int64_t pages = 0, free_pages = 0;
+  int64_t pages = 0, used_pages = 0;
   for (const auto& model : state_.registry.List()) {
     const EngineStats stats = model->llm->stats();
     status.running += stats.running_requests;
     status.waiting += stats.waiting_requests;
     pages += stats.total_pages;
-    free_pages += stats.free_pages;
+    used_pages += stats.used_pages;
     const auto prompt = static_cast<double>(stats.prompt_tokens);
     const auto output = static_cast<double>(stats.generated_tokens);
     totals.prompt_tokens += prompt;
@@ -37,8 +37,7 @@ StatusSampler::Totals StatusSampler::ReadTotals(ServerStatus& status) const {
     totals.multiply_adds +=
         (prompt + output) * static_cast<double>(model->llm->info().num_parameters);
   }
-  status.kv_share =
-      pages > 0 ? static_cast<double>(pages - free_pages) / static_cast<double>(pages) : 0;
+  status.kv_share = pages > 0 ? static_cast<double>(used_pages) / static_cast<double>(pages) : 0;
   return totals;
 }
 

@@ -289,15 +289,8 @@ def test_echo(tiny):
     assert "".join(e["choices"][0]["text"] for e in events[:-1]) == echoed
 
 
-def skip_without_prompt_logprobs(tiny):
-    answer = tiny.post("/v1/completions", {**GREEDY, "prompt": "a", "prompt_logprobs": 0})
-    if answer.status_code == 400 and answer.json()["error"]["code"] == "unsupported_parameter":
-        pytest.skip("skipped: the engine gives no log-probabilities of the prompt yet")
-
-
 def test_echo_with_logprobs_scores_as_lm_eval_does(tiny):
     """prompt + 1 entries; the values of one token are equal, whichever way they were asked for."""
-    skip_without_prompt_logprobs(tiny)
     ids = tiny.post("/tokenize", {"model": "tiny", "prompt": "Once upon a time there was"}
                     ).json()["tokens"]
     body = complete(tiny, [ids, ids[:4]], max_tokens=1, logprobs=1, echo=True, seed=1234)
@@ -322,7 +315,6 @@ def test_echo_with_logprobs_scores_as_lm_eval_does(tiny):
 
 
 def test_prompt_logprobs(tiny):
-    skip_without_prompt_logprobs(tiny)
     choice = complete(tiny, max_tokens=1, prompt_logprobs=2, return_token_ids=True)["choices"][0]
     entries, ids = choice["prompt_logprobs"], choice["prompt_token_ids"]
     assert len(entries) == len(ids) and entries[0] is None

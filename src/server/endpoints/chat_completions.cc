@@ -23,13 +23,6 @@ void Handle(ServerState& state, const RequestPtr& http, const ResponderPtr& resp
                                         "The model '" + model->id +
                                             "' has no chat template; use /v1/completions."));
   }
-  // TODO: remove when the engine gives log-probabilities of the prompt.
-  if (request.params.prompt_logprobs >= 0) {
-    return SendError(*responder,
-                     openai::UnsupportedParameter("prompt_logprobs",
-                                                  "Unsupported parameter: log-probabilities of "
-                                                  "the prompt are not supported yet."));
-  }
   llm::TextRequest prompt = MakeTextRequest(*http, request.params);
   prompt.prompt = std::move(request.chat);
   prompt.continue_final_message = request.continue_final_message;

@@ -1,7 +1,6 @@
 // POST /v1/completions
 #include "server/endpoints/endpoint.h"
 #include "server/endpoints/generation_request.h"
-#include "server/openai/api_error.h"
 #include "server/openai/completion_request.h"
 
 namespace rill::server {
@@ -14,14 +13,6 @@ void Handle(ServerState& state, const RequestPtr& http, const ResponderPtr& resp
   openai::CompletionRequest request;
   if (auto error = openai::ParseCompletionRequest(body, model->limits, request)) {
     return SendError(*responder, *error);
-  }
-  // TODO: remove when the engine gives log-probabilities of the prompt.
-  if (request.params.prompt_logprobs >= 0 || (request.echo && request.logprobs)) {
-    const char* param = request.params.prompt_logprobs >= 0 ? "prompt_logprobs" : "echo";
-    return SendError(*responder,
-                     openai::UnsupportedParameter(param,
-                                                  "Unsupported parameter: log-probabilities of the "
-                                                  "prompt are not supported yet."));
   }
   GenerationJob job = MakeJob(http, responder, model, request.params);
   job.param = "prompt";
@@ -39,11 +30,6 @@ void Handle(ServerState& state, const RequestPtr& http, const ResponderPtr& resp
   }
   if (request.echo && request.logprobs) {
     prompt.prompt_logprobs = std::max(prompt.prompt_logprobs, prompt.sampling.logprobs);
-  }
-  if (prompt.sampling.max_tokens == 0) {
-    // With echo: the prompt alone. The engine makes one token at least.
-    prompt.sampling.max_tokens = 1;
-    job.drop_tokens = true;
   }
   for (auto& text : request.prompts) {
     llm::TextRequest one = prompt;

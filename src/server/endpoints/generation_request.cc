@@ -15,7 +15,7 @@ std::string RandomId(const std::string& prefix) {
 
 }  // namespace
 
-llm::TextRequest MakeTextRequest(const HttpRequest&, const openai::GenerationParams& params) {
+llm::TextRequest MakeTextRequest(const HttpRequest& http, const openai::GenerationParams& params) {
   llm::TextRequest request;
   request.sampling = params.sampling;
   request.n = params.n;
@@ -25,6 +25,9 @@ llm::TextRequest MakeTextRequest(const HttpRequest&, const openai::GenerationPar
   request.skip_special = params.skip_special;
   request.want_prompt_ids = params.return_token_ids;
   request.prompt_logprobs = params.prompt_logprobs;
+  request.tenant = http.tenant;
+  request.cache_salt = params.cache_salt;
+  request.length_class = http.path;
   return request;
 }
 

@@ -29,6 +29,8 @@ Json Info(ServerState& state) {
     entry.Set("kv_bytes", Json(llm.kv_bytes()));
     entry.Set("page_size", llm.page_size());
     entry.Set("total_pages", stats.total_pages);
+    entry.Set("used_pages", stats.used_pages);
+    entry.Set("cached_pages", stats.cached_pages);
     entry.Set("free_pages", stats.free_pages);
     entry.Set("running_requests", stats.running_requests);
     entry.Set("waiting_requests", stats.waiting_requests);

@@ -114,7 +114,7 @@ uint64_t Load(const std::atomic<uint64_t>& value) {
 
 double KvShare(const EngineStats& stats) {
   if (stats.total_pages <= 0) return 0;
-  return static_cast<double>(stats.total_pages - stats.free_pages) / stats.total_pages;
+  return static_cast<double>(stats.used_pages) / stats.total_pages;
 }
 
 void Gauges(Page& page) {
@@ -128,6 +128,8 @@ void Gauges(Page& page) {
                 [](const ModelView& v) { return v.engine.total_pages; });
   page.PerModel("rill_kv_pages_free", "", "gauge", "Pages that no request holds.",
                 [](const ModelView& v) { return v.engine.free_pages; });
+  page.PerModel("rill_kv_pages_cached", "", "gauge", "Pages kept for their content alone.",
+                [](const ModelView& v) { return v.engine.cached_pages; });
   page.PerModel("rill_kv_usage_ratio", "vllm:kv_cache_usage_perc", "gauge",
                 "KV memory in use, 0 to 1.", [](const ModelView& v) { return KvShare(v.engine); });
   page.PerModel("", "vllm:gpu_cache_usage_perc", "gauge", "KV memory in use, 0 to 1.",
@@ -149,20 +151,29 @@ void Counters(Page& page) {
                 [](const ModelView& v) { return v.engine.prompt_tokens; });
   page.PerModel("rill_prefix_cache_queries_total", "vllm:prefix_cache_queries_total", "counter",
                 "Prompt tokens looked up in the prefix cache.",
-                [](const ModelView& v) { return Load(v.model->metrics.prompt_tokens_total); });
+                [](const ModelView& v) { return v.engine.prefix_queries; });
   page.PerModel("rill_prefix_cache_hits_total", "vllm:prefix_cache_hits_total", "counter",
                 "Prompt tokens found in the prefix cache.",
-                [](const ModelView& v) { return Load(v.model->metrics.cached_tokens_total); });
+                [](const ModelView& v) { return v.engine.prefix_hits; });
   page.PerModel("", "vllm:gpu_prefix_cache_queries_total", "counter",
                 "Prompt tokens looked up in the prefix cache.",
-                [](const ModelView& v) { return Load(v.model->metrics.prompt_tokens_total); });
+                [](const ModelView& v) { return v.engine.prefix_queries; });
   page.PerModel("", "vllm:gpu_prefix_cache_hits_total", "counter",
                 "Prompt tokens found in the prefix cache.",
-                [](const ModelView& v) { return Load(v.model->metrics.cached_tokens_total); });
+                [](const ModelView& v) { return v.engine.prefix_hits; });
   page.PerModel("rill_preemptions_total", "vllm:num_preemptions_total", "counter",
                 "Always 0: what is admitted finishes.", [](const ModelView&) { return 0; });
   page.PerModel("rill_steps_total", "", "counter", "Forward steps.",
                 [](const ModelView& v) { return v.engine.steps; });
+  page.PerModel("rill_evicted_pages_total", "", "counter", "Cached pages given to others.",
+                [](const ModelView& v) { return v.engine.evicted_pages; });
+  page.PerModel("rill_paused_steps_total", "", "counter", "Steps that a choice waited for a page.",
+                [](const ModelView& v) { return v.engine.paused_steps; });
+  page.PerModel("rill_requests_expired_total", "", "counter", "Requests past a deadline.",
+                [](const ModelView& v) { return v.engine.expired_requests; });
+  page.PerModel("rill_estimated_wait_seconds", "", "gauge",
+                "How long a request that came now would wait.",
+                [](const ModelView& v) { return v.engine.estimated_wait_ms * 1e-3; });
   page.PerModel("rill_failed_steps_total", "", "counter", "Steps that the device failed.",
                 [](const ModelView& v) { return v.engine.failed_steps; });
   page.PerModel("rill_requests_refused_total", "", "counter", "Requests answered 503.",
@@ -180,8 +191,13 @@ void Counters(Page& page) {
     sample("cancelled", Load(m.finished_abort));
     sample("error", Load(m.finished_error));
   }
+  page.PerModel("rill_engine_idle_seconds_total", "", "counter", "Compute thread asleep.",
+                [](const ModelView& v) { return v.engine.idle_ms * 1e-3; });
+  page.PerModel("rill_engine_starved_seconds_total", "", "counter",
+                "Of that, while requests waited for text work.",
+                [](const ModelView& v) { return v.engine.starved_ms * 1e-3; });
   page.Family("rill_stage_seconds_total", "counter",
-              "Time of each stage: tokenise, compute, sample, detokenise, return.");
+              "Time of each stage: tokenise, plan, compute, sample, emit, detokenise, return.");
   for (const ModelView& v : page.models()) {
     const auto sample = [&](const char* stage, double seconds) {
       page.Sample("rill_stage_seconds_total", fmt::format("{},stage=\"{}\"", v.label, stage),
@@ -190,6 +206,8 @@ void Counters(Page& page) {
     sample("tokenise", v.stages.tokenise_s);
     sample("compute", v.engine.step_ms * 1e-3);
     sample("sample", v.engine.sample_ms * 1e-3);
+    sample("plan", v.engine.plan_ms * 1e-3);
+    sample("emit", v.engine.emit_ms * 1e-3);
     sample("detokenise", v.stages.detokenise_s);
     sample("return", v.stages.callback_s);
   }
@@ -253,6 +271,24 @@ void AllHistograms(Page& page) {
                   [](const ModelMetrics& m) -> auto& { return m.max_tokens; });
   page.Histograms("", "vllm:request_params_n", "n of requests.",
                   [](const ModelMetrics& m) -> auto& { return m.n; });
+}
+
+// Kept by the engine, per step.
+void StepTokens(Page& page, std::string_view name, bool is_vllm) {
+  page.Family(name, "histogram", "Tokens computed in one step.");
+  for (const ModelView& v : page.models()) {
+    const auto& h = v.engine.step_tokens;
+    const std::string& label = is_vllm ? v.vllm_label : v.label;
+    int64_t total = 0;
+    for (size_t i = 0; i < EngineStats::kStepTokens.size(); ++i) {
+      total += h.counts[i];
+      page.Sample(fmt::format("{}_bucket", name),
+                  fmt::format("{},le=\"{}\"", label, EngineStats::kStepTokens[i]), total);
+    }
+    page.Sample(fmt::format("{}_bucket", name), fmt::format("{},le=\"+Inf\"", label), h.total);
+    page.Sample(fmt::format("{}_sum", name), label, h.sum);
+    page.Sample(fmt::format("{}_count", name), label, h.total);
+  }
 }
 
 void Process(Page& page, ServerState& state) {
@@ -337,6 +373,8 @@ std::string MetricsPage(ServerState& state) {
   Counters(page);
   if (state.options.vllm_metrics) VllmOnly(page);
   AllHistograms(page);
+  StepTokens(page, "rill_step_tokens", false);
+  if (state.options.vllm_metrics) StepTokens(page, "vllm:iteration_tokens_total", true);
   Process(page, state);
   if (state.http) Http(page, state.http->counters(), state.options.vllm_metrics);
   return page.Take();

@@ -264,7 +264,7 @@ std::vector<std::string> TemplateWords(std::string_view source) {
 std::optional<ApiError> ParseChatRequest(const Json& body, const ParseLimits& limits,
                                          ChatRequest& out) {
   FieldReader reader(body);
-  out.params.sampling.max_tokens = 0;  // all that fits, unless the request says
+  out.params.sampling.max_tokens = -1;  // all that fits, unless the request says
   ReadGenerationParams(reader, limits, out.params);
   NormaliseMessages(reader, limits, out.chat.messages);
   ReadTemplateFields(reader, limits, out.chat, out.continue_final_message);
