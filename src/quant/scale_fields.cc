@@ -63,7 +63,11 @@ std::span<const ScaleField> ScaleFieldsOf(DType dtype) {
     case DType::kQ5_0:
     case DType::kQ8_0:
     case DType::kIQ4_NL:
-    case DType::kIQ4_XS: return kD0;
+    case DType::kIQ4_XS:
+    case DType::kU4G32:
+    case DType::kU4G64:
+    case DType::kU4G128:
+    case DType::kU8G32: return kD0;
     case DType::kQ4_1:
     case DType::kQ5_1:
     case DType::kQ4_K:

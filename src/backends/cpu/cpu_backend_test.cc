@@ -135,7 +135,7 @@ TEST(CpuPack, EveryFormat_DecodesLikeQuant) {
                             : s.dtype == DType::kBF16 ? kernels->decode_bf16
                                                       : nullptr;
           if (decode != nullptr) {
-            decode(data, kK, 1, panel.data());
+            decode(data, kK, s.group_units, panel.data());
           } else {
             std::memcpy(panel.data(), data, panel.size() * 4);
           }
@@ -151,9 +151,17 @@ TEST(CpuPack, EveryFormat_DecodesLikeQuant) {
 }
 
 TEST(CpuPack, PackedBytes_AreAtMostThreePercentMoreThanTheFiles) {
+  constexpr int64_t kK = 2048;
+  ThreadPool pool(1);
   for (DType dtype : kWeightDTypes) {
-    const double file = static_cast<double>(*RowBytes(dtype, 2048) * kPanelRows);
-    const double panel = static_cast<double>(PanelBytes(dtype, 2048));
+    const auto bytes = RandomRows(dtype, kPanelRows, kK, 7);
+    ops::WeightSource source;
+    source.name = "w";
+    source.parts = {TensorView(bytes.data(), dtype, {kPanelRows, kK})};
+    auto weight = CpuWeight::Pack(source, pool);
+    ASSERT_TRUE(weight.ok()) << weight.status().ToString();
+    const double file = static_cast<double>(*RowBytes(dtype, kK) * kPanelRows);
+    const double panel = static_cast<double>((*weight)->segments()[0].panel_bytes);
     // Ternary weights take 2 bits (1.6 in the file), f8 takes 16; 4-bit and 6-bit group scales of
     // q2_k and q3_k take 8.
     if (dtype == DType::kQ2_K || dtype == DType::kQ3_K) continue;
