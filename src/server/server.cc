@@ -141,8 +141,8 @@ class Server {
     state_.registry.Clear();
   }
 
-  Status Run() {
-    const sigset_t signals = BlockSignals();
+  // `signals` are blocked in every thread of this server.
+  Status Run(const sigset_t& signals) {
     RILL_RETURN_IF_ERROR(CheckOptions(state_.options));
     RILL_ASSIGN_OR_RETURN(state_.log, RequestLog::Create({.format = state_.options.log_format,
                                                           .file = state_.options.log_file,
@@ -317,7 +317,9 @@ class Server {
 namespace rill {
 
 Status RunServer(const ServerOptions& options) {
-  return server::Server(options).Run();
+  // Before the first thread: one with a signal unblocked would let it end the process.
+  const sigset_t signals = server::BlockSignals();
+  return server::Server(options).Run(signals);
 }
 
 }  // namespace rill

@@ -161,8 +161,9 @@ def test_w4_at_load(build_dir, tmp_path, inner, group):
 
 def test_w8a8_at_load(build_dir, tmp_path):
     """An activation within f32 rounding of a tie may take the other code, a step of 1/127 of its row's
-    largest: rare (about one in 2^24 / 127 of a few thousand), so the bound is f32 rounding on the
-    mean, and one step's share of the range, 1e-3, on the worst."""
+    largest. Of some 30,000 codes here, each with a rounding error of about 1e-6 of its row against
+    steps of 1/127, a few may; such a token and those that attend to it move by about a step of the
+    range. All others agree to f32 rounding."""
     _, plain = formats.make_pair(tmp_path, "gptq", group=32)
     ids = ids_file(tmp_path)
     want = torch_logits(quantised_llama(plain, w8, a8), ids)
@@ -172,6 +173,7 @@ def test_w8a8_at_load(build_dir, tmp_path):
     for backend in backends(build_dir):
         args = (build_dir, plain, ids, tmp_path / "out.npy", "--backend", backend, "--weights", "w8a8")
         got = run_logits(*args)
-        assert np.abs(got - want).mean() <= 1e-5 * spread, backend
-        assert np.abs(got - want).max() <= 1e-3 * spread, backend
+        error = np.abs(got - want).max(axis=1) / spread
+        assert (error > 1e-5).mean() <= 0.1, (backend, error)
+        assert error.max() <= 2 / 127, (backend, error)
         assert np.array_equal(run_logits(*args, "--chunk", "1"), got), backend
