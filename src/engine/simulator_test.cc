@@ -9,7 +9,7 @@ namespace {
 
 TEST(Simulator, RandomTraffic_BreaksNothing) {
   SimulationReport total;
-  for (uint64_t seed = 1; total.steps < 60000; ++seed) {
+  for (uint64_t seed = 1; total.steps < 1000000; ++seed) {
     const auto report = Simulate({.seed = seed, .steps = 300});
     ASSERT_TRUE(report.ok()) << report.status().ToString();
     total.Add(*report);
@@ -30,10 +30,10 @@ TEST(Simulator, RandomTraffic_BreaksNothing) {
   EXPECT_GT(total.cancelled, 1000);
   EXPECT_GT(total.errors, 300);
   EXPECT_GT(total.page_copies, 1000);
-  EXPECT_GT(total.lost_devices, 0);
+  EXPECT_GT(total.lost_devices, 10);
   EXPECT_GT(total.cached_tokens, 1000);
   EXPECT_GT(total.evicted_pages, 1000);
-  EXPECT_GT(total.paused_steps, 200);
+  EXPECT_GT(total.paused_steps, 1000);
   EXPECT_GT(total.expired, 100);
   EXPECT_GT(total.prompt_logprobs, 1000);
 }
