@@ -137,9 +137,10 @@ Result<uint64_t> TextService::Submit(TextRequest request, TextCallback callback)
     live->handle = next_handle_.fetch_add(1, std::memory_order_relaxed);
     live_.fetch_add(1, std::memory_order_relaxed);
     requests_.emplace(live->handle, live);
+    // Until StartGeneration has handed it on; before a tokenise thread can see it, and take it off.
+    loop_.AddUpstream(1);
     tokenise_queue_.push_back(live);
   }
-  loop_.AddUpstream(1);  // until StartGeneration has handed it on
   tokenise_wake_.notify_one();
   return live->handle;
 }

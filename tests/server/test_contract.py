@@ -434,7 +434,7 @@ def test_duplicate_request_id_is_refused(tiny):
     import httpx
     headers = {"x-request-id": "twice"}
     with httpx.stream("POST", tiny.url + "/v1/completions",
-                      json={**GREEDY, "prompt": ["a"] * 64, "max_tokens": 400, "ignore_eos": True,
+                      json={**GREEDY, "prompt": ["a"] * 16, "max_tokens": 400, "ignore_eos": True,
                             "stream": True}, headers=headers, timeout=60) as first:
         lines = first.iter_lines()
         next(lines)
