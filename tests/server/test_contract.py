@@ -1,6 +1,7 @@
 """The contract of the OpenAI endpoints, from outside, over httpx."""
 import json
 import math
+import threading
 
 import pytest
 
@@ -434,15 +435,19 @@ def test_duplicate_request_id_is_refused(tiny):
     import httpx
     headers = {"x-request-id": "twice"}
     with httpx.stream("POST", tiny.url + "/v1/completions",
-                      json={**GREEDY, "prompt": ["a"] * 16, "max_tokens": 400, "ignore_eos": True,
+                      json={**GREEDY, "prompt": ["a"] * 64, "max_tokens": 400, "ignore_eos": True,
                             "stream": True}, headers=headers, timeout=60) as first:
         lines = first.iter_lines()
-        next(lines)
+        got = [next(lines)]
+        # Read meanwhile: a client that does not is cut.
+        reader = threading.Thread(target=lambda: got.extend(lines))
+        reader.start()
         second = tiny.post("/v1/completions", {**GREEDY, "prompt": "a", "max_tokens": 1},
                            headers=headers)
+        reader.join(60)
         assert second.status_code == 400
         assert second.json()["error"]["code"] == "duplicate_request_id"
-        assert list(lines)[-2] == "data: [DONE]"
+        assert got[-2] == "data: [DONE]"
     again = tiny.post("/v1/completions", {**GREEDY, "prompt": "a", "max_tokens": 1},
                       headers=headers)
     assert again.status_code == 200
