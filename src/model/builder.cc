@@ -349,6 +349,13 @@ void Builder::GatherToLogits(std::string_view place, Value x, Value rows) {
   Record(ops::OpId::kGatherRows, place, Args{}, {IN(x, x), IN(rows, rows), OUT(y, y)});
 }
 
+void Builder::ClampInPlace(std::string_view place, Value x, float limit) {
+  using Args = ops::ClampArgs;
+  Args args;
+  args.limit = limit;
+  Record(ops::OpId::kClamp, place, args, {IN(x, x), OUT(y, x)});
+}
+
 void Builder::SoftcapInPlace(std::string_view place, Value x, float cap) {
   using Args = ops::SoftcapArgs;
   Args args;

@@ -102,6 +102,7 @@ class Builder {
   Value GatherRows(std::string_view place, Value x, Value rows);
   // The caller's logits as the target of a gather (encoders).
   void GatherToLogits(std::string_view place, Value x, Value rows);
+  void ClampInPlace(std::string_view place, Value x, float limit);
   void SoftcapInPlace(std::string_view place, Value x, float cap);
   Value RopeAngles(std::string_view place, Value positions, TensorView inv_freq, float magnitude);
   void RopeInPlace(std::string_view place, Value x, Value cos_sin, bool interleaved);

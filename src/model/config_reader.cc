@@ -144,12 +144,6 @@ ops::ActivationKind HfConfig::Activation(Keys keys, std::string_view fallback) {
   return ops::ActivationKind::kSilu;
 }
 
-void HfConfig::RequireAbsentOrFalse(std::string_view key) {
-  const Json* value = Find({key});
-  if (value == nullptr || (value->is_bool() && !value->bool_value())) return;
-  Fail(Unsupported(fmt::format("{}: {}: {} is not supported", culprit_, key, value->Dump())));
-}
-
 template <typename T>
 std::optional<T> GgufConfig::Take(Result<std::optional<T>> result) {
   if (result.ok()) return *result;

@@ -63,8 +63,6 @@ class HfConfig : public StickyError {
   std::vector<double> Numbers(Keys keys);
   ops::ActivationKind Activation(Keys keys, std::string_view fallback);
 
-  // Fails unless the key is absent or has its neutral value.
-  void RequireAbsentOrFalse(std::string_view key);
   void FailKey(std::string_view key, std::string_view expected, const Json* got);
 
  private:

@@ -46,6 +46,7 @@ Qkv RecordQkv(Builder& b, const DecoderSpec& spec, const LayerWeights& w, Value 
   const int64_t k_size = int64_t{spec.num_kv_heads} * spec.k_dim;
   const int64_t v_size = int64_t{spec.num_kv_heads} * spec.v_dim;
   const Value qkv = b.Linear("qkv", x, w.qkv);
+  if (spec.qkv_clamp > 0) b.ClampInPlace("qkv_clamp", qkv, spec.qkv_clamp);
   Qkv out;
   out.q = qkv.Columns(0, q_size).Heads(spec.num_heads);
   out.k = qkv.Columns(q_size, k_size).Heads(spec.num_kv_heads);

@@ -109,6 +109,7 @@ struct DecoderSpec {
   // Attention.
   bool qkv_bias = false, o_bias = false;
   bool optional_bias = false;  // take any bias that the file has (GGUF says nothing about them)
+  float qkv_clamp = 0.0f;      // bound of |q|, |k|, |v| before norms and rotation (OLMo 1); 0: none
   QkNorm qk_norm = QkNorm::kNone;
   NormSpec qk_norm_spec;
   bool rope_interleaved = false;

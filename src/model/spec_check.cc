@@ -76,6 +76,12 @@ Status CheckSpec(const DecoderSpec& spec, int64_t num_tensors) {
   if (spec.attn_softcap < 0 || spec.logit_softcap < 0) {
     return InvalidArgument("softcap: expected a number >= 0");
   }
+  // 0 is "none"; the operator takes no smaller bound than 1e-6.
+  RILL_RETURN_IF_ERROR(CheckFloat("clip_qkv", spec.qkv_clamp, false));
+  if (spec.qkv_clamp != 0 && (spec.qkv_clamp < 1e-6f || spec.qkv_clamp > 1e9f)) {
+    return InvalidArgument(
+        fmt::format("clip_qkv: expected a number in [1e-6, 1e9], got {}", spec.qkv_clamp));
+  }
   if (spec.layers.size() != static_cast<size_t>(spec.num_layers)) {
     return Internal(fmt::format("family '{}' described {} of {} layers", spec.family,
                                 spec.layers.size(), spec.num_layers));

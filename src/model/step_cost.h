@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "model/program.h"
-#include "rill/hardware.h"
 #include "quant/paged_kv_view.h"
+#include "rill/hardware.h"
 
 namespace rill::model {
 

@@ -14,6 +14,7 @@
 // Argument structs of all ops.
 #include "ops/activation.h"
 #include "ops/add.h"
+#include "ops/clamp.h"
 #include "ops/copy.h"
 #include "ops/embedding.h"
 #include "ops/gather_rows.h"

@@ -112,6 +112,7 @@ CASES = {
     "stablelm_parallel": ("StableLmConfig", dict(BASE, qk_layernorm=True,
                                                  use_parallel_residual=True), []),
     "olmo": ("OlmoConfig", dict(BASE), []),
+    "olmo_clip_qkv": ("OlmoConfig", dict(BASE, clip_qkv=0.25), []),
     "olmo2": ("Olmo2Config", dict(BASE), []),
     "granite": ("GraniteConfig", dict(BASE, embedding_multiplier=3.0, residual_multiplier=0.4,
                                       attention_multiplier=0.2, logits_scaling=5.0), []),

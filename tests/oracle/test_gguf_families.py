@@ -24,7 +24,7 @@ CASES = ["llama_gqa_bias", "llama_head_dim", "rope_linear", "rope_yarn", "rope_l
          "falcon_40b", "gpt_bigcode", "starcoder2_full", "gemma", "gemma2_released",
          "gemma3_released", "phi2", "phi3", "rope_longrope", "rope_longrope_short", "gpt2",
          "gpt_neox", "gpt_neox_sequential", "stablelm", "stablelm_parallel", "olmo",
-         "olmo2", "granite", "cohere", "cohere_qk_norm", "cohere2_released", "smollm3_released",
+         "olmo_clip_qkv", "olmo2", "granite", "cohere", "cohere_qk_norm", "cohere2_released", "smollm3_released",
          "glm", "glm4", "deepseek_v2", "deepseek_v2_lite", "deepseek_v2_yarn_released",
          "deepseek_v3"]
 # The files that transformers' own reader takes too, and reads as the converter means them: its logits

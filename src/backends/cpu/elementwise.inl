@@ -15,16 +15,16 @@ RILL_INLINE void StoreN(float* p, V16 v, int64_t n) {
 
 // y[i] = body(i, load, …): `in(p)` loads the lanes at p + i. Written as a macro because lambdas do
 // not inherit the target region in every compiler.
-#define RILL_EACH(n, y, expression)                      \
-  int64_t i = 0;                                         \
-  for (; i + 16 <= (n); i += 16) {                       \
-    const int64_t left = 16;                             \
-    Store((y) + i, (expression));                        \
-    (void)left;                                          \
-  }                                                      \
-  if (i < (n)) {                                         \
-    const int64_t left = (n) - i;                        \
-    StoreN((y) + i, (expression), left);                 \
+#define RILL_EACH(n, y, expression)      \
+  int64_t i = 0;                         \
+  for (; i + 16 <= (n); i += 16) {       \
+    const int64_t left = 16;             \
+    Store((y) + i, (expression));        \
+    (void)left;                          \
+  }                                      \
+  if (i < (n)) {                         \
+    const int64_t left = (n) - i;        \
+    StoreN((y) + i, (expression), left); \
   }
 #define RILL_IN(p) (left == 16 ? Load((p) + i) : LoadN((p) + i, left))
 
@@ -37,15 +37,15 @@ void GluOf(const float* gate, const float* up, float* y, int64_t n) {
   RILL_EACH(n, y, Mul(Activate(kind, RILL_IN(gate)), RILL_IN(up)))
 }
 
-#define RILL_EACH_KIND(call)                                                          \
-  switch (kind) {                                                                     \
-    case ops::ActivationKind::kSilu: return call(ops::ActivationKind::kSilu);         \
-    case ops::ActivationKind::kGelu: return call(ops::ActivationKind::kGelu);         \
-    case ops::ActivationKind::kGeluTanh: return call(ops::ActivationKind::kGeluTanh); \
+#define RILL_EACH_KIND(call)                                                            \
+  switch (kind) {                                                                       \
+    case ops::ActivationKind::kSilu: return call(ops::ActivationKind::kSilu);           \
+    case ops::ActivationKind::kGelu: return call(ops::ActivationKind::kGelu);           \
+    case ops::ActivationKind::kGeluTanh: return call(ops::ActivationKind::kGeluTanh);   \
     case ops::ActivationKind::kQuickGelu: return call(ops::ActivationKind::kQuickGelu); \
-    case ops::ActivationKind::kRelu: return call(ops::ActivationKind::kRelu);         \
-    case ops::ActivationKind::kRelu2: return call(ops::ActivationKind::kRelu2);       \
-    case ops::ActivationKind::kIdentity: return call(ops::ActivationKind::kIdentity); \
+    case ops::ActivationKind::kRelu: return call(ops::ActivationKind::kRelu);           \
+    case ops::ActivationKind::kRelu2: return call(ops::ActivationKind::kRelu2);         \
+    case ops::ActivationKind::kIdentity: return call(ops::ActivationKind::kIdentity);   \
   }
 
 void ActivationRow(ops::ActivationKind kind, const float* x, float* y, int64_t n) {
@@ -64,12 +64,22 @@ void AddRow(const float* a, const float* b, float b_scale, float* y, int64_t n) 
 void ScaleRow(const float* x, float factor, float* y, int64_t n) {
   RILL_EACH(n, y, Mul(RILL_IN(x), Set(factor)))
 }
+// Min and Max give their second operand when one is NaN.
+void ClampRow(const float* x, float limit, float* y, int64_t n) {
+  RILL_EACH(n, y, Max(Set(-limit), Min(Set(limit), RILL_IN(x))))
+}
 void SoftcapRow(const float* x, float cap, float* y, int64_t n) {
   RILL_EACH(n, y, Mul(Tanh(Div(RILL_IN(x), Set(cap))), Set(cap)))
 }
-void ExpRow(const float* x, float* y, int64_t n) { RILL_EACH(n, y, Exp(RILL_IN(x))) }
-void TanhRow(const float* x, float* y, int64_t n) { RILL_EACH(n, y, Tanh(RILL_IN(x))) }
-void ErfRow(const float* x, float* y, int64_t n) { RILL_EACH(n, y, Erf(RILL_IN(x))) }
+void ExpRow(const float* x, float* y, int64_t n) {
+  RILL_EACH(n, y, Exp(RILL_IN(x)))
+}
+void TanhRow(const float* x, float* y, int64_t n) {
+  RILL_EACH(n, y, Tanh(RILL_IN(x)))
+}
+void ErfRow(const float* x, float* y, int64_t n) {
+  RILL_EACH(n, y, Erf(RILL_IN(x)))
+}
 void AxpyRow(float a, const float* x, float* y, int64_t n) {
   RILL_EACH(n, y, Fma(Set(a), RILL_IN(x), RILL_IN(y)))
 }

@@ -29,6 +29,7 @@ constexpr Kernels MakeKernels() {
   k.glu = GluRow;
   k.add = AddRow;
   k.scale = ScaleRow;
+  k.clamp = ClampRow;
   k.softcap = SoftcapRow;
   k.softmax = SoftmaxRow;
   k.exp = ExpRow;

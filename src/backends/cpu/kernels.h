@@ -115,6 +115,7 @@ struct Kernels {
   void (*glu)(ops::ActivationKind kind, const float* gate, const float* up, float* y, int64_t n);
   void (*add)(const float* a, const float* b, float b_scale, float* y, int64_t n);
   void (*scale)(const float* x, float factor, float* y, int64_t n);
+  void (*clamp)(const float* x, float limit, float* y, int64_t n);
   void (*softcap)(const float* x, float cap, float* y, int64_t n);
   void (*softmax)(const float* x, float* y, int64_t n);
   void (*exp)(const float* x, float* y, int64_t n);

@@ -46,6 +46,15 @@ void ScaleOp(const ops::ScaleArgs& args, ops::Stream& stream) {
   });
 }
 
+void ClampOp(const ops::ClampArgs& args, ops::Stream& stream) {
+  Context& c = ContextOf(stream);
+  ForRows(c, args.y.dim(0), args.y.dim(1), [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      c.k.clamp(args.x.Row<float>(t), args.limit, args.y.Row<float>(t), args.y.dim(1));
+    }
+  });
+}
+
 void SoftcapOp(const ops::SoftcapArgs& args, ops::Stream& stream) {
   Context& c = ContextOf(stream);
   ForRows(c, args.y.dim(0), args.y.dim(1) * 4, [&](int64_t begin, int64_t end) {

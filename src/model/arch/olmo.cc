@@ -29,7 +29,7 @@ void ReadHf(HfConfig& c, Description& out) {
   s.norm.kind = NormKind::kLayer;
   s.norm.has_weight = false;
   s.norm.eps = 1e-5f;
-  c.RequireAbsentOrFalse("clip_qkv");
+  s.qkv_clamp = static_cast<float>(c.Number({"clip_qkv"}, 0.0));
 }
 
 // OLMo 1's q and k rows are permuted by the converter, OLMo 2's are not.
@@ -43,9 +43,7 @@ void ReadGgufOlmo(GgufConfig& g, Description& out) {
   }
   ReadGgufLlamaLike(g, out, {.rope_interleaved = true, .layer_norm = true});
   out.spec.norm.has_weight = out.spec.norm.has_bias = false;
-  if (g.Has("attention.clamp_kqv")) {
-    g.Fail(Unsupported(g.source().path + ": attention.clamp_kqv is not supported"));
-  }
+  out.spec.qkv_clamp = static_cast<float>(g.Number("attention.clamp_kqv", 0.0));
 }
 
 }  // namespace
