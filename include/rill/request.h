@@ -153,8 +153,8 @@ struct EngineStats {
   int64_t evicted_pages = 0;   // cached pages given to others
   int64_t paused_steps = 0;    // choice-steps without a page
   // Where the compute thread's time goes, in milliseconds.
-  double plan_ms = 0;    // deciding
-  double step_ms = 0;    // inside the step runner
+  double plan_ms = 0;  // deciding
+  double step_ms = 0;  // inside the step runner
   // At least this much had to be read and multiplied in that time (rill/hardware.h): with the
   // machine's ceilings, the differences of two readings give the share of the limit in between.
   StepCost step_cost;

@@ -11,8 +11,8 @@
 namespace rill::backends {
 
 struct BackendOptions {
-  int num_threads = 0;   // <= 0: all CPUs this process may use
-  std::string cpu_isa;   // "" = $RILL_CPU_ISA or the best present; scalar | avx2 | avx512 | …
+  int num_threads = 0;  // <= 0: all CPUs this process may use
+  std::string cpu_isa;  // "" = $RILL_CPU_ISA or the best present; scalar | avx2 | avx512 | …
 };
 
 // name: "cpu" or "reference". Errors list what exists.

@@ -40,7 +40,7 @@ class StepTime {
   std::array<Vector, kSize> normal_ = {};  // sum of weight * x x^T
   Vector target_ = {};                     // sum of weight * x * ms
   Vector coefficients_ = {};
-  double margin_ = 1.0;  // 95th percentile of actual / predicted
+  double margin_ = 1.0;         // 95th percentile of actual / predicted
   double largest_prefill_ = 0;  // fades
   int64_t num_observed_ = 0;
 };

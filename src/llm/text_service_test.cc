@@ -35,9 +35,9 @@ class TextServiceTest : public ::testing::Test {
     auto engine = engine::Engine::Create({.eos_ids = {2}}, *runner_);
     ASSERT_TRUE(engine.ok()) << engine.status().ToString();
     loop_ = std::make_unique<engine::EngineLoop>(std::move(*engine));
-    service_ = std::make_unique<TextService>(*tokenizer, nullptr, "", "",
-                                             model_->config().max_context, *loop_,
-                                             TextServiceOptions{.max_requests = 64});
+    service_ =
+        std::make_unique<TextService>(*tokenizer, nullptr, "", "", model_->config().max_context,
+                                      *loop_, TextServiceOptions{.max_requests = 64});
   }
 
   struct Outcome {
@@ -84,8 +84,9 @@ class TextServiceTest : public ::testing::Test {
 };
 
 TEST_F(TextServiceTest, TogetherAndAlone_GiveTheSameTexts) {
-  const std::vector<std::string> prompts = {"Once upon a time", "The dog", "Lily and Tom", "One day",
-                                            "A big red ball",   "She",     "In the park",  "He saw"};
+  const std::vector<std::string> prompts = {"Once upon a time", "The dog",        "Lily and Tom",
+                                            "One day",          "A big red ball", "She",
+                                            "In the park",      "He saw"};
   std::vector<std::string> alone;
   for (const auto& prompt : prompts) alone.push_back(Start(Greedy(prompt, 40)).second.get().text);
   std::vector<std::future<Outcome>> together;
@@ -131,8 +132,7 @@ TEST_F(TextServiceTest, WhatCannotFit_IsAnErrorWithTheNumbers) {
   EXPECT_EQ(outcome.finish, FinishReason::kError);
   const std::string limit =
       "maximum context length is " + std::to_string(model_->config().max_context) + " tokens";
-  EXPECT_NE(outcome.error.message().find(limit), std::string::npos)
-      << outcome.error.message();
+  EXPECT_NE(outcome.error.message().find(limit), std::string::npos) << outcome.error.message();
 }
 
 }  // namespace

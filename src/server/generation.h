@@ -33,7 +33,7 @@ struct GenerationJob {
   bool include_usage = false;
   bool echo = false;
   bool wants_prompt_logprobs = false;
-  std::string param;         // field that an unfitting prompt is blamed on
+  std::string param;  // field that an unfitting prompt is blamed on
   std::unique_ptr<openai::AnswerWriter> writer;
 };
 

@@ -7,16 +7,18 @@
 // and values in registers as they are read; more rows than one tile (prefill) convert each
 // 64-position tile to f32 in L1 once. Both see the same f32 numbers, so the bits agree.
 //
-// Arithmetic of one row, whoever shares its block. In a span, from m = -Inf, l = 0, acc = 0, tile by
-// tile:
+// Arithmetic of one row, whoever shares its block. In a span, from m = -Inf, l = 0, acc = 0, tile
+// by tile:
 //   s = scale * (fma chain over d); softcap; ALiBi; hidden positions -Inf
 //   m' = max(m, max s); p = e^(s - m'), 0 where hidden; c = e^(m - m')
-//   l = fma(l, c, sum p);  acc = acc * c, then fma(p, V, acc) over visible positions in ascending order
+//   l = fma(l, c, sum p);  acc = acc * c, then fma(p, V, acc) over visible positions in ascending
+//   order
 // Spans are merged in ascending order (sinks are a first span with m = sink, l = 1, acc = 0):
-//   M = max(m, m2); a = e^(m - M); b = e^(m2 - M); l = fma(l, a, l2 * b); acc = fma(acc, a, acc2 * b)
-// A span is computed on its own, so spans of one row may go to different threads (ops_attention.cc).
-// Tiles and spans without a visible position of the row are skipped. V of hidden positions does not
-// reach a result: it may hold anything.
+//   M = max(m, m2); a = e^(m - M); b = e^(m2 - M); l = fma(l, a, l2 * b); acc = fma(acc, a, acc2 *
+//   b)
+// A span is computed on its own, so spans of one row may go to different threads
+// (ops_attention.cc). Tiles and spans without a visible position of the row are skipped. V of
+// hidden positions does not reach a result: it may hold anything.
 
 // clang-format off: in the order of use.
 #include "backends/cpu/kv_quantize.inl"
@@ -33,19 +35,19 @@ constexpr int AttentionWidth(int rows) {
   return 4 * rows <= RILL_ACCUMULATORS ? 4 : 2 * rows <= RILL_ACCUMULATORS ? 2 : 1;
 }
 // Calls CALL(T) with the smallest compiled T >= rows.
-#define RILL_ATTENTION_ROWS(rows, CALL)                                          \
-  if constexpr (kAttentionRows == 1) {                                           \
-    CALL(1);                                                                     \
-  } else {                                                                       \
-    switch (rows) {                                                              \
-      case 1: CALL(1); break;                                                    \
-      case 2: CALL((kAttentionRows < 2 ? 1 : 2)); break;                         \
-      case 3: CALL((kAttentionRows < 3 ? 1 : 3)); break;                         \
-      case 4: CALL((kAttentionRows < 4 ? 1 : 4)); break;                         \
-      case 5:                                                                    \
-      case 6: CALL((kAttentionRows < 6 ? 1 : 6)); break;                         \
-      default: CALL(kAttentionRows); break;                                      \
-    }                                                                            \
+#define RILL_ATTENTION_ROWS(rows, CALL)                  \
+  if constexpr (kAttentionRows == 1) {                   \
+    CALL(1);                                             \
+  } else {                                               \
+    switch (rows) {                                      \
+      case 1: CALL(1); break;                            \
+      case 2: CALL((kAttentionRows < 2 ? 1 : 2)); break; \
+      case 3: CALL((kAttentionRows < 3 ? 1 : 3)); break; \
+      case 4: CALL((kAttentionRows < 4 ? 1 : 4)); break; \
+      case 5:                                            \
+      case 6: CALL((kAttentionRows < 6 ? 1 : 6)); break; \
+      default: CALL(kAttentionRows); break;              \
+    }                                                    \
   }
 // Rows a tile of `rows` computes: the T that is called.
 constexpr int PaddedRows(int rows) {
@@ -182,12 +184,12 @@ RILL_INLINE VisibleRange<T> Visible(const AttentionBlock& b, int r0, int32_t p0)
 }
 
 alignas(64) inline constexpr int32_t kLanes[16] = {0, 1, 2,  3,  4,  5,  6,  7,
-                                                  8, 9, 10, 11, 12, 13, 14, 15};
+                                                   8, 9, 10, 11, 12, 13, 14, 15};
 
 // Scores to probabilities p[64 t + i] of rows [r0, r0 + T), and what their accumulators shrink by.
 template <int T>
 void TileSoftmax(const AttentionBlock& b, const SoftmaxState& state, int r0, int32_t p0,
-                             const VisibleRange<T>& v, float* p, float* correction) {
+                 const VisibleRange<T>& v, float* p, float* correction) {
   const int strip0 = v.first / 16, strip1 = (v.last + 15) / 16;
   const bool whole = v.common_begin == 0 && v.common_end == 64;
   const I32 iota = LoadI(kLanes);

@@ -7,7 +7,9 @@
 //   Values<C>(row, …)       16 C elements of a V row from `column` on, a multiple of 16
 
 // A hint that the line of `p` will be read.
-RILL_INLINE void AskFor(const void* p) { __builtin_prefetch(p); }
+RILL_INLINE void AskFor(const void* p) {
+  __builtin_prefetch(p);
+}
 
 template <quant::KvFormat kFormat>
 struct PlainKv {
@@ -56,7 +58,9 @@ struct KvInt8 {
   struct Params {
     V16 scale;
   };
-  static RILL_INLINE Params KeyParams(const std::byte* group) { return {LoadF16(reinterpret_cast<const uint16_t*>(group))}; }
+  static RILL_INLINE Params KeyParams(const std::byte* group) {
+    return {LoadF16(reinterpret_cast<const uint16_t*>(group))};
+  }
   static RILL_INLINE V16 KeyOne(const Params& p, const std::byte* group, int j) {
     return Mul(p.scale, ToFloat(LoadS8(reinterpret_cast<const uint8_t*>(group) + 32 + 16 * j)));
   }

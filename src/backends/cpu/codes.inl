@@ -151,7 +151,8 @@ RILL_INLINE B64 BiasedQuad(const uint8_t* codes, B64 zero) {
 
 template <ExecFormat F, int q, int j>
 RILL_INLINE void DecodeByte(B64 codes, const Scales& w, float* out) {
-  const I32 c = F.has_zero() || F.offset != 0 || kSignedCodes<F> ? ByteS<j>(codes) : ByteU<j>(codes);
+  const I32 c =
+      F.has_zero() || F.offset != 0 || kSignedCodes<F> ? ByteS<j>(codes) : ByteU<j>(codes);
   const V16 f = ToFloat(c);
   Store(out + (4 * q + j) * 16, F.has_min() ? Fma(w.s, f, w.m) : Mul(w.s, f));
 }

@@ -45,18 +45,18 @@ void FinishGlu(ops::ActivationKind kind, const float* gate, const float* up, int
 #undef RILL_CALL
 }
 
-// Calls CALL(T) with T = width, 1 … kTile (1 on scalar: wider tiles gain nothing there, and take the
-// compiler minutes).
-#define RILL_WIDTHS(width, CALL)                               \
-  if constexpr (kTile == 1) {                                  \
-    CALL(1);                                                   \
-  } else {                                                     \
-    switch (width) {                                           \
-      case 1: CALL(1); break;                                  \
-      case 2: CALL((kTile < 2 ? 1 : 2)); break;                \
-      case 3: CALL((kTile < 3 ? 1 : 3)); break;                \
-      case 4: CALL((kTile < 4 ? 1 : 4)); break;                \
-      case 5: CALL((kTile < 5 ? 1 : 5)); break;                \
-      default: CALL((kTile < 6 ? 1 : 6)); break;               \
-    }                                                          \
+// Calls CALL(T) with T = width, 1 … kTile (1 on scalar: wider tiles gain nothing there, and take
+// the compiler minutes).
+#define RILL_WIDTHS(width, CALL)                 \
+  if constexpr (kTile == 1) {                    \
+    CALL(1);                                     \
+  } else {                                       \
+    switch (width) {                             \
+      case 1: CALL(1); break;                    \
+      case 2: CALL((kTile < 2 ? 1 : 2)); break;  \
+      case 3: CALL((kTile < 3 ? 1 : 3)); break;  \
+      case 4: CALL((kTile < 4 ? 1 : 4)); break;  \
+      case 5: CALL((kTile < 5 ? 1 : 5)); break;  \
+      default: CALL((kTile < 6 ? 1 : 6)); break; \
+    }                                            \
   }

@@ -1,14 +1,15 @@
-// The integer kernel for many tokens on AMX: the tile unit does the dot products of 16 tokens and 16
-// rows of one group at a time, exactly; sums go through memory (L1) to the vector unit, which adds
-// them in f32 as gemm_q8.inl says. Bits are those of any other ISA.
+// The integer kernel for many tokens on AMX: the tile unit does the dot products of 16 tokens and
+// 16 rows of one group at a time, exactly; sums go through memory (L1) to the vector unit, which
+// adds them in f32 as gemm_q8.inl says. Bits are those of any other ISA.
 //
 //   A tile  [T tokens][32 k] s8     activations, rows of TileLayout::kUnits
-//   B tile  [8 quads][16 rows][4]   the unit of a panel in work form, signed where there is no minimum
-//   C tile  [T tokens][16 rows] s32
+//   B tile  [8 quads][16 rows][4]   the unit of a panel in work form, signed where there is no
+//   minimum C tile  [T tokens][16 rows] s32
 //
-// Two sets of tile registers take turns, which hides latency. What binds is port 5: a multiplication
-// and a store of 16 rows take it for 16 cycles each, half of the f32 work 24 more: 56 cycles for 8192
-// products. Reached 285-345 GMAC/s a core; f32 work in ymm halves lost (83 against 64 cycles).
+// Two sets of tile registers take turns, which hides latency. What binds is port 5: a
+// multiplication and a store of 16 rows take it for 16 cycles each, half of the f32 work 24 more:
+// 56 cycles for 8192 products. Reached 285-345 GMAC/s a core; f32 work in ymm halves lost (83
+// against 64 cycles).
 
 struct TileConfig {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
@@ -32,15 +33,15 @@ template <int T, int k>
 alignas(64) inline constexpr TileConfig kTileConfig = MakeTileConfig(T, k);
 
 // Sums of one group (of T tokens) to c; `set` chooses the registers.
-#define RILL_TILE_DOT(C, A, B, x, w, c)          \
-  _tile_loadd(A, x, kUnit);                      \
-  _tile_loadd(B, w, 64);                         \
-  _tile_zero(C);                                 \
-  if constexpr (D.is_signed) {                   \
-    _tile_dpbssd(C, A, B);                       \
-  } else {                                       \
-    _tile_dpbsud(C, A, B);                       \
-  }                                              \
+#define RILL_TILE_DOT(C, A, B, x, w, c) \
+  _tile_loadd(A, x, kUnit);             \
+  _tile_loadd(B, w, 64);                \
+  _tile_zero(C);                        \
+  if constexpr (D.is_signed) {          \
+    _tile_dpbssd(C, A, B);              \
+  } else {                              \
+    _tile_dpbsud(C, A, B);              \
+  }                                     \
   _tile_stored(C, c, 64)
 
 template <DotShape D, int T>
@@ -90,7 +91,8 @@ void GemmTilesWidth(const WorkGemm& args) {
       AddTile<D, T>(c[1], s + (i + 1) * 16, m + (i + 1) * 16, x.scale + (i + 1) / n * T,
                     sums + (i + 1) * T, acc);
     }
-    if (i < end) AddTile<D, T>(c[0], s + i * 16, m + i * 16, x.scale + i / n * T, sums + i * T, acc);
+    if (i < end)
+      AddTile<D, T>(c[0], s + i * 16, m + i * 16, x.scale + i / n * T, sums + i * T, acc);
 #pragma GCC unroll 16
     for (int t = 0; t < T; ++t) Store(out + 16 * t, acc[t]);
   }

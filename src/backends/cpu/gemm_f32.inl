@@ -12,8 +12,8 @@ RILL_INLINE void FmaTokens(V16 w, const float* x, V16* acc) {
 // Codes that need not be moved to the low bits of a lane before the conversion: c 2^n converts as
 // exactly as c, and s 2^-n is exact for scales of at least 2^-80, so the product is the same.
 template <ExecFormat F>
-inline constexpr bool kNibblesInPlace = F.bits == 4 && F.code == CodeKind::kUnsigned &&
-                                        F.offset == 0 && F.has_min();
+inline constexpr bool kNibblesInPlace =
+    F.bits == 4 && F.code == CodeKind::kUnsigned && F.offset == 0 && F.has_min();
 template <ExecFormat F>
 inline constexpr bool kBytesInPlace = F.code == CodeKind::kSigned && F.scale == ScaleKind::kF16;
 
@@ -30,7 +30,8 @@ RILL_INLINE void FmaByte(B64 codes, const Scales& w, const float* x, V16* acc) {
   FmaTokens<T>(weight, x + (q % 2 * 4 + j) * T, acc);
 }
 template <ExecFormat F, int q, int T>
-RILL_INLINE void FmaQuad(const uint8_t* codes, B64 zero, const Scales& w, const float* x, V16* acc) {
+RILL_INLINE void FmaQuad(const uint8_t* codes, B64 zero, const Scales& w, const float* x,
+                         V16* acc) {
   const B64 c = BiasedQuad<F, 0, q>(codes, zero);
   FmaByte<F, q, 0, T>(c, w, x, acc);
   FmaByte<F, q, 1, T>(c, w, x, acc);
@@ -45,7 +46,8 @@ RILL_INLINE void FmaNibble(B64 line, const Scales& w, V16 high_s, const float* x
   FmaTokens<T>(weight, x + (q * 4 + j) * T, acc);
 }
 
-// 4-bit codes looked up as floats, where 16 of them fit a register: half the work of the conversion.
+// 4-bit codes looked up as floats, where 16 of them fit a register: half the work of the
+// conversion.
 template <ExecFormat F>
 inline constexpr bool kLookedUp = kHasLookup16 && F.bits == 4 && !F.has_zero();
 template <ExecFormat F>
@@ -74,7 +76,8 @@ RILL_INLINE void FmaLookup(B64 line, const Scales& w, const float* x, V16* acc) 
 
 // k = 8 i .. 8 i + 7 of a unit of one panel; x and acc are those of these k.
 template <ExecFormat F, int i, int T>
-RILL_INLINE void FmaLine(const uint8_t* codes, B64 zero, const Scales& w, const float* x, V16* acc) {
+RILL_INLINE void FmaLine(const uint8_t* codes, B64 zero, const Scales& w, const float* x,
+                         V16* acc) {
   if constexpr (kLookedUp<F>) {
     FmaLookup<F, 0, T>(LoadB(codes + 64 * i), w, x, acc);
   } else if constexpr (kNibblesInPlace<F>) {
@@ -117,8 +120,8 @@ struct GemvPanels {
       FmaLine<F, i, 1>(at[p] + F.scale_bytes(), header[p].zero, w[p], x + 8 * i, acc[p]);
     }
   }
-  RILL_INLINE void Run(const uint8_t* const* panels, int64_t k, int64_t group_units,
-                       const float* x, float* out) {
+  RILL_INLINE void Run(const uint8_t* const* panels, int64_t k, int64_t group_units, const float* x,
+                       float* out) {
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p) {
       at[p] = panels[p];

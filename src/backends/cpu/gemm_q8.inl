@@ -5,9 +5,9 @@
 //     acc = fma(float(I), s * d, acc)              s: weight scale, d: activation scale
 //     acc = fma(m, d * float(sum a), acc)          formats with a minimum: w = s c + m
 //   K-quants: s = d_super * sc and m = -(dmin_super * mn), both exact in f32.
-// Where the instruction adds pairs in 16 bits (vpmaddubsw), products are added there while they fit:
-// 15 * 127 * 2 * 8 = 30480 for 4-bit codes, 4 quads at 5 bits, 2 at 6; 8-bit codes are signed there
-// and widened each time.
+// Where the instruction adds pairs in 16 bits (vpmaddubsw), products are added there while they
+// fit: 15 * 127 * 2 * 8 = 30480 for 4-bit codes, 4 quads at 5 bits, 2 at 6; 8-bit codes are signed
+// there and widened each time.
 //
 // Two kernels. GemvQ8 reads packed units and takes them apart in registers, for a few tokens: it is
 // bound by the memory that the weights come from. GemmWork reads panels in work form (codes.inl),
@@ -16,7 +16,8 @@
 //
 // Activations, per group, from m = max|x| (as integers, so NaN wins over Inf over numbers):
 //     d = m / 127, code = round_to_even(x * (127 / m))           |code| <= 127
-//     m < 2^-100 counts as 0 (d = 0, codes 0); m Inf or NaN: d = m, codes 0, so the row becomes NaN.
+//     m < 2^-100 counts as 0 (d = 0, codes 0); m Inf or NaN: d = m, codes 0, so the row becomes
+//     NaN.
 
 // Quads whose 16-bit sums cannot overflow.
 constexpr int DotQuads(DotShape d) {
@@ -147,8 +148,8 @@ void GemvQ8Panels(const uint8_t* const* panels, int64_t k, int64_t group_units,
         StartDots<D, T>(x.neg_sum + group * T, dots);
         for (int64_t i = 0; i < n; ++i) {
           PrefetchUnit<F>(at[p]);
-          AddQuads<D, T, 0, 8>(PackedQuads<F>{at[p], header[p].zero},
-                               x.codes + (u + i) * kUnit * T, dots);
+          AddQuads<D, T, 0, 8>(PackedQuads<F>{at[p], header[p].zero}, x.codes + (u + i) * kUnit * T,
+                               dots);
           at[p] += F.unit_bytes();
         }
         AddGroup<D, T>(dots, header[p].w, x.scale + group * T, x.scaled_sum + group * T, acc[p]);
@@ -221,8 +222,7 @@ void GemvQ8Width(const uint8_t* panels, int64_t panel_bytes, int64_t num_panels,
   alignas(64) float few[P * T * 16];
   for (int64_t p = 0; p < num_panels; p += P) {
     const int64_t first = PanelGroup<P>(panels, panel_bytes, num_panels, p, group);
-    GemvQ8Panels<F, T, P>(group, k, group_units, x,
-                          num_panels < P ? few : out + first * T * 16);
+    GemvQ8Panels<F, T, P>(group, k, group_units, x, num_panels < P ? few : out + first * T * 16);
   }
   if (num_panels < P) {
     __builtin_memcpy(out, few, static_cast<size_t>(num_panels * T * 16) * sizeof(float));

@@ -1,9 +1,10 @@
-// One key or value as its format stores it (quant/kv_<name>.cc is the meaning), 16 elements at once.
+// One key or value as its format stores it (quant/kv_<name>.cc is the meaning), 16 elements at
+// once.
 
 // For group sizes 8 and 32: op over the lanes of each 8, or of all 16.
-#define RILL_REDUCE_8(op, x)                                                      \
-  x = op(x, SwapLanes<4>(x));                                                     \
-  x = op(x, SwapLanes<2>(x));                                                     \
+#define RILL_REDUCE_8(op, x)  \
+  x = op(x, SwapLanes<4>(x)); \
+  x = op(x, SwapLanes<2>(x)); \
   x = op(x, SwapLanes<1>(x));
 RILL_INLINE V16 SwapLanesF(V16 x, int n) {
   const I32 bits = Bits(x);
@@ -21,8 +22,12 @@ RILL_INLINE V16 RoundTripF16(V16 x) {
 RILL_INLINE V16 FiniteOrNan(M16 finite, V16 x) {
   return Select(finite, x, FromBits(SetI(0x7FC00000)));
 }
-RILL_INLINE I32 Magnitude(V16 x) { return AndI(Bits(x), SetI(0x7FFFFFFF)); }
-RILL_INLINE M16 IsFinite(I32 magnitude) { return LtI(magnitude, SetI(0x7F800000)); }
+RILL_INLINE I32 Magnitude(V16 x) {
+  return AndI(Bits(x), SetI(0x7FFFFFFF));
+}
+RILL_INLINE M16 IsFinite(I32 magnitude) {
+  return LtI(magnitude, SetI(0x7F800000));
+}
 
 void KvEncodeInt8(const float* x, int64_t dim, uint8_t* out) {
   uint8_t* params = out + dim;
@@ -72,7 +77,8 @@ void KvEncodeInt4(const float* x, int64_t dim, uint8_t* out) {
     StoreS8(codes, ToInt(code_a));
     StoreS8(codes + 16, ToInt(code_b));
     for (int64_t j = n; j < 32; ++j) codes[j] = 0;
-    for (int j = 0; j < 16; ++j) out[i / 2 + j] = static_cast<uint8_t>(codes[j] | codes[j + 16] << 4);
+    for (int j = 0; j < 16; ++j)
+      out[i / 2 + j] = static_cast<uint8_t>(codes[j] | codes[j + 16] << 4);
     StoreF16(pair, scale);
     StoreF16(pair + 16, minimum);
     __builtin_memcpy(params + i / 32 * 4, &pair[0], 2);

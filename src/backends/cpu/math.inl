@@ -4,14 +4,16 @@
 //   Exp 1.01 ulp, subnormal results included;  Tanh 2 ulp;  Erf 2 ulp.
 // NaN in, NaN out. Coefficients: minimax fits of our own, computed in f64.
 
-RILL_INLINE V16 Abs(V16 x) { return FromBits(AndI(Bits(x), SetI(0x7FFFFFFF))); }
+RILL_INLINE V16 Abs(V16 x) {
+  return FromBits(AndI(Bits(x), SetI(0x7FFFFFFF)));
+}
 RILL_INLINE V16 CopySign(V16 magnitude, V16 sign) {
   return FromBits(OrI(AndI(Bits(magnitude), SetI(0x7FFFFFFF)),
                       AndI(Bits(sign), SetI(static_cast<int32_t>(0x80000000u)))));
 }
 
-// e^x = 2^n e^r, |r| <= ln2 / 2, e^r = 1 + r + r^2 P(r). Results below the smallest normal number are
-// rounded once.
+// e^x = 2^n e^r, |r| <= ln2 / 2, e^r = 1 + r + r^2 P(r). Results below the smallest normal number
+// are rounded once.
 RILL_INLINE V16 Exp(V16 x) {
   const V16 clamped = Min(Set(90.0f), Max(Set(-106.0f), x));  // this order keeps NaN
   const V16 n = Round(Mul(clamped, Set(0x1.715476p+0f)));

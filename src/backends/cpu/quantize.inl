@@ -25,7 +25,9 @@ RILL_INLINE void GroupScale(float largest, float* d, float* inverse) {
 }
 
 // The codes of 16 elements; |x| * inverse <= 127 (1 + 2^-22), so rounding stays in range.
-RILL_INLINE I32 Codes16(const float* x, V16 factor) { return ToInt(Round(Mul(Load(x), factor))); }
+RILL_INLINE I32 Codes16(const float* x, V16 factor) {
+  return ToInt(Round(Mul(Load(x), factor)));
+}
 
 struct MaxOp {
   RILL_INLINE static I32 Apply(I32 a, I32 b) { return MaxI(a, b); }
@@ -66,8 +68,7 @@ RILL_INLINE void Quantize16(const float* row, int64_t u0, int t, int stride, Til
   const M16 too_small = LtI(largest, Bits(Set(0x1p-100f)));
   const M16 not_finite = LtI(Bits(Set(0x1.fffffep127f)), largest);
   const V16 d_v = Select(not_finite, m, Select(too_small, zero, Div(m, Set(127.0f))));
-  const V16 inverse_v =
-      Select(not_finite, zero, Select(too_small, zero, Div(Set(127.0f), m)));
+  const V16 inverse_v = Select(not_finite, zero, Select(too_small, zero, Div(Set(127.0f), m)));
   alignas(64) float d[16], inverse[16];
   Store(d, d_v);
   Store(inverse, inverse_v);

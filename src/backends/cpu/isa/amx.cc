@@ -1,5 +1,6 @@
-// AVX-512 with VNNI and AMX int8: isa/avx512_vnni.cc with the tile unit for products of many tokens.
-// Headers come before the target region; nothing of the standard library is instantiated in it.
+// AVX-512 with VNNI and AMX int8: isa/avx512_vnni.cc with the tile unit for products of many
+// tokens. Headers come before the target region; nothing of the standard library is instantiated in
+// it.
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -10,7 +11,10 @@
 #include "quant/iq4_nl.h"
 
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,amx-tile,amx-int8,avx2,fma,f16c"))), apply_to = function)
+#pragma clang attribute push(                                                                      \
+    __attribute__((                                                                                \
+        target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,amx-tile,amx-int8,avx2,fma,f16c"))), \
+    apply_to = function)
 #else
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,amx-tile,amx-int8,avx2,fma,f16c")
@@ -47,5 +51,6 @@ namespace {
 
 #if defined(__clang__)
 #pragma clang attribute pop
-#endif  // GCC: the region stays open, so that templates instantiated at the end of the file are in it
+#endif  // GCC: the region stays open, so that templates instantiated at the end of the file are in
+        // it
 #endif  // __x86_64__

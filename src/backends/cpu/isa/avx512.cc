@@ -10,7 +10,9 @@
 #include "quant/iq4_nl.h"
 
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))), apply_to = function)
+#pragma clang attribute push(                                                    \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))), \
+    apply_to = function)
 #else
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")
@@ -46,5 +48,6 @@ namespace {
 
 #if defined(__clang__)
 #pragma clang attribute pop
-#endif  // GCC: the region stays open, so that templates instantiated at the end of the file are in it
+#endif  // GCC: the region stays open, so that templates instantiated at the end of the file are in
+        // it
 #endif  // __x86_64__

@@ -43,5 +43,6 @@ namespace {
 
 #if defined(__clang__)
 #pragma clang attribute pop
-#endif  // GCC: the region stays open, so that templates instantiated at the end of the file are in it
+#endif  // GCC: the region stays open, so that templates instantiated at the end of the file are in
+        // it
 #endif  // __x86_64__

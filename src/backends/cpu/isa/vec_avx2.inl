@@ -14,8 +14,12 @@ struct B64 {
   __m256i lo, hi;
 };
 
-RILL_INLINE V16 Set(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
-RILL_INLINE V16 Load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+RILL_INLINE V16 Set(float x) {
+  return {_mm256_set1_ps(x), _mm256_set1_ps(x)};
+}
+RILL_INLINE V16 Load(const float* p) {
+  return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
+}
 RILL_INLINE void Store(float* p, V16 a) {
   _mm256_storeu_ps(p, a.lo);
   _mm256_storeu_ps(p + 8, a.hi);
@@ -48,11 +52,21 @@ RILL_INLINE V16 Round(V16 a) {
   const V16 magic = Set(12582912.0f);
   return Sub(Add(a, magic), magic);
 }
-RILL_INLINE I32 ToInt(V16 a) { return {_mm256_cvttps_epi32(a.lo), _mm256_cvttps_epi32(a.hi)}; }
-RILL_INLINE V16 ToFloat(I32 a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
-RILL_INLINE I32 Bits(V16 a) { return {_mm256_castps_si256(a.lo), _mm256_castps_si256(a.hi)}; }
-RILL_INLINE V16 FromBits(I32 a) { return {_mm256_castsi256_ps(a.lo), _mm256_castsi256_ps(a.hi)}; }
-RILL_INLINE I32 SetI(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+RILL_INLINE I32 ToInt(V16 a) {
+  return {_mm256_cvttps_epi32(a.lo), _mm256_cvttps_epi32(a.hi)};
+}
+RILL_INLINE V16 ToFloat(I32 a) {
+  return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)};
+}
+RILL_INLINE I32 Bits(V16 a) {
+  return {_mm256_castps_si256(a.lo), _mm256_castps_si256(a.hi)};
+}
+RILL_INLINE V16 FromBits(I32 a) {
+  return {_mm256_castsi256_ps(a.lo), _mm256_castsi256_ps(a.hi)};
+}
+RILL_INLINE I32 SetI(int32_t x) {
+  return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)};
+}
 RILL_INLINE I32 LoadI(const int32_t* p) {
   return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
           _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 8))};
@@ -153,12 +167,15 @@ RILL_INLINE I32 LoadS8(const uint8_t* p) {
   return {_mm256_cvtepi8_epi32(v), _mm256_cvtepi8_epi32(_mm_srli_si128(v, 8))};
 }
 RILL_INLINE void StoreS8(int8_t* p, I32 a) {
-  const __m256i pick = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
-                                        0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+  const __m256i pick =
+      _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4, 8, 12, -1,
+                       -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
   const __m256i lo = _mm256_shuffle_epi8(a.lo, pick);
   const __m256i hi = _mm256_shuffle_epi8(a.hi, pick);
-  const __m128i lo8 = _mm_unpacklo_epi32(_mm256_castsi256_si128(lo), _mm256_extracti128_si256(lo, 1));
-  const __m128i hi8 = _mm_unpacklo_epi32(_mm256_castsi256_si128(hi), _mm256_extracti128_si256(hi, 1));
+  const __m128i lo8 =
+      _mm_unpacklo_epi32(_mm256_castsi256_si128(lo), _mm256_extracti128_si256(lo, 1));
+  const __m128i hi8 =
+      _mm_unpacklo_epi32(_mm256_castsi256_si128(hi), _mm256_extracti128_si256(hi, 1));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_unpacklo_epi64(lo8, hi8));
 }
 
@@ -170,7 +187,9 @@ RILL_INLINE void StoreB(uint8_t* p, B64 a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a.lo);
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 32), a.hi);
 }
-RILL_INLINE B64 AsBytes(I32 a) { return {a.lo, a.hi}; }
+RILL_INLINE B64 AsBytes(I32 a) {
+  return {a.lo, a.hi};
+}
 RILL_INLINE B64 AddB(B64 a, B64 b) {
   return {_mm256_add_epi8(a.lo, b.lo), _mm256_add_epi8(a.hi, b.hi)};
 }
@@ -214,9 +233,9 @@ RILL_INLINE I32 ByteTop(B64 a) {
     const __m256i m = _mm256_set1_epi32(INT32_MIN >> 7);
     return {_mm256_and_si256(a.lo, m), _mm256_and_si256(a.hi, m)};
   } else {
-    const __m256i pick = _mm256_setr_epi8(-1, -1, -1, j, -1, -1, -1, j + 4, -1, -1, -1, j + 8, -1,
-                                          -1, -1, j + 12, -1, -1, -1, j, -1, -1, -1, j + 4, -1, -1,
-                                          -1, j + 8, -1, -1, -1, j + 12);
+    const __m256i pick =
+        _mm256_setr_epi8(-1, -1, -1, j, -1, -1, -1, j + 4, -1, -1, -1, j + 8, -1, -1, -1, j + 12,
+                         -1, -1, -1, j, -1, -1, -1, j + 4, -1, -1, -1, j + 8, -1, -1, -1, j + 12);
     return {_mm256_shuffle_epi8(a.lo, pick), _mm256_shuffle_epi8(a.hi, pick)};
   }
 }
@@ -228,18 +247,24 @@ RILL_INLINE __m256i Broadcast4(const int8_t* a) {
 }
 #if RILL_VNNI
 using DotAcc = I32;
-RILL_INLINE DotAcc StartDot(I32 dots) { return dots; }
+RILL_INLINE DotAcc StartDot(I32 dots) {
+  return dots;
+}
 RILL_INLINE DotAcc DotU(DotAcc acc, B64 w, const int8_t* a) {
   const __m256i x = Broadcast4(a);
   return {_mm256_dpbusd_avx_epi32(acc.lo, w.lo, x), _mm256_dpbusd_avx_epi32(acc.hi, w.hi, x)};
 }
-RILL_INLINE I32 FinishDot(I32, DotAcc acc) { return acc; }
+RILL_INLINE I32 FinishDot(I32, DotAcc acc) {
+  return acc;
+}
 #else
 // vpmaddubsw sums pairs into 16 bits; pairs are added there and widened once at the end.
 struct DotAcc {
   __m256i lo, hi;
 };
-RILL_INLINE DotAcc StartDot(I32) { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+RILL_INLINE DotAcc StartDot(I32) {
+  return {_mm256_setzero_si256(), _mm256_setzero_si256()};
+}
 RILL_INLINE DotAcc DotU(DotAcc acc, B64 w, const int8_t* a) {
   const __m256i x = Broadcast4(a);
   acc.lo = _mm256_add_epi16(acc.lo, _mm256_maddubs_epi16(w.lo, x));
@@ -254,7 +279,9 @@ RILL_INLINE I32 FinishDot(I32 dots, DotAcc acc) {
           _mm256_add_epi32(dots.hi, _mm256_madd_epi16(acc.hi, ones))};
 }
 #endif
-RILL_INLINE B64 AbsB(B64 w) { return {_mm256_abs_epi8(w.lo), _mm256_abs_epi8(w.hi)}; }
+RILL_INLINE B64 AbsB(B64 w) {
+  return {_mm256_abs_epi8(w.lo), _mm256_abs_epi8(w.hi)};
+}
 // |w| * (a with w's sign): at most 2 * 128 * 127 in 16 bits, so each product is widened at once.
 RILL_INLINE I32 DotS(I32 acc, B64 w_abs, B64 w, const int8_t* a) {
   const __m256i x = Broadcast4(a);
@@ -273,7 +300,9 @@ RILL_INLINE V16 Lookup16(V16 table, B64) {
   return table;
 }
 
-RILL_INLINE void Prefetch(const void* p) { __builtin_prefetch(p, 0, 3); }
+RILL_INLINE void Prefetch(const void* p) {
+  __builtin_prefetch(p, 0, 3);
+}
 
 // Widest tile of query rows of attention.
 inline constexpr int kTile = 6;

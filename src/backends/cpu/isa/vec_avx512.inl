@@ -14,33 +14,79 @@ struct B64 {
   __m512i v;
 };
 
-RILL_INLINE V16 Set(float x) { return {_mm512_set1_ps(x)}; }
-RILL_INLINE V16 Load(const float* p) { return {_mm512_loadu_ps(p)}; }
-RILL_INLINE void Store(float* p, V16 a) { _mm512_storeu_ps(p, a.v); }
-RILL_INLINE V16 Add(V16 a, V16 b) { return {_mm512_add_ps(a.v, b.v)}; }
-RILL_INLINE V16 Sub(V16 a, V16 b) { return {_mm512_sub_ps(a.v, b.v)}; }
-RILL_INLINE V16 Mul(V16 a, V16 b) { return {_mm512_mul_ps(a.v, b.v)}; }
-RILL_INLINE V16 Div(V16 a, V16 b) { return {_mm512_div_ps(a.v, b.v)}; }
-RILL_INLINE V16 Fma(V16 a, V16 b, V16 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
-RILL_INLINE V16 Fnma(V16 a, V16 b, V16 c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }
-RILL_INLINE V16 Max(V16 a, V16 b) { return {_mm512_max_ps(a.v, b.v)}; }
-RILL_INLINE V16 Min(V16 a, V16 b) { return {_mm512_min_ps(a.v, b.v)}; }
+RILL_INLINE V16 Set(float x) {
+  return {_mm512_set1_ps(x)};
+}
+RILL_INLINE V16 Load(const float* p) {
+  return {_mm512_loadu_ps(p)};
+}
+RILL_INLINE void Store(float* p, V16 a) {
+  _mm512_storeu_ps(p, a.v);
+}
+RILL_INLINE V16 Add(V16 a, V16 b) {
+  return {_mm512_add_ps(a.v, b.v)};
+}
+RILL_INLINE V16 Sub(V16 a, V16 b) {
+  return {_mm512_sub_ps(a.v, b.v)};
+}
+RILL_INLINE V16 Mul(V16 a, V16 b) {
+  return {_mm512_mul_ps(a.v, b.v)};
+}
+RILL_INLINE V16 Div(V16 a, V16 b) {
+  return {_mm512_div_ps(a.v, b.v)};
+}
+RILL_INLINE V16 Fma(V16 a, V16 b, V16 c) {
+  return {_mm512_fmadd_ps(a.v, b.v, c.v)};
+}
+RILL_INLINE V16 Fnma(V16 a, V16 b, V16 c) {
+  return {_mm512_fnmadd_ps(a.v, b.v, c.v)};
+}
+RILL_INLINE V16 Max(V16 a, V16 b) {
+  return {_mm512_max_ps(a.v, b.v)};
+}
+RILL_INLINE V16 Min(V16 a, V16 b) {
+  return {_mm512_min_ps(a.v, b.v)};
+}
 RILL_INLINE V16 Round(V16 a) {
   const V16 magic = Set(12582912.0f);
   return Sub(Add(a, magic), magic);
 }
-RILL_INLINE I32 ToInt(V16 a) { return {_mm512_cvttps_epi32(a.v)}; }
-RILL_INLINE V16 ToFloat(I32 a) { return {_mm512_cvtepi32_ps(a.v)}; }
-RILL_INLINE I32 Bits(V16 a) { return {_mm512_castps_si512(a.v)}; }
-RILL_INLINE V16 FromBits(I32 a) { return {_mm512_castsi512_ps(a.v)}; }
-RILL_INLINE I32 SetI(int32_t x) { return {_mm512_set1_epi32(x)}; }
-RILL_INLINE I32 LoadI(const int32_t* p) { return {_mm512_loadu_si512(p)}; }
-RILL_INLINE void StoreI(int32_t* p, I32 a) { _mm512_storeu_si512(p, a.v); }
-RILL_INLINE I32 AddI(I32 a, I32 b) { return {_mm512_add_epi32(a.v, b.v)}; }
-RILL_INLINE I32 SubI(I32 a, I32 b) { return {_mm512_sub_epi32(a.v, b.v)}; }
-RILL_INLINE I32 AndI(I32 a, I32 b) { return {_mm512_and_si512(a.v, b.v)}; }
-RILL_INLINE I32 OrI(I32 a, I32 b) { return {_mm512_or_si512(a.v, b.v)}; }
-RILL_INLINE I32 MaxI(I32 a, I32 b) { return {_mm512_max_epi32(a.v, b.v)}; }
+RILL_INLINE I32 ToInt(V16 a) {
+  return {_mm512_cvttps_epi32(a.v)};
+}
+RILL_INLINE V16 ToFloat(I32 a) {
+  return {_mm512_cvtepi32_ps(a.v)};
+}
+RILL_INLINE I32 Bits(V16 a) {
+  return {_mm512_castps_si512(a.v)};
+}
+RILL_INLINE V16 FromBits(I32 a) {
+  return {_mm512_castsi512_ps(a.v)};
+}
+RILL_INLINE I32 SetI(int32_t x) {
+  return {_mm512_set1_epi32(x)};
+}
+RILL_INLINE I32 LoadI(const int32_t* p) {
+  return {_mm512_loadu_si512(p)};
+}
+RILL_INLINE void StoreI(int32_t* p, I32 a) {
+  _mm512_storeu_si512(p, a.v);
+}
+RILL_INLINE I32 AddI(I32 a, I32 b) {
+  return {_mm512_add_epi32(a.v, b.v)};
+}
+RILL_INLINE I32 SubI(I32 a, I32 b) {
+  return {_mm512_sub_epi32(a.v, b.v)};
+}
+RILL_INLINE I32 AndI(I32 a, I32 b) {
+  return {_mm512_and_si512(a.v, b.v)};
+}
+RILL_INLINE I32 OrI(I32 a, I32 b) {
+  return {_mm512_or_si512(a.v, b.v)};
+}
+RILL_INLINE I32 MaxI(I32 a, I32 b) {
+  return {_mm512_max_epi32(a.v, b.v)};
+}
 template <int n>
 RILL_INLINE I32 ShlI(I32 a) {
   return {_mm512_slli_epi32(a.v, n)};
@@ -49,11 +95,21 @@ template <int n>
 RILL_INLINE I32 SraI(I32 a) {
   return {_mm512_srai_epi32(a.v, n)};
 }
-RILL_INLINE M16 Lt(V16 a, V16 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
-RILL_INLINE M16 LtI(I32 a, I32 b) { return {_mm512_cmplt_epi32_mask(a.v, b.v)}; }
-RILL_INLINE V16 Select(M16 m, V16 yes, V16 no) { return {_mm512_mask_blend_ps(m.v, no.v, yes.v)}; }
-RILL_INLINE __m256 Low(__m512 v) { return _mm512_castps512_ps256(v); }
-RILL_INLINE __m256 High(__m512 v) { return _mm512_extractf32x8_ps(v, 1); }
+RILL_INLINE M16 Lt(V16 a, V16 b) {
+  return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)};
+}
+RILL_INLINE M16 LtI(I32 a, I32 b) {
+  return {_mm512_cmplt_epi32_mask(a.v, b.v)};
+}
+RILL_INLINE V16 Select(M16 m, V16 yes, V16 no) {
+  return {_mm512_mask_blend_ps(m.v, no.v, yes.v)};
+}
+RILL_INLINE __m256 Low(__m512 v) {
+  return _mm512_castps512_ps256(v);
+}
+RILL_INLINE __m256 High(__m512 v) {
+  return _mm512_extractf32x8_ps(v, 1);
+}
 RILL_INLINE float ReduceAdd(V16 a) {
   const __m256 r8 = _mm256_add_ps(Low(a.v), High(a.v));
   __m128 r4 = _mm_add_ps(_mm256_castps256_ps128(r8), _mm256_extractf128_ps(r8, 1));
@@ -68,8 +124,12 @@ RILL_INLINE float ReduceMax(V16 a) {
   r4 = _mm_max_ss(r4, _mm_movehdup_ps(r4));
   return _mm_cvtss_f32(r4);
 }
-RILL_INLINE int32_t ReduceMaxI(I32 a) { return _mm512_reduce_max_epi32(a.v); }
-RILL_INLINE int32_t ReduceAddI(I32 a) { return _mm512_reduce_add_epi32(a.v); }
+RILL_INLINE int32_t ReduceMaxI(I32 a) {
+  return _mm512_reduce_max_epi32(a.v);
+}
+RILL_INLINE int32_t ReduceAddI(I32 a) {
+  return _mm512_reduce_add_epi32(a.v);
+}
 // Lane i: the lanes of v[i] reduced; for operations where the order does not matter.
 template <typename Op>
 RILL_INLINE I32 ReduceEach(const I32* v) {
@@ -88,15 +148,14 @@ RILL_INLINE I32 ReduceEach(const I32* v) {
   }
 #pragma GCC unroll 2
   for (int i = 0; i < 2; ++i) {
-    r[i] = Op::Apply({_mm512_unpacklo_epi64(r[i], r[i + 2])},
-                     {_mm512_unpackhi_epi64(r[i], r[i + 2])})
-               .v;
+    r[i] =
+        Op::Apply({_mm512_unpacklo_epi64(r[i], r[i + 2])}, {_mm512_unpackhi_epi64(r[i], r[i + 2])})
+            .v;
   }
   const __m512 a = _mm512_castsi512_ps(r[0]), b = _mm512_castsi512_ps(r[1]);
   const I32 mixed = Op::Apply({_mm512_castps_si512(_mm512_shuffle_ps(a, b, 0x88))},
                               {_mm512_castps_si512(_mm512_shuffle_ps(a, b, 0xDD))});
-  const __m512i order =
-      _mm512_setr_epi32(0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5, 7, 12, 14, 13, 15);
+  const __m512i order = _mm512_setr_epi32(0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5, 7, 12, 14, 13, 15);
   return {_mm512_permutexvar_epi32(order, mixed.v)};
 }
 RILL_INLINE __m128i Load128(const void* p) {
@@ -105,7 +164,9 @@ RILL_INLINE __m128i Load128(const void* p) {
 RILL_INLINE __m256i Load256(const void* p) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(p));
 }
-RILL_INLINE V16 LoadF16(const uint16_t* p) { return {_mm512_cvtph_ps(Load256(p))}; }
+RILL_INLINE V16 LoadF16(const uint16_t* p) {
+  return {_mm512_cvtph_ps(Load256(p))};
+}
 RILL_INLINE V16 LoadBf16(const uint16_t* p) {
   return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(Load256(p)), 16))};
 }
@@ -113,21 +174,37 @@ RILL_INLINE void StoreF16(uint16_t* p, V16 a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
                       _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
 }
-RILL_INLINE I32 LoadU8(const uint8_t* p) { return {_mm512_cvtepu8_epi32(Load128(p))}; }
-RILL_INLINE I32 LoadS8(const uint8_t* p) { return {_mm512_cvtepi8_epi32(Load128(p))}; }
+RILL_INLINE I32 LoadU8(const uint8_t* p) {
+  return {_mm512_cvtepu8_epi32(Load128(p))};
+}
+RILL_INLINE I32 LoadS8(const uint8_t* p) {
+  return {_mm512_cvtepi8_epi32(Load128(p))};
+}
 RILL_INLINE void StoreS8(int8_t* p, I32 a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a.v));
 }
 
-RILL_INLINE B64 LoadB(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }
-RILL_INLINE void StoreB(uint8_t* p, B64 a) { _mm512_storeu_si512(p, a.v); }
-RILL_INLINE B64 AsBytes(I32 a) { return {a.v}; }
-RILL_INLINE B64 AddB(B64 a, B64 b) { return {_mm512_add_epi8(a.v, b.v)}; }
-RILL_INLINE B64 SubB(B64 a, B64 b) { return {_mm512_sub_epi8(a.v, b.v)}; }
+RILL_INLINE B64 LoadB(const uint8_t* p) {
+  return {_mm512_loadu_si512(p)};
+}
+RILL_INLINE void StoreB(uint8_t* p, B64 a) {
+  _mm512_storeu_si512(p, a.v);
+}
+RILL_INLINE B64 AsBytes(I32 a) {
+  return {a.v};
+}
+RILL_INLINE B64 AddB(B64 a, B64 b) {
+  return {_mm512_add_epi8(a.v, b.v)};
+}
+RILL_INLINE B64 SubB(B64 a, B64 b) {
+  return {_mm512_sub_epi8(a.v, b.v)};
+}
 RILL_INLINE B64 AndB(B64 a, uint8_t mask) {
   return {_mm512_and_si512(a.v, _mm512_set1_epi8(static_cast<char>(mask)))};
 }
-RILL_INLINE B64 OrB(B64 a, B64 b) { return {_mm512_or_si512(a.v, b.v)}; }
+RILL_INLINE B64 OrB(B64 a, B64 b) {
+  return {_mm512_or_si512(a.v, b.v)};
+}
 template <int n>
 RILL_INLINE B64 ShrAndB(B64 a, uint8_t mask) {
   return AndB({_mm512_srli_epi16(a.v, n)}, mask);
@@ -160,16 +237,22 @@ RILL_INLINE __m512i Broadcast4(const int8_t* a) {
 }
 #if RILL_VNNI
 using DotAcc = I32;
-RILL_INLINE DotAcc StartDot(I32 dots) { return dots; }
+RILL_INLINE DotAcc StartDot(I32 dots) {
+  return dots;
+}
 RILL_INLINE DotAcc DotU(DotAcc acc, B64 w, const int8_t* a) {
   return {_mm512_dpbusd_epi32(acc.v, w.v, Broadcast4(a))};
 }
-RILL_INLINE I32 FinishDot(I32, DotAcc acc) { return acc; }
+RILL_INLINE I32 FinishDot(I32, DotAcc acc) {
+  return acc;
+}
 #else
 struct DotAcc {
   __m512i v;
 };
-RILL_INLINE DotAcc StartDot(I32) { return {_mm512_setzero_si512()}; }
+RILL_INLINE DotAcc StartDot(I32) {
+  return {_mm512_setzero_si512()};
+}
 RILL_INLINE DotAcc DotU(DotAcc acc, B64 w, const int8_t* a) {
   return {_mm512_add_epi16(acc.v, _mm512_maddubs_epi16(w.v, Broadcast4(a)))};
 }
@@ -177,7 +260,9 @@ RILL_INLINE I32 FinishDot(I32 dots, DotAcc acc) {
   return {_mm512_add_epi32(dots.v, _mm512_madd_epi16(acc.v, _mm512_set1_epi16(1)))};
 }
 #endif
-RILL_INLINE B64 AbsB(B64 w) { return {_mm512_abs_epi8(w.v)}; }
+RILL_INLINE B64 AbsB(B64 w) {
+  return {_mm512_abs_epi8(w.v)};
+}
 // |w| * (a with w's sign); AVX-512 has no vpsignb, so a is negated under the mask of negative w.
 RILL_INLINE I32 DotS(I32 acc, B64 w_abs, B64 w, const int8_t* a) {
   const __m512i x = Broadcast4(a);
@@ -198,7 +283,9 @@ RILL_INLINE V16 Lookup16(V16 table, B64 index) {
   return {_mm512_permutexvar_ps(_mm512_srli_epi32(index.v, shift), table.v)};
 }
 
-RILL_INLINE void Prefetch(const void* p) { __builtin_prefetch(p, 0, 3); }
+RILL_INLINE void Prefetch(const void* p) {
+  __builtin_prefetch(p, 0, 3);
+}
 
 // Widest tile of query rows of attention.
 inline constexpr int kTile = 6;
@@ -233,10 +320,12 @@ RILL_INLINE V16 LoadF16Few(const uint16_t* p) {
 }
 template <int a, int b>
 RILL_INLINE V16 Spread(V16 x) {
-  return {_mm512_permutexvar_ps(
-      _mm512_setr_epi32(a, a, a, a, a, a, a, a, b, b, b, b, b, b, b, b), x.v)};
+  return {_mm512_permutexvar_ps(_mm512_setr_epi32(a, a, a, a, a, a, a, a, b, b, b, b, b, b, b, b),
+                                x.v)};
 }
 
 // Registers that attention may fill with accumulators; with more of them GCC spills.
 #define RILL_ACCUMULATORS 16
-RILL_INLINE V16 ScaleByPowerOf2(V16 p, V16 n) { return {_mm512_scalef_ps(p.v, n.v)}; }
+RILL_INLINE V16 ScaleByPowerOf2(V16 p, V16 n) {
+  return {_mm512_scalef_ps(p.v, n.v)};
+}

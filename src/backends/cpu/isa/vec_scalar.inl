@@ -21,17 +21,29 @@ RILL_INLINE To BitsAs(From from) {
   return __builtin_bit_cast(To, from);
 }
 
-RILL_INLINE V16 Set(float x) { return V16{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
+RILL_INLINE V16 Set(float x) {
+  return V16{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
+}
 RILL_INLINE V16 Load(const float* p) {
   V16 r;
   __builtin_memcpy(&r, p, 64);
   return r;
 }
-RILL_INLINE void Store(float* p, V16 a) { __builtin_memcpy(p, &a, 64); }
-RILL_INLINE V16 Add(V16 a, V16 b) { return a + b; }
-RILL_INLINE V16 Sub(V16 a, V16 b) { return a - b; }
-RILL_INLINE V16 Mul(V16 a, V16 b) { return a * b; }
-RILL_INLINE V16 Div(V16 a, V16 b) { return a / b; }
+RILL_INLINE void Store(float* p, V16 a) {
+  __builtin_memcpy(p, &a, 64);
+}
+RILL_INLINE V16 Add(V16 a, V16 b) {
+  return a + b;
+}
+RILL_INLINE V16 Sub(V16 a, V16 b) {
+  return a - b;
+}
+RILL_INLINE V16 Mul(V16 a, V16 b) {
+  return a * b;
+}
+RILL_INLINE V16 Div(V16 a, V16 b) {
+  return a / b;
+}
 // a * b + c, rounded once: libm's fma, or the instruction where the target has it. Not inlined: a
 // call costs little beside 16 of libm's, and keeps the compiler from unrolling it everywhere.
 __attribute__((noinline)) void FmaLanes(const float* a, const float* b, const float* c, float* r) {
@@ -46,38 +58,62 @@ RILL_INLINE V16 Fma(V16 a, V16 b, V16 c) {
   return Load(z);
 }
 // c - a * b, rounded once.
-RILL_INLINE V16 Fnma(V16 a, V16 b, V16 c) { return Fma(-a, b, c); }
+RILL_INLINE V16 Fnma(V16 a, V16 b, V16 c) {
+  return Fma(-a, b, c);
+}
 RILL_INLINE V16 Select(M16 m, V16 yes, V16 no) {
   return BitsAs<V16>((m.bits & BitsAs<I32>(yes)) | (~m.bits & BitsAs<I32>(no)));
 }
 // a > b ? a : b; the second when either is NaN or both are zeros (as maxps does).
-RILL_INLINE V16 Max(V16 a, V16 b) { return Select(M16{BitsAs<I32>(a > b)}, a, b); }
-RILL_INLINE V16 Min(V16 a, V16 b) { return Select(M16{BitsAs<I32>(a < b)}, a, b); }
+RILL_INLINE V16 Max(V16 a, V16 b) {
+  return Select(M16{BitsAs<I32>(a > b)}, a, b);
+}
+RILL_INLINE V16 Min(V16 a, V16 b) {
+  return Select(M16{BitsAs<I32>(a < b)}, a, b);
+}
 // Nearest integer, ties to even; |x| < 2^22.
 RILL_INLINE V16 Round(V16 a) {
   const V16 magic = Set(12582912.0f);
   return (a + magic) - magic;
 }
-RILL_INLINE I32 SetI(int32_t x) { return I32{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
+RILL_INLINE I32 SetI(int32_t x) {
+  return I32{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
+}
 // Of an integral value, |x| < 2^31; INT_MIN otherwise.
 RILL_INLINE I32 ToInt(V16 a) {
   const I32 inside = BitsAs<I32>(a >= Set(-2147483648.0f)) & BitsAs<I32>(a < Set(2147483648.0f));
   const V16 safe = BitsAs<V16>(inside & BitsAs<I32>(a));
   return (inside & __builtin_convertvector(safe, I32)) | (~inside & SetI(INT32_MIN));
 }
-RILL_INLINE V16 ToFloat(I32 a) { return __builtin_convertvector(a, V16); }
-RILL_INLINE I32 Bits(V16 a) { return BitsAs<I32>(a); }
-RILL_INLINE V16 FromBits(I32 a) { return BitsAs<V16>(a); }
+RILL_INLINE V16 ToFloat(I32 a) {
+  return __builtin_convertvector(a, V16);
+}
+RILL_INLINE I32 Bits(V16 a) {
+  return BitsAs<I32>(a);
+}
+RILL_INLINE V16 FromBits(I32 a) {
+  return BitsAs<V16>(a);
+}
 RILL_INLINE I32 LoadI(const int32_t* p) {
   I32 r;
   __builtin_memcpy(&r, p, 64);
   return r;
 }
-RILL_INLINE void StoreI(int32_t* p, I32 a) { __builtin_memcpy(p, &a, 64); }
-RILL_INLINE I32 AddI(I32 a, I32 b) { return BitsAs<I32>(BitsAs<U32>(a) + BitsAs<U32>(b)); }
-RILL_INLINE I32 SubI(I32 a, I32 b) { return BitsAs<I32>(BitsAs<U32>(a) - BitsAs<U32>(b)); }
-RILL_INLINE I32 AndI(I32 a, I32 b) { return a & b; }
-RILL_INLINE I32 OrI(I32 a, I32 b) { return a | b; }
+RILL_INLINE void StoreI(int32_t* p, I32 a) {
+  __builtin_memcpy(p, &a, 64);
+}
+RILL_INLINE I32 AddI(I32 a, I32 b) {
+  return BitsAs<I32>(BitsAs<U32>(a) + BitsAs<U32>(b));
+}
+RILL_INLINE I32 SubI(I32 a, I32 b) {
+  return BitsAs<I32>(BitsAs<U32>(a) - BitsAs<U32>(b));
+}
+RILL_INLINE I32 AndI(I32 a, I32 b) {
+  return a & b;
+}
+RILL_INLINE I32 OrI(I32 a, I32 b) {
+  return a | b;
+}
 RILL_INLINE I32 MaxI(I32 a, I32 b) {
   const I32 first = BitsAs<I32>(a > b);
   return (first & a) | (~first & b);
@@ -90,8 +126,12 @@ template <int n>
 RILL_INLINE I32 SraI(I32 a) {
   return a >> n;
 }
-RILL_INLINE M16 Lt(V16 a, V16 b) { return {BitsAs<I32>(a < b)}; }
-RILL_INLINE M16 LtI(I32 a, I32 b) { return {BitsAs<I32>(a < b)}; }
+RILL_INLINE M16 Lt(V16 a, V16 b) {
+  return {BitsAs<I32>(a < b)};
+}
+RILL_INLINE M16 LtI(I32 a, I32 b) {
+  return {BitsAs<I32>(a < b)};
+}
 // The canonical tree 16 -> 8 -> 4 -> 2 -> 1: lane j takes lane j + half.
 RILL_INLINE float ReduceAdd(V16 a) {
   float lane[16];
@@ -167,18 +207,32 @@ RILL_INLINE void StoreS8(int8_t* p, I32 a) {
   for (int i = 0; i < 16; ++i) p[i] = static_cast<int8_t>(a[i]);
 }
 
-RILL_INLINE U8x64 SetB(uint8_t x) { return U8x64{} + x; }
+RILL_INLINE U8x64 SetB(uint8_t x) {
+  return U8x64{} + x;
+}
 RILL_INLINE B64 LoadB(const uint8_t* p) {
   B64 r;
   __builtin_memcpy(&r, p, 64);
   return r;
 }
-RILL_INLINE void StoreB(uint8_t* p, B64 a) { __builtin_memcpy(p, &a, 64); }
-RILL_INLINE B64 AsBytes(I32 a) { return {BitsAs<U8x64>(a)}; }
-RILL_INLINE B64 AddB(B64 a, B64 b) { return {a.v + b.v}; }
-RILL_INLINE B64 SubB(B64 a, B64 b) { return {a.v - b.v}; }
-RILL_INLINE B64 AndB(B64 a, uint8_t mask) { return {a.v & SetB(mask)}; }
-RILL_INLINE B64 OrB(B64 a, B64 b) { return {a.v | b.v}; }
+RILL_INLINE void StoreB(uint8_t* p, B64 a) {
+  __builtin_memcpy(p, &a, 64);
+}
+RILL_INLINE B64 AsBytes(I32 a) {
+  return {BitsAs<U8x64>(a)};
+}
+RILL_INLINE B64 AddB(B64 a, B64 b) {
+  return {a.v + b.v};
+}
+RILL_INLINE B64 SubB(B64 a, B64 b) {
+  return {a.v - b.v};
+}
+RILL_INLINE B64 AndB(B64 a, uint8_t mask) {
+  return {a.v & SetB(mask)};
+}
+RILL_INLINE B64 OrB(B64 a, B64 b) {
+  return {a.v | b.v};
+}
 // (a >> n) & mask and (a << n) & mask, per byte. Shifted as 32-bit lanes: what crosses a byte must
 // lie outside the mask.
 template <int n>
@@ -218,14 +272,20 @@ RILL_INLINE I32 ByteTop(B64 a) {
 // Integer dot products of 4 bytes a row with 4 broadcast activations, added to `dots`: begun by
 // StartDot, in 16 bits on some ISAs (DotQuads() says how many fit), and ended by FinishDot.
 using DotAcc = I32;
-RILL_INLINE DotAcc StartDot(I32 dots) { return dots; }
+RILL_INLINE DotAcc StartDot(I32 dots) {
+  return dots;
+}
 RILL_INLINE DotAcc DotU(DotAcc acc, B64 w, const int8_t* a) {
   return acc + ByteU<0>(w) * SetI(a[0]) + ByteU<1>(w) * SetI(a[1]) + ByteU<2>(w) * SetI(a[2]) +
          ByteU<3>(w) * SetI(a[3]);
 }
-RILL_INLINE I32 FinishDot(I32, DotAcc acc) { return acc; }
+RILL_INLINE I32 FinishDot(I32, DotAcc acc) {
+  return acc;
+}
 // Signed weights; w_abs is what AbsB gave for w.
-RILL_INLINE B64 AbsB(B64 w) { return w; }
+RILL_INLINE B64 AbsB(B64 w) {
+  return w;
+}
 RILL_INLINE I32 DotS(I32 acc, B64, B64 w, const int8_t* a) {
   return acc + ByteS<0>(w) * SetI(a[0]) + ByteS<1>(w) * SetI(a[1]) + ByteS<2>(w) * SetI(a[2]) +
          ByteS<3>(w) * SetI(a[3]);
