@@ -76,7 +76,7 @@ run_asan() {
   export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:allocator_may_return_null=1
   export UBSAN_OPTIONS=print_stacktrace=1
   unit_tests asan || status=1
-  RILL_BUILD=build/asan python -m pytest tests/cli -q -p no:cacheprovider || status=1
+  RILL_BUILD=build/asan python -m pytest tests/cli tests/server -q -p no:cacheprovider || status=1
   return "$status"
 }
 
@@ -95,28 +95,28 @@ run_clang() {
 run_fuzz() {
   need_clang
   local seconds=${1:-300} status=0 target name total=0
-  build fuzz || return 1
-  mkdir -p build/fuzz/corpus build/fuzz/findings
-  python3 tests/fuzz/make_corpus.py build/fuzz/seeds
-  for target in build/fuzz/tests/fuzz/*_fuzz; do
+  build asan || return 1
+  mkdir -p build/asan/fuzz/corpus build/asan/fuzz/findings
+  python3 tests/fuzz/make_corpus.py build/asan/fuzz/seeds build/families >/dev/null
+  for target in build/asan/tests/fuzz/*_fuzz; do
     [[ -x $target ]] || continue
     name=$(basename "$target")
     name=${name%_fuzz}
-    local corpora=("build/fuzz/corpus/$name") folder
+    local corpora=("build/asan/fuzz/corpus/$name") folder
     mkdir -p "${corpora[0]}"
-    for folder in "tests/fuzz/corpus/$name" "build/fuzz/seeds/$name"; do
+    for folder in "tests/fuzz/corpus/$name" "build/asan/fuzz/seeds/$name"; do
       [[ -d $folder ]] && corpora+=("$folder")
     done
-    local log=build/fuzz/$name.log
+    local log=build/asan/fuzz/$name.log
     if "$target" -max_total_time="$seconds" -print_final_stats=1 -timeout=10 -rss_limit_mb=2048 \
-      -artifact_prefix="build/fuzz/findings/$name-" "${corpora[@]}" >"$log" 2>&1; then
+      -artifact_prefix="build/asan/fuzz/findings/$name-" "${corpora[@]}" >"$log" 2>&1; then
       local runs
       runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
       total=$((total + ${runs:-0}))
       say "fuzz $name: ${runs:-?} executions in $seconds s, no finding"
     else
       status=1
-      say "fuzz $name: FOUND something; its end (all in $log, input in build/fuzz/findings/):"
+      say "fuzz $name: FOUND something; its end (all in $log, input in build/asan/fuzz/findings/):"
       tail -n 25 "$log" >&2
     fi
   done

@@ -1,5 +1,9 @@
 #!/usr/bin/env python3
-"""Writes small valid seeds for the file fuzzers: make_corpus.py OUT makes OUT/<target>/<seed>."""
+"""Writes small valid seeds for the fuzzers: make_corpus.py OUT [CHECKPOINTS] makes OUT/<target>/<seed>.
+
+CHECKPOINTS is a folder of model folders (tests/oracle/make_family_checkpoints.py makes one); their
+config.json files become seeds of model_config.
+"""
 import json
 import pathlib
 import struct
@@ -94,6 +98,27 @@ def json_seeds() -> dict[str, bytes]:
     return {"config": json.dumps(config).encode(), "values": values.encode(), "deep": b"[" * 60 + b"]" * 60}
 
 
+def model_config_seeds(checkpoints: pathlib.Path | None) -> dict[str, bytes]:
+    def text(value: bytes) -> bytes:
+        return gguf_value(8, gguf_string(value))
+
+    def number(value: int) -> bytes:
+        return gguf_value(4, struct.pack("<I", value))
+
+    seeds = {}
+    for family in (b"llama", b"qwen2moe", b"gemma2", b"phi3", b"deepseek2", b"bloom", b"olmo"):
+        keys = {b"block_count": number(2), b"embedding_length": number(32), b"feed_forward_length": number(40),
+                b"attention.head_count": number(4), b"attention.head_count_kv": number(2),
+                b"context_length": number(64), b"vocab_size": number(50),
+                b"attention.layer_norm_rms_epsilon": gguf_value(6, struct.pack("<f", 1e-5)),
+                b"rope.scaling.type": text(b"yarn"), b"rope.scaling.factor": gguf_value(6, struct.pack("<f", 2.0))}
+        pairs = [(b"general.architecture", text(family))] + [(family + b"." + k, v) for k, v in keys.items()]
+        seeds[family.decode() + ".gguf"] = gguf(3, pairs, [])
+    for config in sorted(checkpoints.glob("*/config.json")) if checkpoints else []:
+        seeds[config.parent.name + ".json"] = config.read_bytes()
+    return seeds
+
+
 def http_seeds() -> dict[str, bytes]:
     """The first byte is the portion in which the bytes arrive."""
     post = b"\x07POST /v1/x?a=b HTTP/1.1\r\nHost: a:80\r\n"
@@ -108,7 +133,9 @@ def http_seeds() -> dict[str, bytes]:
 def main() -> None:
     out = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parent / "corpus")
     seeds = {"gguf": gguf_seeds(), "safetensors": safetensors_seeds(), "llama2c": llama2c_seeds(),
-             "config_json": json_seeds(), "http": http_seeds(),
+             "config_json": json_seeds(),
+             "model_config": model_config_seeds(pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else None),
+             "http": http_seeds(),
              "sse": {"events": b"\x03: ping\n\ndata: {}\r\n\r\ndata: a\ndata: b\n\ndata: [DONE]\n\n"}}
     for target, files in seeds.items():
         folder = out / target
