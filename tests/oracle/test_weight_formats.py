@@ -142,6 +142,23 @@ def a8(x):
     return (x * (127 / largest)).round() * (largest / 127)
 
 
+class NotedA8:
+    """a8, and how near each call's rows came to a tie between two codes."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, x):
+        codes = x * (127 / x.abs().amax(-1, keepdim=True))
+        self.calls.append(((codes.abs() % 1) - 0.5).abs().amin(-1).reshape(-1).numpy())
+        return a8(x)
+
+    def distances(self, num_texts):
+        """Of each token of all texts: the least distance of any of its codes from a tie, in codes."""
+        calls = len(self.calls) // num_texts
+        return [np.min(self.calls[i * calls:(i + 1) * calls], 0) for i in range(num_texts)]
+
+
 @pytest.mark.parametrize("inner, group", [(256, 128), (192, 64), (160, 32)])
 def test_w4_at_load(build_dir, tmp_path, inner, group):
     """The bits of a network whose weights NumPy rounded. 1e-5: as for the families, f32 rounding."""
@@ -160,20 +177,24 @@ def test_w4_at_load(build_dir, tmp_path, inner, group):
 
 
 def test_w8a8_at_load(build_dir, tmp_path):
-    """An activation within f32 rounding of a tie may take the other code, a step of 1/127 of its row's
-    largest. Of some 30,000 codes here, each with a rounding error of about 1e-6 of its row against
-    steps of 1/127, a few may; such a token and those that attend to it move by about a step of the
-    range. All others agree to f32 rounding."""
+    """All tokens agree to f32 rounding, but for those whose activations say otherwise: where the oracle
+    itself comes within 2e-5 of a tie between two codes (values up to 127 with rounding errors of some
+    1e-7 of them), the other code is as right, and that token and those that attend to it move by about
+    a step of 1/127. The distances are the oracle's own, so no token is excused that has no such tie."""
     _, plain = formats.make_pair(tmp_path, "gptq", group=32)
     ids = ids_file(tmp_path)
-    want = torch_logits(quantised_llama(plain, w8, a8), ids)
+    noted = NotedA8()
+    want = torch_logits(quantised_llama(plain, w8, noted), ids)
     spread = want.max() - want.min()
+    excused = np.concatenate([np.minimum.accumulate(d) < 2e-5
+                              for d in noted.distances(len(json.loads(ids.read_text())))])
+    assert excused.mean() <= 0.1  # the test still says something of the others
     for other in (quantised_llama(plain, lambda w: w, a8), quantised_llama(plain, w8)):
         assert np.abs(want - torch_logits(other, ids)).mean() > 2e-4 * spread
     for backend in backends(build_dir):
         args = (build_dir, plain, ids, tmp_path / "out.npy", "--backend", backend, "--weights", "w8a8")
         got = run_logits(*args)
         error = np.abs(got - want).max(axis=1) / spread
-        assert (error > 1e-5).mean() <= 0.1, (backend, error)
+        assert error[~excused].max() <= 1e-5, (backend, error)
         assert error.max() <= 2 / 127, (backend, error)
         assert np.array_equal(run_logits(*args, "--chunk", "1"), got), backend
