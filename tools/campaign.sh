@@ -40,7 +40,7 @@ build() {
   [[ $# -eq 1 ]] || targets=(--target "${@:2}")
   say "building ($*)"
   [[ -f build/$1/build.ninja ]] || cmake --preset "$1" >/dev/null
-  cmake --build "build/$1" --parallel "$jobs" "${targets[@]}" >"build/$1/build.log" 2>&1 || {
+  cmake --build "build/$1" --parallel "$jobs" "${targets[@]}" -- -k 0 >"build/$1/build.log" 2>&1 || {
     grep -E -A8 'error|FAILED' "build/$1/build.log" | head -n 60 >&2
     say "the build failed; all of it in build/$1/build.log"
     return 1
