@@ -175,6 +175,8 @@ constexpr std::array<uint64_t, 256> kLanesOf = [] {
   using Floats = float __attribute__((vector_size(32)));
   using Ints = int32_t __attribute__((vector_size(32)));
   using Bytes = uint8_t __attribute__((vector_size(8)));
+  // __builtin_bit_cast: std::bit_cast is a function, and outside this one a vector of 32 bytes has
+  // no agreed way to be returned.
   int64_t kept = 0;
   size_t i = 0;
   for (; i + 8 <= v.size(); i += 8) {
@@ -182,8 +184,8 @@ constexpr std::array<uint64_t, 256> kLanesOf = [] {
     std::memcpy(&x, v.data() + i, sizeof x);
     const Ints inside = (x >= low) & (x < high);
     const auto set =
-        static_cast<uint32_t>(__builtin_ia32_movmskps256(std::bit_cast<Floats>(inside)));
-    const Ints lanes = __builtin_convertvector(std::bit_cast<Bytes>(kLanesOf[set]), Ints) +
+        static_cast<uint32_t>(__builtin_ia32_movmskps256(__builtin_bit_cast(Floats, inside)));
+    const Ints lanes = __builtin_convertvector(__builtin_bit_cast(Bytes, kLanesOf[set]), Ints) +
                        static_cast<int32_t>(i);
     // kept <= i, so all eight are inside out.
     std::memcpy(out + kept, &lanes, sizeof lanes);
