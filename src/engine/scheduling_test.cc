@@ -111,6 +111,63 @@ TEST_F(SchedulingTest, PredictionsThatAreAllTooShort_PauseSomeAndAllFinish) {
   }
 }
 
+// Pages that several requests share are nobody's own: they do not come back at the end of any one
+// of them. Admitting by forecast alone a request that needs the whole pool would leave a state in
+// which no page can be granted to anybody: every choice pauses, for good. All small mixes of
+// requests that share a prompt with one that needs (almost) the whole pool.
+//
+// The forecast lets it in when it predicts the large one to end first.
+class FavoursShortPrompts : public LengthPredictor {
+ public:
+  LengthForecast Predict(const LengthQuery& query) const override {
+    const int32_t tokens = query.prompt_ids.size() == 1 ? query.generated + 1 : query.max_tokens;
+    return {tokens, static_cast<double>(tokens)};
+  }
+  void Observe(const LengthQuery&, bool) override {}
+};
+
+TEST_F(SchedulingTest, SharedPromptsAndARequestAsLargeAsThePool_AllFinish) {
+  RunnerInfo info = SmallRunner();
+  info.num_pages = 16;  // of 4 positions
+  int mixes = 0, waited = 0;
+  for (int32_t sharers = 2; sharers <= 4; ++sharers) {
+    for (int32_t shared_pages = 1; shared_pages <= 4; ++shared_pages) {
+      for (int32_t answer = 4; answer <= 20; answer += 4) {
+        for (int32_t large_pages = 12; large_pages <= 16; ++large_pages) {
+          Start({.predictor = std::make_shared<FavoursShortPrompts>()}, info);
+          std::vector<int32_t> prompt(static_cast<size_t>(4 * shared_pages + 1), 7);
+          std::vector<Recorder> recorders(static_cast<size_t>(sharers));
+          for (Recorder& recorder : recorders) {
+            ASSERT_TRUE(engine_->Submit(Greedy(prompt, answer), recorder.Callback()).ok());
+            // The next one finds this one's prompt.
+            ASSERT_TRUE(engine_->Step().ok());
+            ASSERT_TRUE(engine_->Step().ok());
+          }
+          Recorder large;
+          ASSERT_TRUE(engine_->Submit(Greedy({3}, 4 * large_pages - 1), large.Callback()).ok());
+          ++mixes;
+          bool had_to_wait = false;
+          while (engine_->HasWork()) {
+            ASSERT_TRUE(engine_->Step().ok());
+            ASSERT_TRUE(engine_->CheckIntegrity().ok())
+                << sharers << " share " << shared_pages << " pages, answers of " << answer
+                << ", then " << large_pages << " pages: " << engine_->CheckIntegrity().ToString();
+            ASSERT_FALSE(engine_->last_plan().empty());
+            had_to_wait = had_to_wait || engine_->stats().waiting_requests > 0;
+          }
+          waited += had_to_wait ? 1 : 0;
+          for (const Recorder& recorder : recorders) {
+            EXPECT_EQ(recorder.tokens.at(0), GreedyChain(prompt, answer, 61));
+          }
+          EXPECT_EQ(large.tokens[0], GreedyChain({3}, 4 * large_pages - 1, 61));
+        }
+      }
+    }
+  }
+  EXPECT_EQ(mixes, 300);
+  EXPECT_GT(waited, 50);
+}
+
 TEST_F(SchedulingTest, FloodOfOneTenant_LeavesTheOtherItsShare) {
   Start({.max_choices = 4}, SmallRunner());
   std::map<std::string, int64_t> tokens;

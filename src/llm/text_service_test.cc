@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <future>
+#include <thread>
 
 #include "backends/registry.h"
 #include "base/testing.h"
@@ -35,9 +37,14 @@ class TextServiceTest : public ::testing::Test {
     auto engine = engine::Engine::Create({.eos_ids = {2}}, *runner_);
     ASSERT_TRUE(engine.ok()) << engine.status().ToString();
     loop_ = std::make_unique<engine::EngineLoop>(std::move(*engine));
-    service_ =
-        std::make_unique<TextService>(*tokenizer, nullptr, "", "", model_->config().max_context,
-                                      *loop_, TextServiceOptions{.max_requests = 64});
+    tokenizer_ = std::move(*tokenizer);
+    MakeService({.max_requests = 64});
+  }
+
+  void MakeService(const TextServiceOptions& options) {
+    service_.reset();
+    service_ = std::make_unique<TextService>(tokenizer_, nullptr, "", "",
+                                             model_->config().max_context, *loop_, options);
   }
 
   struct Outcome {
@@ -76,6 +83,7 @@ class TextServiceTest : public ::testing::Test {
     return request;
   }
 
+  std::shared_ptr<const text::Tokenizer> tokenizer_;
   std::unique_ptr<ops::Backend> backend_;
   std::unique_ptr<model::Model> model_;
   std::unique_ptr<engine::ModelRunner> runner_;
@@ -124,6 +132,35 @@ TEST_F(TextServiceTest, Cancel_InEveryStage_EndsOnceAndFreesEverything) {
   }
   EXPECT_EQ(service_->live_requests(), 0);
   EXPECT_EQ(loop_->stats().used_pages, 0);
+}
+
+// The engine loop counts the requests that are still being tokenised. One must be counted before a
+// tokenise thread can see it: a quick thread would take it off first, and a count below zero ends
+// the process. Requests that fail in the tokenise stage pass it fastest.
+TEST_F(TextServiceTest, QuickTokeniseThreads_NeverOvertakeTheCountOfRequestsOnTheirWay) {
+  MakeService({.tokenise_threads = 4, .max_requests = 64});
+  constexpr int kThreads = 2, kEach = 40000;
+  std::atomic<int> finals{0};
+  std::vector<std::thread> submitters;
+  for (int i = 0; i < kThreads; ++i) {
+    submitters.emplace_back([&] {
+      for (int sent = 0; sent < kEach;) {
+        TextRequest request;
+        request.prompt = std::vector<int32_t>{1};
+        request.sampling.max_tokens = 1 << 20;  // more than any context: fails without the engine
+        sent += service_->Submit(std::move(request),
+                                 [&](const TextEvent& event) { finals += event.is_final ? 1 : 0; })
+                        .ok()
+                    ? 1
+                    : 0;  // else full: again
+      }
+    });
+  }
+  for (std::thread& thread : submitters) thread.join();
+  for (int i = 0; i < 4000 && service_->live_requests() > 0; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  EXPECT_EQ(finals, kThreads * kEach);
 }
 
 TEST_F(TextServiceTest, WhatCannotFit_IsAnErrorWithTheNumbers) {
