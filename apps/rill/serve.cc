@@ -304,6 +304,19 @@ void AddServe(CLI::App& app, CommandContext& context) {
       ->check(CLI::Range(0, 86400))
       ->capture_default_str()
       ->group(group);
+  command
+      ->add_option("--drain-delay", options.drain_delay_s,
+                   "Seconds that the listeners stay after SIGTERM, with /ready failing, so that a "
+                   "load balancer notices")
+      ->check(CLI::Range(0, 3600))
+      ->capture_default_str()
+      ->group(group);
+  command
+      ->add_option("--watchdog", options.watchdog_s,
+                   "Seconds after which a step that has not ended makes /live fail (0: never)")
+      ->check(CLI::Range(0.0, 86400.0))
+      ->capture_default_str()
+      ->group(group);
   command->add_flag("-q,--quiet", flags->quiet, "No summary, no live line")->group(group);
 
   command->footer(

@@ -86,7 +86,11 @@ struct ServerOptions {
   std::string log_file;             // "": stderr
   bool log_requests = true;         // one line per request
   bool log_prompts = false;         // bodies too: for debugging, never in production
-  int drain_s = 30;                 // after the first SIGTERM
+  // After the first SIGTERM: requests under way have drain_s seconds; the listeners stay, and
+  // answer 503, for at least drain_delay_s, so that who balances the load sees /ready fail first.
+  int drain_s = 30;
+  int drain_delay_s = 0;
+  double watchdog_s = 60;  // a step of the engine that takes longer: /live fails; 0: never
 
   // On the thread that called RunServer.
   std::function<void(const ServerSummary&)> on_started;
@@ -94,9 +98,10 @@ struct ServerOptions {
   std::function<void(const std::string&)> on_notice;   // "draining: 12 requests under way"
 };
 
-// Serves until SIGTERM or SIGINT: the first drains, a second one stops at once. SIGHUP reads keys
-// and certificates again. Blocks these signals in the calling thread; call it before other threads
-// start. Errors: bad options, a port in use, no model that loads.
+// Serves until SIGTERM or SIGINT: the first drains (SIGINT without drain_delay_s), a second one
+// stops at once. SIGHUP reads keys and certificates again. Blocks these signals in the calling
+// thread; call it before other threads start. Errors: bad options, a port in use, no model that
+// loads.
 Status RunServer(const ServerOptions& options);
 
 }  // namespace rill

@@ -17,7 +17,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr size_t kBufferBytes = 256u << 20;
+constexpr int64_t kBufferBytes = 256 << 20;
 constexpr int kReadPasses = 3;
 constexpr int kFloats = 16 * 12;  // twelve vectors of 16: enough to hide the latency of one
 constexpr int64_t kFmaSteps = 200'000;
@@ -61,10 +61,11 @@ uint64_t ReadAll(const uint64_t* data, size_t count) {
 
 }  // namespace
 
-MachineLimits MeasureMachineLimits(int num_threads) {
+MachineLimits MeasureMachineLimits(int num_threads, int64_t max_bytes) {
   MachineLimits limits;
   const int threads = num_threads > 0 ? num_threads : AvailableCpus();
-  const size_t words = kBufferBytes / sizeof(uint64_t) / static_cast<size_t>(threads);
+  const auto bytes = static_cast<size_t>(std::clamp<int64_t>(max_bytes, 1 << 20, kBufferBytes));
+  const size_t words = bytes / sizeof(uint64_t) / static_cast<size_t>(threads);
   std::atomic<uint64_t> sink{0};
   std::vector<double> read_s(static_cast<size_t>(threads)), fma_s(static_cast<size_t>(threads));
   std::barrier barrier(threads);

@@ -48,6 +48,8 @@ class ServingModel {
   const ModelInfo& info() const { return llm_->info(); }
   TextService& text() { return *text_; }
   EngineStats stats() const { return loop_->stats(); }
+  // For how long the step that runs now has been running; 0 between steps. Takes no lock.
+  double current_step_ms() const { return loop_->current_step_ms(); }
   // Refuses new requests and lets those under way end.
   void Drain() { loop_->Stop(true); }
 

@@ -140,7 +140,8 @@ void Generation::OnEvent(size_t index, const llm::TextEvent& event) {
     if (failed && !done_) {
       if (event.finish_reason == FinishReason::kCancelled) {
         // Nobody here asked for it: the model is being unloaded, or the server stops.
-        Fail(MakeError(503, "draining", "The model is being unloaded. Try again."), "draining");
+        Fail(MakeError(503, "draining", "The server stops or unloads the model. Try again."),
+             "draining");
       } else {
         ApiError error = openai::RequestError(event.error, job_.http->request_id);
         if (error.http_status == 400 && !error.param) error.param = job_.param;

@@ -72,7 +72,10 @@ Result<std::unique_ptr<RequestLog>> RequestLog::Create(const LogOptions& options
     log->logger_ = std::make_shared<spdlog::async_logger>(
         "rill", std::move(sink), log->pool_, spdlog::async_overflow_policy::overrun_oldest);
     log->logger_->set_pattern("%v");
-    log->logger_->set_error_handler([](const std::string&) {});  // a full disk is no reason to stop
+    // A full disk is no reason to stop. The handler runs on the pool's thread, which the log joins.
+    log->logger_->set_error_handler([raw = log.get()](const std::string&) {
+      raw->write_errors_.fetch_add(1, std::memory_order_relaxed);
+    });
     log->logger_->flush_on(spdlog::level::info);
   } catch (const std::exception& error) {
     return InvalidArgument("log: " + std::string(error.what()));
@@ -100,6 +103,10 @@ void RequestLog::Write(const LogLine& line) {
   } catch (const std::exception&) {
     // Nothing that a request should end for.
   }
+}
+
+uint64_t RequestLog::lines_dropped() const {
+  return write_errors_.load(std::memory_order_relaxed) + (pool_ ? pool_->overrun_counter() : 0);
 }
 
 void RequestLog::Notice(std::string_view event, std::string_view message) {

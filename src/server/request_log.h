@@ -55,6 +55,8 @@ class RequestLog {
   void Write(const LogLine& line);
   void Notice(std::string_view event, std::string_view message);
   void Error(std::string_view event, std::string_view message);
+  // Lines that could not be written (disk full, reader gone) or that a full queue pushed out.
+  uint64_t lines_dropped() const;
 
  private:
   explicit RequestLog(LogOptions options) : options_(std::move(options)) {}
@@ -62,6 +64,7 @@ class RequestLog {
   const LogOptions options_;
   std::shared_ptr<spdlog::details::thread_pool> pool_;
   std::shared_ptr<spdlog::logger> logger_;  // null: format "none"
+  std::atomic<uint64_t> write_errors_{0};
 };
 
 }  // namespace rill::server

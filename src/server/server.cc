@@ -7,6 +7,9 @@
 #include <cerrno>
 #include <cstring>
 #include <ctime>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
 #include <thread>
 
 #include "rill/server.h"
@@ -130,6 +133,31 @@ void UnblockSignals(const sigset_t& signals) {
   pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
 }
 
+// "rill-engine R 512, rill-post S 3, …": each thread's name, state and processor time in
+// hundredths of a second, from /proc; what can be told of a step that hangs.
+std::string DescribeThreads() {
+  std::string out;
+  std::error_code error;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task", error)) {
+    std::ifstream file(task.path() / "stat");
+    std::string stat;
+    std::getline(file, stat);
+    // pid (name) state ppid … ; utime and stime are fields 14 and 15.
+    const size_t open = stat.find('('), close = stat.rfind(')');
+    if (open == std::string::npos || close == std::string::npos || close + 2 > stat.size())
+      continue;
+    std::istringstream fields(stat.substr(close + 2));
+    std::string state, skipped;
+    fields >> state;
+    for (int field = 4; field < 14; ++field) fields >> skipped;
+    int64_t user = 0, system = 0;
+    fields >> user >> system;
+    if (!out.empty()) out += ", ";
+    out += fmt::format("{} {} {}", stat.substr(open + 1, close - open - 1), state, user + system);
+  }
+  return out;
+}
+
 class Server {
  public:
   explicit Server(const ServerOptions& options) : state_(options) {}
@@ -162,11 +190,16 @@ class Server {
     RILL_ASSIGN_OR_RETURN(plan_, state_.registry.PlanMemory(specs));
     RILL_ASSIGN_OR_RETURN(HttpServerOptions http, MakeHttpOptions(state_.options, state_));
     num_keys_ = static_cast<int>(http.api_keys.size());
+    inherited_ = !http.inherited_fds.empty();
     RILL_ASSIGN_OR_RETURN(http_, HttpServer::Create(std::move(http), AllRoutes(state_)));
     state_.http = http_.get();
-    http_->Start();
+    // Models are listed, and requests refused, while they load; in a service manager's socket
+    // connections wait for the end of it instead.
+    if (!inherited_) http_->Start();
     const Clock::time_point load_start = Clock::now();
     loader_ = std::thread([this, specs] {
+      // Before the models, whose memory this would exceed.
+      MeasureMachine(state_);
       for (size_t i = 0; i < specs.size() && !stop_loading_; ++i) {
         const Status status = state_.registry.Load(specs[i], plan_[i].kv_bytes);
         if (!status.ok()) {
@@ -187,9 +220,9 @@ class Server {
     }
     loader_.join();
     if (state_.registry.List().empty()) return first_failure_;
-    MeasureMachine(state_);
     state_.loading = false;
     state_.ready = true;
+    if (inherited_) http_->Start();
     Announce(std::chrono::duration<double>(Clock::now() - load_start).count());
     return Serve(signals);
   }
@@ -240,7 +273,7 @@ class Server {
           std::chrono::duration_cast<std::chrono::milliseconds>(next_tick - Clock::now());
       const int number = WaitForSignal(signals, std::max(wait, std::chrono::milliseconds(1)));
       if (number == SIGHUP) Reload();
-      if (number == SIGTERM || number == SIGINT) return Drain(signals, sampler);
+      if (number == SIGTERM || number == SIGINT) return Drain(number, signals);
       if (Clock::now() >= next_tick) {
         next_tick += std::chrono::seconds(1);
         Tick(sampler);
@@ -250,30 +283,65 @@ class Server {
 
   void Tick(StatusSampler& sampler) {
     const ServerStatus status = sampler.Sample();
+    Watch();
     if (state_.options.on_status) state_.options.on_status(status);
   }
 
-  Status Drain(const sigset_t& signals, StatusSampler& sampler) {
-    const auto wait = std::chrono::seconds(std::max(0, state_.options.drain_s));
+  Status Drain(int number, const sigset_t& signals) {
+    const ServerOptions& options = state_.options;
+    const auto wait = std::chrono::seconds(std::max(0, options.drain_s));
+    // Ctrl-C is somebody who wants the prompt back.
+    const auto delay =
+        std::chrono::seconds(number == SIGTERM ? std::max(0, options.drain_delay_s) : 0);
     state_.draining = true;
     SystemdNotify("STOPPING=1");
+    if (inherited_) {
+      // The service manager's sockets outlive this process: new connections wait in them for the
+      // next one. Those that were taken already get the moment in which their first request comes.
+      http_->CloseListeners();
+      WaitForSignal(signals, std::chrono::milliseconds(250));
+    }
     http_->BeginDrain(std::chrono::seconds(1));
     Notice("drain", fmt::format("draining: {} requests under way, at most {} s; once more stops",
                                 http_->counters().requests_now, wait.count()));
-    const Clock::time_point deadline = Clock::now() + wait;
+    const Clock::time_point leave = Clock::now() + delay;
+    const Clock::time_point deadline = Clock::now() + std::max(delay, wait);
     while (Clock::now() < deadline) {
-      if (http_->WaitIdle(Clock::now() + std::chrono::milliseconds(50))) break;
-      const int number = WaitForSignal(signals, std::chrono::milliseconds(1));
-      if (number == SIGTERM || number == SIGINT) {
+      const bool idle = http_->WaitIdle(Clock::now() + std::chrono::milliseconds(20));
+      if (idle && Clock::now() >= leave) break;
+      const int again = WaitForSignal(signals, std::chrono::milliseconds(idle ? 20 : 1));
+      if (again == SIGTERM || again == SIGINT) {
         Notice("stop", fmt::format("stopped: {} requests dropped", http_->counters().requests_now));
         UnblockSignals(signals);
         return OkStatus();
       }
-      (void)sampler;
     }
     http_->StopAccepting();
+    if (const uint64_t left = http_->counters().requests_now; left > 0) {
+      // They are told, as far as their clients read within a second.
+      for (const auto& model : state_.registry.List()) model->llm->text().CancelAll();
+      http_->WaitIdle(Clock::now() + std::chrono::seconds(1));
+      Notice("stop", fmt::format("stopped: the time was up for {} requests", left));
+      return OkStatus();
+    }
     Notice("stop", "stopped");
     return OkStatus();
+  }
+
+  // While no step hangs the service manager hears so; one that hangs is logged once.
+  void Watch() {
+    bool hangs = false;
+    for (const auto& model : state_.registry.List()) {
+      const double seconds = model->llm->current_step_ms() * 1e-3;
+      if (state_.options.watchdog_s <= 0 || seconds <= state_.options.watchdog_s) continue;
+      hangs = true;
+      if (hang_logged_) continue;
+      state_.log->Error(
+          "watchdog", fmt::format("a step of {} has not ended for {:.1f} s; threads: {}", model->id,
+                                  seconds, DescribeThreads()));
+    }
+    hang_logged_ = hangs;
+    if (!hangs) SystemdNotify("WATCHDOG=1");
   }
 
   // Keys and certificates again. What is wrong changes nothing.
@@ -304,6 +372,8 @@ class Server {
   std::unique_ptr<HttpServer> http_;
   std::vector<ModelMemory> plan_;
   int num_keys_ = 0;
+  bool inherited_ = false;  // listening sockets came from a service manager
+  bool hang_logged_ = false;
   std::thread loader_;
   std::atomic<bool> loaded_{false}, stop_loading_{false};
   std::mutex mutex_;  // guards failures while loading

@@ -7,7 +7,8 @@
 namespace rill::server {
 
 void MeasureMachine(ServerState& state) {
-  const llm::MachineLimits limits = llm::MeasureMachineLimits(state.options.load.num_threads);
+  const llm::MachineLimits limits =
+      llm::MeasureMachineLimits(state.options.load.num_threads, state.registry.budget_bytes() / 2);
   state.memory_bytes_per_s = limits.memory_bytes_per_s;
   state.multiply_adds_per_s = limits.multiply_adds_per_s;
 }

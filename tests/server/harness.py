@@ -39,21 +39,31 @@ def copy_with_chat_template(source: str, target: pathlib.Path, template: str) ->
 
 
 class Server:
-    """`rill serve` with JSON logs in a file. Use as a context manager."""
+    """`rill serve` with JSON logs in a file. Use as a context manager. port 0: any free one.
+    listen_fd: a listening TCP socket that it gets by socket activation. prefix: words of a command
+    that runs it, by exec."""
 
-    def __init__(self, rill: str, *words, env=None, wait=True):
+    def __init__(self, rill: str, *words, env=None, wait=True, port=0, listen_fd=None,
+                 prefix=()):
         self.folder = tempfile.TemporaryDirectory(prefix="rill-server-")
         self.log_path = pathlib.Path(self.folder.name) / "log.jsonl"
         self.stderr_path = pathlib.Path(self.folder.name) / "stderr.txt"
-        command = [rill, "serve", *map(str, words), "--port", "0", "--log-format", "json"]
+        command = [*prefix, rill, "serve", *map(str, words), "--port", str(port), "--log-format",
+                   "json"]
         if "--threads" not in words:
             command += ["--threads", "1"]  # a step of a tiny model is over before two threads meet
         if "--log-file" not in words:
             command += ["--log-file", str(self.log_path)]
         self.stderr_file = open(self.stderr_path, "wb")
+        more = {}
+        if listen_fd is not None:
+            # sh knows its own process id, which LISTEN_PID has to be; exec keeps it.
+            command = ["sh", "-c", f'exec 3<&{listen_fd}; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"',
+                       "sh", *command]
+            more["pass_fds"] = (listen_fd,)
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL,
                                         stderr=self.stderr_file, stdin=subprocess.DEVNULL,
-                                        env={**os.environ, **(env or {})})
+                                        env={**os.environ, **(env or {})}, **more)
         self.url = ""
         if wait:
             self.wait_ready()

@@ -6,6 +6,8 @@ import resource
 import signal
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 
@@ -98,6 +100,26 @@ def test_a_client_that_leaves_is_noticed_at_once(server, how, path):
     assert time.monotonic() - start < 0.5
     assert after["clients_gone"] == before["clients_gone"] + 1 and after["requests_now"] == 1
     sock.close()
+
+
+def test_half_open_clients_are_given_up(build_dir, tmp_path):
+    """B6: their packets stop arriving and nothing says so. In a network namespace whose loopback is
+    taken down; 2 s here, 30 s by default (RILL_HALF_OPEN_MS=30000: within 45 s)."""
+    milliseconds = int(os.environ.get("RILL_HALF_OPEN_MS", "2000"))
+    if subprocess.run(["unshare", "--net", "ip", "link", "set", "lo", "up"], capture_output=True,
+                      check=False).returncode != 0:
+        pytest.skip("skipped: no right to make a network namespace, or no iproute2")
+    done = subprocess.run(["unshare", "--net", sys.executable,
+                           str(pathlib.Path(__file__).parent / "half_open.py"), str(build_dir),
+                           str(tmp_path / "socket"), str(milliseconds)], capture_output=True,
+                          text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    print(report)
+    assert len(report["seconds"]) == 2, report
+    assert report["requests_now"] == 1 and report["connections_now"] == 1  # the probe's own
+    # A probe's turn more, and what a busy machine adds.
+    assert max(report["seconds"]) < 1.5 * milliseconds / 1000 + 2, report
 
 
 def test_leaving_in_head_and_body_costs_nothing(server):

@@ -196,6 +196,7 @@ std::map<std::string, Setter> Setters(HttpServerOptions& o) {
       {"keep_alive_timeout", time(l.keep_alive_timeout)},
       {"write_stall", time(l.write_stall)},
       {"ping_interval", time(l.ping_interval)},
+      {"half_open", time(l.half_open)},
       {"linger", time(l.linger)},
       {"auth_failures_per_minute", number(l.auth_failures_per_minute)},
   };

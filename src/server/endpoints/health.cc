@@ -16,6 +16,18 @@ std::string WhyUnable(ServerState& state) {
   return "the device is lost";
 }
 
+// A step that does not end, or "".
+std::string WhyHanging(ServerState& state) {
+  if (state.options.watchdog_s <= 0) return "";
+  for (const auto& model : state.registry.List()) {
+    const double seconds = model->llm->current_step_ms() * 1e-3;
+    if (seconds > state.options.watchdog_s) {
+      return fmt::format("a step of {} has not ended for {:.1f} s", model->id, seconds);
+    }
+  }
+  return "";
+}
+
 void Answer(Responder& responder, const std::string& problem) {
   if (problem.empty()) return SendJson(responder, 200, R"({"status":"ok"})");
   std::string body = R"({"status":)";
@@ -35,8 +47,9 @@ void AddHealth(ServerState& state, std::vector<Route>& routes) {
          .handler = [answer](RequestPtr, ResponderPtr responder) { answer(*responder); },
          .while_draining = true});
   };
-  // The process lives and its I/O threads turn.
-  add("/live", Access::kPublic, [](Responder& responder) { Answer(responder, ""); });
+  // The process lives, its I/O threads turn and its engines' steps end.
+  add("/live", Access::kPublic,
+      [&state](Responder& responder) { Answer(responder, WhyHanging(state)); });
   // Requests can be answered (vLLM's meaning; true during a drain as well).
   add("/health", Access::kPublic,
       [&state](Responder& responder) { Answer(responder, WhyUnable(state)); });

@@ -80,6 +80,7 @@ class HttpServerImpl final : public HttpServer {
   void BeginDrain(std::chrono::seconds retry_after) override {
     core_->gate().SetDraining(std::max(1, static_cast<int>(retry_after.count())));
   }
+  void CloseListeners() override;
   void StopAccepting() override;
   bool WaitIdle(Connection::Clock::time_point deadline) override {
     return core_->WaitIdle(deadline);
@@ -243,8 +244,10 @@ void HttpServerImpl::AcceptOne(int fd, const Listener& listener, const void* add
     return;
   }
   auto slot = std::make_unique<ConnectionSlot>(core_, counted ? peer.key : "");
-  const int on = 1, send_buffer = 64 << 10, user_timeout_ms = 30'000;
-  const int idle_s = 30, interval_s = 5, probes = 3;
+  const int on = 1, send_buffer = 64 << 10;
+  const int idle_s = std::max(1, static_cast<int>(limits.half_open.count() / 1000));
+  const int interval_s = std::max(1, idle_s / 6), probes = 3;
+  const int user_timeout_ms = 1000 * idle_s;
   ::setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof(send_buffer));
   if (!listener.traits.is_unix) {
     ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
@@ -280,6 +283,10 @@ void HttpServerImpl::AcceptOne(int fd, const Listener& listener, const void* add
 
 void HttpServerImpl::StopAccepting() {
   core_->closing_idle = true;
+  CloseListeners();
+}
+
+void HttpServerImpl::CloseListeners() {
   if (!started_ || stopped_) {
     listeners_.clear();
     return;

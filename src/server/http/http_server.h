@@ -44,8 +44,11 @@ struct HttpLimits {
   std::chrono::milliseconds keep_alive_timeout{75'000};  // without a byte of the next request
   std::chrono::milliseconds write_stall{30'000};         // unsent bytes, and no progress: cut
   std::chrono::milliseconds ping_interval{15'000};       // SSE comment when nothing was sent
-  std::chrono::milliseconds linger{2'000};               // closing: read the rest for so long
-  int auth_failures_per_minute = 30;                     // wrong keys of one IP, then 429
+  // A peer that vanished without a word: probed after so long without a packet, and given up when
+  // sent bytes or probes stay unacknowledged for so long, or after three probes. Whole seconds.
+  std::chrono::milliseconds half_open{30'000};
+  std::chrono::milliseconds linger{2'000};  // closing: read the rest for so long
+  int auth_failures_per_minute = 30;        // wrong keys of one IP, then 429
 };
 
 struct HttpServerOptions {
@@ -132,6 +135,8 @@ class HttpServer {
   // Any thread. The routes that do not say while_draining answer 503 `draining` with Retry-After,
   // and every answer from now on says Connection: close. Listeners stay open.
   virtual void BeginDrain(std::chrono::seconds retry_after) = 0;
+  // Closes the listeners; connections stay as they are.
+  virtual void CloseListeners() = 0;
   // Closes the listeners and idle connections; requests under way go on. A Unix socket's path is
   // removed.
   virtual void StopAccepting() = 0;

@@ -376,6 +376,9 @@ std::string MetricsPage(ServerState& state) {
   StepTokens(page, "rill_step_tokens", false);
   if (state.options.vllm_metrics) StepTokens(page, "vllm:iteration_tokens_total", true);
   Process(page, state);
+  page.Single("rill_log_lines_dropped_total", "counter",
+              "Log lines that could not be written or waited too long.",
+              state.log ? state.log->lines_dropped() : 0);
   if (state.http) Http(page, state.http->counters(), state.options.vllm_metrics);
   return page.Take();
 }
