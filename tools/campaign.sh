@@ -11,6 +11,9 @@
 #   families     every model family against transformers
 #   sim          the engine's deterministic simulator, SEEDS histories of 1,000 steps (default 10,000)
 #   sim-million  the same over SEEDS short histories (default 1,000,000) on every core
+#   soak         a server at 80 % of its capacity with cancels, MINUTES (default 10)
+#   restarts     rolling restarts behind nginx and HAProxy, and kills, COUNT each (default 100)
+#   slow         slowhttptest with CONNECTIONS (default 1,000); half-open peers, idle connections
 #   clients      real clients of OpenAI's API against the server, and the table in docs/server.md
 #   quality      SmolLM2 against transformers: perplexity of the whole of wikitext-2
 #   all          all of them
@@ -160,16 +163,41 @@ run_sim-million() {
   return "$status"
 }
 
-# Clients with many dependencies: in an environment of their own.
+run_soak() {
+  build ci rill || return 1
+  RILL_BUILD=$root/build/ci python tests/server/soak.py build/ci/apps/rill/rill \
+    "$shared_data/models/stories260K/stories260K.gguf" "${1:-10}"
+}
+
+run_restarts() {
+  build ci rill || return 1
+  RILL_ROLLING_RESTARTS=${1:-100} RILL_KILLS=${1:-100} run_pytest tests/server/test_deploy.py \
+    tests/server/test_process.py -k 'rolling or kill_9'
+}
+
+run_slow() {
+  build ci rill http_tool || return 1
+  RILL_SLOW_CONNECTIONS=${1:-1000} RILL_IDLE_CONNECTIONS=10000 RILL_HALF_OPEN_MS=30000 run_pytest \
+    tests/server/test_process.py tests/server/test_connections.py -k 'slow or half_open or idle'
+}
+
+# Clients with many dependencies, in environments of their own; npm's need node.
 run_clients() {
-  local env=$root/build/clients-venv
+  local env=$root/build/clients-venv modules=$root/build/clients-node
   build ci rill || return 1
   if [[ ! -x $env/bin/pytest ]]; then
     python3 -m venv "$env"
     "$env/bin/pip" install --quiet -r tests/server/clients-requirements.txt
   fi
-  RILL_BUILD=$root/build/ci RILL_WRITE_MATRIX=1 "$env/bin/python" -m pytest -q -p no:cacheprovider \
-    tests/server/test_clients.py tests/server/test_lm_eval.py
+  if command -v npm >/dev/null && [[ ! -d $modules/node_modules ]]; then
+    mkdir -p "$modules"
+    cp tests/server/node/package.json "$modules/"
+    npm install --prefix "$modules" --no-audit --no-fund --silent
+  fi
+  RILL_BUILD=$root/build/ci RILL_WRITE_MATRIX=1 RILL_NODE_MODULES=$modules/node_modules \
+    RILL_SCHEMATHESIS_EXAMPLES=${1:-500} "$env/bin/python" -m pytest -q -p no:cacheprovider \
+    tests/server/test_clients.py tests/server/test_lm_eval.py tests/server/test_deploy.py \
+    -k 'not rolling'
 }
 
 run_quality() {
@@ -193,7 +221,7 @@ run_one() {
   return "$status"
 }
 
-names=(asan tsan clang fuzz tokenizers templates families sim sim-million clients quality)
+names=(asan tsan clang fuzz tokenizers templates families sim sim-million soak restarts slow clients quality)
 case " ${names[*]} " in
   *" ${1:-} "*) run_one "$@" ;;
   *)

@@ -5,27 +5,45 @@ table fails when it is out of date. A client that is not installed is not in the
 column is only compared when it is.
 """
 import asyncio
+import functools
 import importlib
 import importlib.metadata
+import json
 import os
 import pathlib
 import re
+import shutil
+import subprocess
+import sys
 
 import pytest
 
 DOC = pathlib.Path(__file__).resolve().parents[2] / "docs" / "server.md"
-CLIENTS = ["httpx", "openai", "langchain-openai", "litellm", "instructor"]
+CLIENTS = ["httpx", "openai", "langchain-openai", "litellm", "llama-index-llms-openai-like",
+           "instructor", "lm-eval", "guidellm", "schemathesis", "openai (npm)", "ai (npm)"]
+NODE = pathlib.Path(__file__).parent / "node"
 RESULTS: dict[tuple[str, str], bool] = {}
 MESSAGES = [{"role": "user", "content": "Once upon a time"}]
+
+
+def version_of(client: str) -> str:
+    """Of the installed package; "" without it. npm's packages lie in $RILL_NODE_MODULES, or beside
+    their tests."""
+    if not client.endswith(" (npm)"):
+        try:
+            return importlib.metadata.version(client)
+        except importlib.metadata.PackageNotFoundError:
+            return ""
+    modules = pathlib.Path(os.environ.get("RILL_NODE_MODULES", NODE / "node_modules"))
+    package = modules / client.removesuffix(" (npm)") / "package.json"
+    return json.loads(package.read_text())["version"] if package.exists() else ""
 
 
 def feature(client: str, name: str):
     """Marks a test as one cell of the table; skips where the client is absent."""
     def wrap(function):
         def test(tiny):
-            try:
-                importlib.metadata.version(client)
-            except importlib.metadata.PackageNotFoundError:
+            if not version_of(client):
                 pytest.skip(f"skipped: {client} is not installed")
             RESULTS[client, name] = False
             function(tiny)
@@ -181,12 +199,163 @@ def test_litellm_errors(tiny):
                            messages=MESSAGES, max_tokens=10**8)
 
 
+def llama_index(server):
+    like = importlib.import_module("llama_index.llms.openai_like").OpenAILike
+    return like(model="tiny", api_base=server.url + "/v1", api_key="x", is_chat_model=True,
+                max_tokens=6, context_window=512)
+
+
+@feature("llama-index-llms-openai-like", "chat")
+def test_llama_index_chat(tiny):
+    message = importlib.import_module("llama_index.core.llms").ChatMessage
+    answer = llama_index(tiny).chat([message(role="user", content="Once upon a time")])
+    assert answer.message.content
+
+
+@feature("llama-index-llms-openai-like", "chat stream")
+def test_llama_index_stream(tiny):
+    message = importlib.import_module("llama_index.core.llms").ChatMessage
+    pieces = list(llama_index(tiny).stream_chat([message(role="user", content="Once")]))
+    assert "".join(p.delta or "" for p in pieces) == pieces[-1].message.content
+
+
+@feature("llama-index-llms-openai-like", "completions")
+def test_llama_index_complete(tiny):
+    client = llama_index(tiny)
+    client.is_chat_model = False
+    assert client.complete("Once upon a time").text
+
+
+@feature("instructor", "chat")
+def test_instructor_chat(tiny):
+    client = importlib.import_module("instructor").from_openai(openai_client(tiny))
+    answer = client.chat.completions.create(model="tiny", messages=MESSAGES, max_tokens=4,
+                                            response_model=None)
+    assert answer.choices[0].message.content
+
+
+@feature("instructor", "errors")
+def test_instructor_is_told_that_there_are_no_schemas(tiny):
+    """Structured output is not there yet: a plain refusal, not a wrong answer."""
+    instructor = importlib.import_module("instructor")
+    from pydantic import BaseModel
+
+    class Person(BaseModel):
+        name: str
+    client = instructor.from_openai(openai_client(tiny, max_retries=0),
+                                    mode=instructor.Mode.JSON_SCHEMA)
+    with pytest.raises(Exception, match="unsupported_parameter"):
+        client.chat.completions.create(model="tiny", messages=MESSAGES, response_model=Person,
+                                       max_retries=1)
+
+
+@feature("lm-eval", "logprobs")
+def test_lm_eval_scores(tiny):
+    """Its scores are those of the same tokens in any batch (test_lm_eval.py compares values)."""
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.openai_completions import LocalCompletionsAPI
+    pairs = [("Once upon a", " time"), ("Lily and Tom went to the", " park"), ("The", " dog")]
+
+    def score(batch):
+        client = LocalCompletionsAPI(model="tiny", base_url=tiny.url + "/v1/completions",
+                                     tokenizer_backend="remote", num_concurrent=1,
+                                     batch_size=batch, max_length=256)
+        return client.loglikelihood([Instance("loglikelihood", {}, p, i)
+                                     for i, p in enumerate(pairs)])
+    assert score(1) == score(3)
+
+
+@feature("lm-eval", "completions")
+def test_lm_eval_generates(tiny):
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.openai_completions import LocalCompletionsAPI
+    client = LocalCompletionsAPI(model="tiny", base_url=tiny.url + "/v1/completions",
+                                 tokenizer_backend="remote", num_concurrent=2, max_length=256)
+    arguments = {"until": ["."], "max_gen_toks": 40, "do_sample": False}
+    text, = client.generate_until([Instance("generate_until", {}, ("Once upon a time",
+                                                                   arguments), 0)])
+    assert text and "." not in text
+
+
+@feature("guidellm", "chat stream")
+def test_guidellm(tiny, tmp_path_factory):
+    """A load of its own: every request succeeds, and it counts the tokens that were asked for."""
+    folder = tmp_path_factory.mktemp("guidellm")
+    data = folder / "prompts.jsonl"
+    data.write_text("".join(json.dumps({"prompt": f"Story {i}: once upon a time",
+                                        "output_tokens_count": 12}) + "\n" for i in range(16)))
+    tool = pathlib.Path(sys.executable).parent / "guidellm"
+    done = subprocess.run(
+        [tool, "run", "--backend", f"kind=openai_http,target={tiny.url},model=tiny", "--profile",
+         "kind=concurrent,streams=4", "--constraint", "kind=max_requests,count=16", "--data",
+         f"kind=json_file,path={data}", "--output", f"kind=json,path={folder}/report.json",
+         "--disable-console"],
+        capture_output=True, text=True, timeout=300, check=False, cwd=folder)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    report, = folder.glob("*.json")
+    totals = json.loads(report.read_text())["benchmarks"][0]["metrics"]["request_totals"]
+    assert totals["successful"] == 16 and totals["errored"] == 0, totals
+
+
+@feature("schemathesis", "published schema")
+def test_schemathesis(tiny):
+    """Thousands of generated requests, right and wrong: no 5xx, JSON always (campaign:
+    RILL_SCHEMATHESIS_EXAMPLES)."""
+    data = pathlib.Path(os.environ.get("RILL_SHARED_DATA", DOC.parents[2] / "shared" / "data"))
+    document = data / "conformance" / "openai-openapi" / "openapi.json"
+    if not document.exists():
+        pytest.skip("skipped: no shared data")
+    examples = os.environ.get("RILL_SCHEMATHESIS_EXAMPLES", "60")
+    tool = pathlib.Path(sys.executable).parent / "schemathesis"
+    done = subprocess.run(
+        [tool, "run", str(document), "--url", tiny.url + "/v1", "--checks", "not_a_server_error",
+         "--include-path", "/chat/completions", "--include-path", "/completions",
+         "--include-path", "/models", "--include-path", "/models/{model}", "--exclude-method",
+         "DELETE", "--max-examples", examples, "--phases", "fuzzing", "--mode", "all",
+         "--request-timeout", "60", "--suppress-health-check", "all", "--seed", "1", "--no-color"],
+        capture_output=True, text=True, timeout=1800, check=False)
+    print(done.stdout[-1500:])
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+
+
+@functools.cache
+def node_results(script, url):
+    modules = pathlib.Path(os.environ.get("RILL_NODE_MODULES", NODE / "node_modules"))
+    # ES modules are looked for beside the script.
+    copy = modules.parent / script
+    if copy != NODE / script:
+        shutil.copyfile(NODE / script, copy)
+    done = subprocess.run(["node", copy, url], capture_output=True, text=True, timeout=120,
+                          check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def node_feature(client, script, name):
+    @feature(client, name)
+    def test(tiny):
+        assert node_results(script, tiny.url)[name] == ""
+        if name == "async cancel":
+            tiny.wait_idle(5)
+    return test
+
+
+for client_, script_, names_ in (
+        ("openai (npm)", "openai_client.mjs", ["models", "chat", "chat stream", "stream helper",
+                                               "completions", "errors", "async cancel"]),
+        ("ai (npm)", "ai_client.mjs", ["chat", "chat stream", "completions", "errors",
+                                       "async cancel"])):
+    for name_ in names_:
+        globals()[f"test_{script_[:-4]}_{name_.replace(' ', '_')}"] = node_feature(client_, script_,
+                                                                                  name_)
+
+
 def table(results) -> str:
     features = sorted({name for _, name in results},
                       key=[n for _, n in results].index)
     clients = [c for c in CLIENTS if any(client == c for client, _ in results)]
     lines = ["| feature | " + " | ".join(
-        f"{c} {importlib.metadata.version(c)}" for c in clients) + " |",
+        f"{c} {version_of(c)}" for c in clients) + " |",
         "|---" * (len(clients) + 1) + "|"]
     for name in features:
         cells = ["" if (c, name) not in results else ("yes" if results[c, name] else "**no**")

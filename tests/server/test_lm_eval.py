@@ -23,7 +23,7 @@ def test_local_completions_scores(smol, rill, smollm2, tmp_path):
             [rill, "tokenize", smollm2, context + continuation, "--json"], capture_output=True,
             check=True).stdout)["ids"]
         tokens = tmp_path / "tokens"
-        tokens.write_text(" ".join(map(str, ids)))
+        tokens.write_text(json.dumps(ids))
         out = tmp_path / "logits.npy"
         subprocess.run([rill, "eval", "logits", smollm2, "--tokens", tokens, "--out", out],
                        check=True, capture_output=True)

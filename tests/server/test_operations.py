@@ -174,6 +174,35 @@ def test_sighup_reads_keys_again(rill, stories, tmp_path):
         assert server.get("/metrics").status_code == 401
 
 
+def test_keys_are_told_nowhere(rill, stories, tmp_path):
+    """Threat G5: keys come from a file or the environment, and no log, page or answer repeats one."""
+    secrets = ["key-of-alice-0123456789", "key-of-root-0123456789", "key-from-the-environment-42",
+               "a-wrong-key-that-was-tried"]
+    keys = tmp_path / "keys"
+    keys.write_text(f"alice {secrets[0]}\nroot {secrets[1]} admin\n")
+    with Server(rill, "m=" + stories, "--key-file", keys, "--admin-port", "0",
+                env={"RILL_API_KEY": secrets[2]}) as server:
+        seen = []
+        for secret in secrets:
+            headers = {"authorization": "Bearer " + secret}
+            seen.append(server.post("/v1/completions", {"model": "m", "prompt": "a",
+                                                        "max_tokens": 1}, headers=headers))
+            seen.append(server.post("/v1/completions", {"model": "none"}, headers=headers))
+            seen.append(server.get("/metrics", headers=headers))
+            seen.append(httpx.get(server.admin_url + "/server_info", headers=headers, timeout=60))
+        assert [r.status_code for r in seen[::4]] == [200, 200, 200, 401]
+        assert seen[7].status_code == 200  # root's
+        server.process.send_signal(signal.SIGHUP)
+        time.sleep(0.3)
+        told = server.stderr() + server.log_path.read_text() + " ".join(server.process.args[1:])
+        told += "".join(r.text + str(r.headers) for r in seen)
+        assert not [s for s in secrets if s in told]
+    # No flag takes a key itself: others on the machine could read it.
+    help_text = subprocess.run([rill, "serve", "--help"], capture_output=True, text=True,
+                               check=True).stdout
+    assert "--key-file" in help_text and "--api-key" not in help_text
+
+
 def test_logs_have_ids_and_no_prompt_text(rill, tiny_chat):
     secret = "xylophone-secret-4711"
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
