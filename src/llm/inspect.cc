@@ -247,7 +247,7 @@ Json DescribeBuild() {
   add(cpu.amx_int8, "amx");
   add(cpu.neon, "neon");
   add(cpu.neon_dotprod, "neon_dotprod");
-  add(cpu.neon_i8mm, "neon_i8mm");
+  add(cpu.neon_i8mm, "i8mm");
   Json out;
   out.Set("version", RILL_VERSION);
   out.Set("commit", llm::BuildCommit());

@@ -46,6 +46,8 @@ constexpr int64_t kFmaSteps = 200'000;
 #endif
 RILL_FMA_LOOP(FmaAvx512, __attribute__((RILL_WIDE, noinline)))
 RILL_FMA_LOOP(FmaAvx2, __attribute__((target("avx2,fma"), noinline)))
+#elif defined(__aarch64__)
+RILL_FMA_LOOP(FmaNeon, __attribute__((noinline)))
 #endif
 
 uint64_t ReadAll(const uint64_t* data, size_t count) {
@@ -84,18 +86,20 @@ MachineLimits MeasureMachineLimits(int num_threads, int64_t max_bytes) {
         read_s[index] = std::chrono::duration<double>(Clock::now() - start).count();
       }
       barrier.arrive_and_wait();
-#if defined(__x86_64__)
       const auto start = Clock::now();
       float result = 0;
+#if defined(__x86_64__)
       if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")) {
         result = FmaAvx512(kFmaSteps, 0.999f);
       } else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
         result = FmaAvx2(kFmaSteps, 0.999f);
       }
+#elif defined(__aarch64__)
+      result = FmaNeon(kFmaSteps, 0.999f);
+#endif
       if (result != 0) {
         fma_s[index] = std::chrono::duration<double>(Clock::now() - start).count();
       }
-#endif
     });
   }
   for (std::thread& worker : workers) worker.join();

@@ -211,7 +211,7 @@ constexpr DotShape WorkOf(ExecFormat f) {
   d.has_min = f.has_min();
   d.group = f.group == 16 ? 16 : 32;
   const bool signed_codes = f.code == CodeKind::kSigned || f.code == CodeKind::kIq4;
-  if (kIntegerDot == IntegerDot::kTiles) {
+  if (kIntegerDot == IntegerDot::kTiles || IsSignedQuad(kIntegerDot)) {
     d.is_signed = !d.has_min;
   } else if (kIntegerDot == IntegerDot::kQuad) {
     d.offset = d.has_min ? 0 : 128;
@@ -229,7 +229,7 @@ constexpr DotShape DirectOf(ExecFormat f) {
   d.group = f.group == 16 ? 16 : 32;
   const bool signed_codes = f.code == CodeKind::kSigned || f.code == CodeKind::kIq4;
   if (signed_codes) {
-    d.is_signed = kIntegerDot == IntegerDot::kPairs;
+    d.is_signed = kIntegerDot != IntegerDot::kQuad && kIntegerDot != IntegerDot::kTiles;
     d.offset = d.is_signed ? 0 : 128;
   } else {
     d.bits = f.has_zero() || f.code == CodeKind::kMxfp4 ? 5 : f.bits < 4 ? 4 : f.bits;
@@ -253,6 +253,9 @@ void Expand(const uint8_t* panel, int64_t k, int64_t group_units, uint8_t* work)
     const bool new_group = !F.wide() || walk.left == 0;
     walk.Enter();
     ExpandQuads<F, 0>(walk.codes(), walk.header.zero, work);
+#if RILL_I8MM
+    PairQuads(work);
+#endif
     if (new_group) {
       for (int g = 0; g < F.groups(); ++g) {
         const Scales w = walk.scales(g);

@@ -160,15 +160,22 @@ inline constexpr uint8_t kMxfp4Codes[16] = {12, 13, 14, 15, 16, 18, 20, 24,
 
 // What an instruction set has for integer dot products (codes.inl, gemm_q8.inl).
 enum class IntegerDot : uint8_t {
-  kPairs,  // 8-bit products added in pairs to 16 bits: vpmaddubsw
-  kQuad,   // four 8-bit products added to 32 bits: vpdpbusd; plain C++
-  kTiles,  // kQuad, and a tile unit for many tokens: AMX
+  kPairs,       // 8-bit products added in pairs to 16 bits: vpmaddubsw
+  kQuad,        // four 8-bit products added to 32 bits: vpdpbusd; plain C++
+  kTiles,       // kQuad, and a tile unit for many tokens: AMX
+  kSingles,     // 8-bit products added to 16 bits, each place by itself: smlal
+  kSignedQuad,  // four signed 8-bit products added to 32 bits: sdot
+  kRowPairs,    // kSignedQuad, and 2 rows times 2 tokens times 8 k for many tokens: smmla
 };
+constexpr bool IsSignedQuad(IntegerDot d) {
+  return d == IntegerDot::kSignedQuad || d == IntegerDot::kRowPairs;
+}
 
 // How the codes of a tile are laid out, T = its width.
 enum class TileLayout : uint8_t {
-  kQuads,  // [k / 4][T][4]: a kernel reads them as one stream
-  kUnits,  // [k / 32][T][32]: rows of an AMX tile
+  kQuads,   // [k / 4][T][4]: a kernel reads them as one stream
+  kUnits,   // [k / 32][T][32]: rows of an AMX tile
+  kEights,  // [k / 8][T][8], T even: two tokens are an operand of smmla
 };
 
 // Activations of `width` tokens, quantised per group of 32 k, or of the weight's own group when it
@@ -183,7 +190,7 @@ struct QuantTile {
 };
 
 // A panel in work form, which a matrix kernel for many tokens reads: one byte a code, f32 scales.
-//   codes  [k / 32][8 quads][64]
+//   codes  [k / 32][8 quads][64]; for kRowPairs [k / 32][4 pairs of quads][16 rows][8 k]
 //   s      f32 [groups][16], then m f32 [groups][16] for formats with a minimum
 constexpr int64_t WorkGroups(ExecFormat f, int64_t k, int64_t group_units) {
   if (f.wide()) return (k / kUnit + group_units - 1) / group_units;

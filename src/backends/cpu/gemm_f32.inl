@@ -97,6 +97,9 @@ RILL_INLINE void FmaLine(const uint8_t* codes, B64 zero, const Scales& w, const 
   }
 }
 
+#ifndef RILL_GEMV_PANELS
+#define RILL_GEMV_PANELS kGemvPanels
+#endif
 // P panels times one token, decoded in registers. The panels take turns every 8 k, which hides the
 // latency of the chain of additions that each output is.
 template <ExecFormat F, int P>
@@ -160,7 +163,7 @@ struct GemvPanels {
 template <ExecFormat F>
 void Gemv(const uint8_t* panels, int64_t panel_bytes, int64_t num_panels, int64_t k,
           int64_t group_units, const float* x, float* out) {
-  constexpr int P = kGemvPanels;
+  constexpr int P = RILL_GEMV_PANELS;
   const uint8_t* group[P];
   alignas(64) float few[P * 16];
   for (int64_t p = 0; p < num_panels; p += P) {

@@ -7,7 +7,7 @@
 //   K-quants: s = d_super * sc and m = -(dmin_super * mn), both exact in f32.
 // Where the instruction adds pairs in 16 bits (vpmaddubsw), products are added there while they
 // fit: 15 * 127 * 2 * 8 = 30480 for 4-bit codes, 4 quads at 5 bits, 2 at 6; 8-bit codes are signed
-// there and widened each time.
+// there and widened each time. Where each place is added by itself (smlal) twice as many fit.
 //
 // Two kernels. GemvQ8 reads packed units and takes them apart in registers, for a few tokens: it is
 // bound by the memory that the weights come from. GemmWork reads panels in work form (codes.inl),
@@ -21,6 +21,7 @@
 
 // Quads whose 16-bit sums cannot overflow.
 constexpr int DotQuads(DotShape d) {
+  if (kIntegerDot == IntegerDot::kSingles) return d.bits <= 5 ? 8 : 4;
   if (kIntegerDot != IntegerDot::kPairs) return 8;
   return d.bits <= 4 ? 8 : d.bits == 5 ? 4 : 2;
 }
@@ -288,14 +289,14 @@ void GemmWorkWidth(const WorkGemm& args) {
     for (int t = 0; t < T; ++t) Store(out + 16 * t, acc[t]);
   }
 }
-#if !RILL_AMX
+#if !RILL_AMX && !RILL_I8MM
 template <DotShape D>
 void GemmWork(const WorkGemm& g) {
   constexpr int step = kTileQ8 / kTileSteps;
   switch ((g.width + step - 1) / step) {
     case 1: return GemmWorkWidth<D, step>(g);
     case 2: return GemmWorkWidth<D, 2 * step>(g);
-    default: return GemmWorkWidth<D, 3 * step>(g);
+    default: return GemmWorkWidth<D, kTileQ8>(g);
   }
 }
 template <DotShape D>

@@ -21,7 +21,9 @@ constexpr Kernels MakeKernels() {
   k.gemv_q8_width = kGemvQ8Width;
   k.tile_q8 = kTileQ8;
   k.tile_q8_step = kTileQ8 > 1 ? kTileQ8 / kTileSteps : 1;
-  k.layout_q8 = kIntegerDot == IntegerDot::kTiles ? TileLayout::kUnits : TileLayout::kQuads;
+  k.layout_q8 = kIntegerDot == IntegerDot::kTiles      ? TileLayout::kUnits
+                : kIntegerDot == IntegerDot::kRowPairs ? TileLayout::kEights
+                                                       : TileLayout::kQuads;
   k.tile_f32 = kTileF32;
   k.tile_f32_step = kTileF32 > 1 ? kTileF32 / 3 : 1;
   k.panels_f32 = kTileF32Panels;

@@ -49,6 +49,11 @@ RILL_INLINE void StoreCodes(I32 a, I32 b, int64_t u, int t, int stride, TileLayo
   alignas(32) int8_t quads[kUnit];
   StoreS8(quads, a);
   StoreS8(quads + 16, b);
+  if (layout == TileLayout::kEights) {
+    codes += (u * 4 * stride + t) * 8;
+    for (int64_t e = 0; e < 4; ++e) __builtin_memcpy(codes + e * stride * 8, quads + 8 * e, 8);
+    return;
+  }
   codes += (u * 8 * stride + t) * 4;
   for (int64_t q = 0; q < 8; ++q) __builtin_memcpy(codes + q * stride * 4, quads + 4 * q, 4);
 }
@@ -171,6 +176,8 @@ void Quantize(const float* const* rows, int width, int stride, int64_t unit0, in
   for (int64_t u = unit0; u < unit1; ++u) {
     if (layout == TileLayout::kUnits) {
       clear(out.codes + (u * stride + width) * kUnit, kUnit);
+    } else if (layout == TileLayout::kEights) {
+      for (int64_t e = 4 * u; e < 4 * u + 4; ++e) clear(out.codes + (e * stride + width) * 8, 8);
     } else {
       for (int64_t q = 8 * u; q < 8 * u + 8; ++q) clear(out.codes + (q * stride + width) * 4, 4);
     }
