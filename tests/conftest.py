@@ -37,8 +37,9 @@ def shared_data() -> pathlib.Path:
 @pytest.fixture(scope="session")
 def smollm2() -> str:
     """The real model: $RILL_SMOLLM2, or where `rill pull smollm2` puts it."""
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
-    default = cache / "rill" / "models" / "smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "rill"
+    cache = pathlib.Path(os.environ.get("RILL_CACHE", cache))
+    default = cache / "models" / "smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf"
     path = pathlib.Path(os.environ.get("RILL_SMOLLM2", default))
     if not path.exists():
         pytest.skip("skipped: SmolLM2 is not in the cache (rill pull smollm2)")

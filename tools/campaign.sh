@@ -79,7 +79,7 @@ run_asan() {
   export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:allocator_may_return_null=1
   export UBSAN_OPTIONS=print_stacktrace=1
   unit_tests asan || status=1
-  RILL_BUILD=build/asan python -m pytest tests/cli tests/server -q -p no:cacheprovider || status=1
+  RILL_BUILD=build/asan python -m pytest tests -q -p no:cacheprovider || status=1
   return "$status"
 }
 
@@ -203,7 +203,7 @@ run_clients() {
 run_quality() {
   local model
   build ci rill || return 1
-  model=${RILL_SMOLLM2:-${XDG_CACHE_HOME:-$HOME/.cache}/rill/models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf}
+  model=${RILL_SMOLLM2:-${RILL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/rill}/models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf}
   local text
   text=$(find -L "$shared_data/eval" -name 'wiki.test.raw' -print -quit 2>/dev/null || true)
   [[ -f $model && -n $text ]] || {

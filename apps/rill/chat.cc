@@ -12,6 +12,7 @@
 
 #include "command.h"
 #include "generation.h"
+#include "progress.h"
 #include "rill/model_store.h"
 
 namespace rill::app {
@@ -137,7 +138,7 @@ class Conversation {
     } else if (name == "/save") {
       const Status status = rest.empty() ? InvalidArgument("/save: name a file")
                                          : WriteFileAtomically(rest, Messages().Dump(2) + "\n");
-      if (!status.ok()) std::fprintf(stderr, "rill: %s\n", status.message().c_str());
+      if (!status.ok()) std::fprintf(stderr, "rill: %s\n", ForTerminal(status.message()).c_str());
     } else {
       if (name != "/help") std::fprintf(stderr, "rill: no command %s\n", name.c_str());
       std::fputs(kHelp, stderr);
@@ -169,8 +170,11 @@ class Conversation {
   Result<GenerateResult> Generate(const ChatInput& input) {
     InterruptScope interrupt;  // from here on, a Ctrl-C means this answer
     RILL_ASSIGN_OR_RETURN(const RenderedPrompt prompt, llm_.RenderChat(input));
-    RILL_ASSIGN_OR_RETURN(const GenerateOptions options, sampling_.Finish());
+    RILL_ASSIGN_OR_RETURN(GenerateOptions options, sampling_.Finish());
+    ProgressBar bar("reading the prompt", ProgressBar::Unit::kCount);
+    options.on_prompt = [&bar](int64_t done, int64_t total) { bar.Update(done, total); };
     auto on_text = [&](std::string_view piece) {
+      bar.Clear();
       if (!json_) WriteStdout(piece);
     };
     RILL_ASSIGN_OR_RETURN(GenerateResult result,
@@ -195,16 +199,22 @@ class Conversation {
 
 Status Chat(const ModelFlags& model, const SamplingFlags& sampling, const std::string& system) {
   RILL_ASSIGN_OR_RETURN(auto llm, model.Open());
+  if (!llm->info().chat_template_error.empty()) {
+    return Unsupported(llm->info().chat_template_error);
+  }
   if (!llm->info().has_chat_template) {
     return Unsupported(llm->info().path +
                        ": the model has no chat template; continue a text with `rill run --raw`");
   }
-  InterruptScope keep_running;  // between questions and answers too, a Ctrl-C is no death
+  InterruptScope keep_running(
+      InterruptScope::Second::kStopsAnswer);  // between questions and answers too, a Ctrl-C is no
+                                              // death
   LineReader reader;
   if (reader.terminal()) {
-    std::fprintf(stderr, "%s, %s. /help lists commands, Ctrl-D leaves.\n",
-                 llm->info().name.empty() ? llm->info().path.c_str() : llm->info().name.c_str(),
-                 llm->info().backend.c_str());
+    std::fprintf(
+        stderr, "%s, %s. /help lists commands, Ctrl-D leaves.\n",
+        ForTerminal(llm->info().name.empty() ? llm->info().path : llm->info().name).c_str(),
+        llm->info().backend.c_str());
   }
   Conversation conversation(*llm, sampling, system, model.json);
   std::string message;
@@ -218,7 +228,7 @@ Status Chat(const ModelFlags& model, const SamplingFlags& sampling, const std::s
     }
     const Status status = conversation.Answer(message);
     // A question that does not fit ends that question, not the conversation.
-    if (!status.ok()) std::fprintf(stderr, "rill: %s\n", status.message().c_str());
+    if (!status.ok()) std::fprintf(stderr, "rill: %s\n", ForTerminal(status.message()).c_str());
   }
 }
 

@@ -21,10 +21,11 @@ namespace rill::app {
 namespace {
 
 std::atomic<bool> g_interrupted{false};
+std::atomic<bool> g_never_ends{false};
 
 void OnInterrupt(int) {
   // A second Ctrl-C that comes before the first one was acted upon means "now".
-  if (g_interrupted.exchange(true)) _exit(kExitInterrupted);
+  if (g_interrupted.exchange(true) && !g_never_ends) _exit(kExitInterrupted);
 }
 
 }  // namespace
@@ -46,7 +47,7 @@ int ExitCodeOf(const Status& status) {
 }
 
 int ReportError(const Status& status, bool json) {
-  std::fprintf(stderr, "rill: %s\n", status.message().c_str());
+  std::fprintf(stderr, "rill: %s\n", ForTerminal(status.message()).c_str());
   if (json) {
     Json error;
     error.Set("code", StatusCodeName(status.code()));
@@ -123,9 +124,13 @@ void ModelFlags::AddTo(CLI::App& command, bool model_positional, bool model_requ
 
 Result<std::unique_ptr<Llm>> ModelFlags::Open() const {
   RILL_ASSIGN_OR_RETURN(const std::string path, ResolveModel(model));
-  RILL_ASSIGN_OR_RETURN(auto llm, Llm::Open(path, options));
+  LoadOptions with_progress = options;
+  ProgressBar bar("loading", ProgressBar::Unit::kBytes);
+  with_progress.on_progress = [&bar](int64_t done, int64_t total) { bar.Update(done, total); };
+  RILL_ASSIGN_OR_RETURN(auto llm, Llm::Open(path, with_progress));
+  bar.Clear();
   for (const std::string& warning : llm->info().warnings) {
-    std::fprintf(stderr, "rill: warning: %s\n", warning.c_str());
+    std::fprintf(stderr, "rill: warning: %s\n", ForTerminal(warning).c_str());
   }
   return llm;
 }
@@ -171,8 +176,12 @@ void SamplingFlags::AddTo(CLI::App& command) {
   command
       .add_option("--logit-bias", logit_bias, "ID=BIAS, added to that token's logit; repeatable")
       ->group(group);
-  seed_option =
-      command.add_option("--seed", seed, "Same seed, same answer (default: random)")->group(group);
+  seed_option = command.add_option("--seed", seed, "Same seed, same answer (default: random)")
+                    ->check([](const std::string& given) {
+                      // The conversion would wrap it round.
+                      return given.starts_with('-') ? "expected a number >= 0, got " + given : "";
+                    })
+                    ->group(group);
   command.add_option("--min-tokens", s.min_tokens, "No end before this many tokens")
       ->capture_default_str()
       ->group(group);
@@ -187,6 +196,10 @@ Result<GenerateOptions> SamplingFlags::Finish() const {
   } else {
     std::random_device device;
     out.sampling.seed = (uint64_t{device()} << 32) | device();
+  }
+  if (out.sampling.max_tokens > 0 && out.sampling.min_tokens > out.sampling.max_tokens) {
+    return InvalidArgument(fmt::format("--min-tokens: expected at most --max-tokens {}, got {}",
+                                       out.sampling.max_tokens, out.sampling.min_tokens));
   }
   for (const std::string& entry : logit_bias) {
     const size_t equals = entry.find('=');
@@ -206,6 +219,27 @@ Result<GenerateOptions> SamplingFlags::Finish() const {
   }
   for (const std::string& stop : out.stop) {
     if (stop.empty()) return InvalidArgument("--stop: the text must not be empty");
+  }
+  return out;
+}
+
+std::string ForTerminal(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    // C1 controls are two bytes in UTF-8: C2 80 to C2 9F.
+    const bool c1 = byte == 0xC2 && i + 1 < text.size() &&
+                    static_cast<unsigned char>(text[i + 1]) >= 0x80 &&
+                    static_cast<unsigned char>(text[i + 1]) < 0xA0;
+    if ((byte < 0x20 && byte != '\n' && byte != '\t') || byte == 0x7F) {
+      out += fmt::format("\\x{:02x}", byte);
+    } else if (c1) {
+      out += fmt::format("\\x{:02x}\\x{:02x}", byte, static_cast<unsigned char>(text[i + 1]));
+      ++i;
+    } else {
+      out += text[i];
+    }
   }
   return out;
 }
@@ -271,8 +305,9 @@ void PrintJson(const Json& json) {
   WriteStdout(json.Dump(StdoutIsTerminal() ? 2 : -1) + "\n");
 }
 
-InterruptScope::InterruptScope() {
+InterruptScope::InterruptScope(Second second) : outer_never_ends_(g_never_ends) {
   g_interrupted = false;
+  if (second == Second::kStopsAnswer) g_never_ends = true;
   struct sigaction action = {};
   action.sa_handler = OnInterrupt;
   sigemptyset(&action.sa_mask);
@@ -281,6 +316,7 @@ InterruptScope::InterruptScope() {
 
 InterruptScope::~InterruptScope() {
   sigaction(SIGINT, &previous_, nullptr);
+  g_never_ends = outer_never_ends_;
 }
 
 const std::atomic<bool>* InterruptScope::flag() const {

@@ -65,6 +65,10 @@ bool StdinIsTerminal();
 bool StdoutIsTerminal();
 bool StderrIsTerminal();
 
+// What a terminal would act upon (control characters but newline and tab) as
+// \xNN: for texts out of a model file.
+std::string ForTerminal(std::string_view text);
+
 // Whole file, or stdin for "-". At most max_bytes.
 Result<std::string> ReadText(const std::string& path, size_t max_bytes);
 // Whole or not at all (output_file.h).
@@ -75,16 +79,19 @@ void WriteStdout(std::string_view text);
 void PrintJson(const Json& json);
 
 // Ctrl-C while one of these lives sets flag() instead of ending the process; a second one, when
-// the first was not acted upon within the same generation, ends it.
+// the first was not acted upon within the same generation, ends it. Inside a scope that says
+// kStopsAnswer (the chat) no number of them does.
 class InterruptScope {
  public:
-  InterruptScope();
+  enum class Second { kEndsProcess, kStopsAnswer };
+  explicit InterruptScope(Second second = Second::kEndsProcess);
   ~InterruptScope();
   const std::atomic<bool>* flag() const;
   bool interrupted() const;
 
  private:
   struct sigaction previous_ = {};
+  bool outer_never_ends_ = false;
 };
 
 // One entry per line of subcommand_list.def.

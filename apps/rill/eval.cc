@@ -56,9 +56,11 @@ Status EvalLogits(EvalFlags& flags) {
   NpyWriter writer;
   RILL_RETURN_IF_ERROR(
       writer.Open(flags.out, {static_cast<int64_t>(ids.size()), llm->logits_width()}));
+  InterruptScope interrupt;
   ProgressBar bar("logits", ProgressBar::Unit::kCount);
   RILL_RETURN_IF_ERROR(llm->EvalLogits(ids, [&](int64_t first, int64_t rows, const float* logits) {
     bar.Update(first + rows, static_cast<int64_t>(ids.size()));
+    if (interrupt.interrupted()) return Cancelled("eval logits: interrupted");
     return writer.Append(logits, rows * llm->logits_width());
   }));
   RILL_RETURN_IF_ERROR(writer.Finish());

@@ -15,7 +15,13 @@ struct InspectFlags {
 };
 
 std::string Scalar(const Json& value) {
-  if (value.is_string()) return value.string_value();
+  if (value.is_string()) {  // one line each: a newline in a name must not look like another entry
+    std::string text = value.string_value();
+    for (size_t at = 0; (at = text.find('\n', at)) != std::string::npos; at += 2) {
+      text.replace(at, 1, "\\n");
+    }
+    return text;
+  }
   if (value.is_double()) return fmt::format("{:g}", value.number_value());
   return value.Dump();
 }
@@ -52,7 +58,7 @@ void PrintSection(const std::string& title, const Json& section) {
       out += "\n";
     }
   }
-  WriteStdout(out + "\n");
+  WriteStdout(ForTerminal(out) + "\n");
 }
 
 Status Inspect(InspectFlags& flags) {

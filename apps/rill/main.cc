@@ -2,6 +2,8 @@
 
 #include <csignal>
 #include <exception>
+#include <sstream>
+#include <string_view>
 
 #include "command.h"
 
@@ -18,7 +20,7 @@ MODEL is a name that was pulled, a GGUF file, or a Hugging Face folder.
 Exit codes: 0 done, 1 failure, 2 wrong usage or input, 3 not found, 4 not supported,
             5 out of memory, disk or context, 6 network, 74 a model file changed
             while it was in use, 130 interrupted.
-Environment: RILL_CACHE (where models live), RILL_CPU_ISA (scalar, avx2, avx512),
+Environment: RILL_CACHE (where models live), RILL_CPU_ISA (see `rill ops`),
              RILL_OFFLINE, HF_TOKEN, HF_ENDPOINT.)";
 
 }  // namespace
@@ -40,8 +42,18 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    const int code = app.exit(error, std::cout, std::cerr);
-    return code == 0 ? rill::app::kExitOk : rill::app::kExitUsage;
+    if (error.get_exit_code() != 0) {
+      bool wants_json = false;
+      for (int i = 1; i < argc; ++i) wants_json |= std::string_view(argv[i]) == "--json";
+      const int code =
+          rill::app::ReportError(rill::InvalidArgument(std::string(error.what())), wants_json);
+      std::fputs("Run with --help for more information.\n", stderr);
+      return code;
+    }
+    std::ostringstream help;
+    app.exit(error, help, std::cerr);
+    rill::app::WriteStdout(help.str());
+    return rill::app::kExitOk;
   } catch (const std::exception& error) {  // bad_alloc and the like: still a sentence, not a crash
     return rill::app::ReportError(rill::ResourceExhausted(error.what()), false);
   }

@@ -30,7 +30,12 @@ ProgressBar::ProgressBar(std::string label, Unit unit)
       last_draw_(start_) {}
 
 ProgressBar::~ProgressBar() {
+  Clear();
+}
+
+void ProgressBar::Clear() {
   if (drawn_) std::fputs("\r\x1b[K", stderr);
+  drawn_ = false;
 }
 
 void ProgressBar::Update(int64_t done, int64_t total) {

@@ -12,7 +12,9 @@ class ProgressBar {
  public:
   enum class Unit { kCount, kBytes };
   ProgressBar(std::string label, Unit unit);
-  ~ProgressBar();  // removes the line
+  ~ProgressBar();  // Clear
+  // Removes the line.
+  void Clear();
   // Draws at most ten times a second. total <= 0: unknown.
   void Update(int64_t done, int64_t total);
 

@@ -6,6 +6,7 @@
 
 #include "command.h"
 #include "generation.h"
+#include "progress.h"
 #include "rill/model_store.h"
 
 namespace rill::app {
@@ -50,7 +51,8 @@ Status Run(RunFlags& flags, int& exit_code) {
   } else if (!flags.has_prompt || prompt == "-") {
     RILL_ASSIGN_OR_RETURN(prompt, ReadText("-", kMaxPromptBytes));
   }
-  if (prompt.empty()) {
+  // An empty text can be continued where texts begin with a token of their own.
+  if (prompt.empty() && !(flags.raw && flags.has_prompt)) {
     return InvalidArgument("run: the prompt is empty: give PROMPT, --file, or text on stdin");
   }
   RILL_ASSIGN_OR_RETURN(GenerateOptions options, flags.sampling.Finish());
@@ -61,23 +63,33 @@ Status Run(RunFlags& flags, int& exit_code) {
   }
 
   RenderedPrompt rendered;
-  const bool use_template = !flags.raw && llm->info().has_chat_template;
+  // A template that does not compile is an error, not a reason to treat a chat model as a plain
+  // one.
+  const bool use_template =
+      !flags.raw && (llm->info().has_chat_template || !llm->info().chat_template_error.empty());
   if (use_template) {
     ChatInput chat;
     chat.messages = MakeMessages(flags.system, prompt);
     RILL_ASSIGN_OR_RETURN(rendered, llm->RenderChat(chat));
   } else {
-    if (!flags.raw && !flags.quiet) {
+    if (!flags.raw && !flags.quiet && llm->info().has_tokenizer) {
       std::fprintf(stderr, "rill: the model has no chat template: continuing the text as it is\n");
     }
     rendered.text = prompt;
     RILL_ASSIGN_OR_RETURN(rendered.token_ids, llm->Tokenize(prompt, true, flags.raw));
+    if (rendered.token_ids.empty()) {
+      return InvalidArgument(
+          "run: the prompt is empty, and this model has no token that begins a text");
+    }
   }
 
   options.continues_prompt = !use_template;
+  ProgressBar bar("reading the prompt", ProgressBar::Unit::kCount);
+  options.on_prompt = [&bar](int64_t done, int64_t total) { bar.Update(done, total); };
   InterruptScope interrupt;
   const bool stream = !flags.model.json;
   auto on_text = [&](std::string_view piece) {
+    bar.Clear();
     if (stream) WriteStdout(piece);
   };
   RILL_ASSIGN_OR_RETURN(const GenerateResult result,

@@ -31,6 +31,9 @@ namespace io {
 struct ModelSource;  // io/model_source.h
 }
 
+// How far a long piece of work is: 0 <= done <= total. Called often, from the thread of the call.
+using OnProgress = std::function<void(int64_t done, int64_t total)>;
+
 struct LoadOptions {
   int num_threads = 0;          // <= 0: every CPU this process may use
   std::string backend = "cpu";  // "cpu" or "reference" (slow and obvious, for comparison)
@@ -53,6 +56,7 @@ struct LoadOptions {
   bool check_tensors = false;  // refuse NaN and Inf weights
   bool text_only = false;      // tokenizer and chat template, no weights
   bool plan_only = false;      // the same, and config, shapes and memory plan for Inspect
+  OnProgress on_progress;      // may be null; bytes of the file's matrices, as they are made ready
 };
 
 struct ModelInfo {
@@ -68,6 +72,9 @@ struct ModelInfo {
   bool is_encoder = false;
   bool has_tokenizer = false;
   bool has_chat_template = false;
+  // The model brings a template that cannot be used, and why: RenderChat gives the same error.
+  // Empty when it has one that works, or none.
+  std::string chat_template_error;
   double load_s = 0;  // wall time of Open
   // What a user should be told: NaN or Inf weights, a CPU that only has slow kernels.
   std::vector<std::string> warnings;
@@ -96,6 +103,7 @@ struct GenerateOptions {
   // word keeps its space, which SentencePiece would drop at the start of a text.
   bool continues_prompt = false;
   bool show_special = false;  // write control tokens into the text
+  OnProgress on_prompt;       // may be null; prompt tokens that are computed, after each step
 };
 
 struct GenerateStats {

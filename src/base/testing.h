@@ -28,10 +28,13 @@ inline std::string SharedData(const std::string& relative) {
 // SmolLM2-135M-Instruct Q4_1 GGUF: $RILL_SMOLLM2, or where `rill pull smollm2` puts it.
 inline std::string SmolLm2() {
   if (const char* env = std::getenv("RILL_SMOLLM2")) return env;
+  const char* cache = std::getenv("RILL_CACHE");
   const char* xdg = std::getenv("XDG_CACHE_HOME");
   const char* home = std::getenv("HOME");
-  const std::string path = (xdg ? std::string(xdg) : std::string(home ? home : "") + "/.cache") +
-                           "/rill/models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
+  const std::string path = (cache ? std::string(cache)
+                            : xdg ? std::string(xdg) + "/rill"
+                                  : std::string(home ? home : "") + "/.cache/rill") +
+                           "/models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
   return PathExists(path) ? path : std::string();
 }
 

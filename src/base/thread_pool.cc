@@ -51,6 +51,7 @@ int AvailableCpus() {
 
 ThreadPool::ThreadPool(int num_workers)
     : num_workers_(num_workers > 0 ? num_workers : AvailableCpus()) {
+  shares_ = std::make_unique<Share[]>(static_cast<size_t>(num_workers_));
   threads_.reserve(static_cast<size_t>(num_workers_ - 1));
   for (int worker = 1; worker < num_workers_; ++worker) {
     threads_.emplace_back([this, worker] { WorkerMain(worker); });
@@ -66,6 +67,14 @@ ThreadPool::~ThreadPool() {
   for (auto& thread : threads_) thread.join();
 }
 
+bool ThreadPool::Claim(int worker, uint64_t epoch) {
+  // Each share of a task is taken before the next task begins, so the one before is what is there.
+  // A worker that wakes late, with an epoch that is over, finds a later one and takes nothing.
+  uint64_t before = epoch - 1;
+  return shares_[static_cast<size_t>(worker)].epoch.compare_exchange_strong(
+      before, epoch, std::memory_order_acq_rel, std::memory_order_relaxed);
+}
+
 void ThreadPool::RunErased(Task task, void* context) {
   if (num_workers_ == 1) {
     task(context, 0, 1);
@@ -76,7 +85,7 @@ void ThreadPool::RunErased(Task task, void* context) {
   remaining_.store(num_workers_ - 1, std::memory_order_relaxed);
   // seq_cst pairs with the worker's parked_ increment before its last look at epoch_: either it
   // sees the new epoch, or we see it parked and wake it.
-  epoch_.fetch_add(1, std::memory_order_seq_cst);
+  const uint64_t epoch = epoch_.fetch_add(1, std::memory_order_seq_cst) + 1;
   if (parked_.load(std::memory_order_seq_cst) > 0) {
     {
       std::lock_guard<std::mutex> lock(mutex_);
@@ -84,6 +93,11 @@ void ThreadPool::RunErased(Task task, void* context) {
     wake_.notify_all();
   }
   task(context, 0, num_workers_);
+  for (int worker = 1; worker < num_workers_; ++worker) {
+    if (!Claim(worker, epoch)) continue;
+    task(context, worker, num_workers_);
+    remaining_.fetch_sub(1, std::memory_order_relaxed);
+  }
   int spins = 0;
   while (remaining_.load(std::memory_order_acquire) != 0) {
     CpuRelax();
@@ -114,7 +128,8 @@ void ThreadPool::WorkerMain(int worker) {
       parked_.fetch_sub(1, std::memory_order_relaxed);
     }
     if (stop_.load(std::memory_order_acquire)) return;
-    ++seen;
+    seen = epoch_.load(std::memory_order_acquire);
+    if (!Claim(worker, seen)) continue;
     task_(context_, worker, num_workers_);
     remaining_.fetch_sub(1, std::memory_order_release);
   }

@@ -1,9 +1,12 @@
 // ThreadPool: a fixed set of workers that all run the same function, over and over.
 //
-// Run(fn) calls fn(worker, num_workers) once on each of `num_workers` threads (the caller is
-// worker 0) and returns when all are done. Workers spin briefly for the next call, then park: a
-// barrier costs 80-140 ns spinning and 40 us from a park (measured on 2-core machines), and an
-// idle pool uses no CPU.
+// Run(fn) calls fn(worker, num_workers) once for each worker in [0, num_workers), the shares at the
+// same time on as many threads (the caller's is share 0), and returns when all are done. Workers
+// spin briefly for the next call, then park: a barrier costs 80-140 ns spinning and 40 us from a
+// park (measured on 2-core machines), and an idle pool uses no CPU.
+//
+// A share that its worker has not begun when the caller is done with its own is done by the caller:
+// on a machine that is busy with other work, an op does not wait for a worker that has no CPU.
 //
 // Owner thread: one thread at a time calls Run. Not responsible for: splitting work (callers split
 // by output, never by reduction, so results do not depend on the number of workers).
@@ -65,8 +68,15 @@ class ThreadPool {
   using Task = void (*)(void* context, int worker, int num_workers);
   void RunErased(Task task, void* context);
   void WorkerMain(int worker);
+  // Takes share `worker` of the task of `epoch`, if nobody has.
+  bool Claim(int worker, uint64_t epoch);
+
+  struct alignas(64) Share {
+    std::atomic<uint64_t> epoch{0};  // of the last task in which somebody took it
+  };
 
   int num_workers_;
+  std::unique_ptr<Share[]> shares_;  // [num_workers]; [0] is not used
   std::vector<std::thread> threads_;
   Task task_ = nullptr;
   void* context_ = nullptr;

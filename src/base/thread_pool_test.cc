@@ -34,6 +34,22 @@ TEST(ThreadPool, ManyRuns_WithAndWithoutParking_LoseNoWakeUp) {
   EXPECT_EQ(total.load(), int64_t{20000} * (1 + 2 + 3));
 }
 
+TEST(ThreadPool, SharesThatNobodyBegan_AreTheCallers) {
+  ThreadPool pool(32);
+  for (int round = 0; round < 5; ++round) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));  // all have parked: slow to come
+    std::vector<std::thread::id> by(32);
+    pool.Run(
+        [&](int worker, int) { by[static_cast<size_t>(worker)] = std::this_thread::get_id(); });
+    int64_t mine = 0;
+    for (const std::thread::id& id : by) {
+      ASSERT_NE(id, std::thread::id());
+      mine += id == std::this_thread::get_id();
+    }
+    EXPECT_GT(mine, 1);
+  }
+}
+
 TEST(ThreadPool, Idle_UsesNoCpu) {
   ThreadPool pool(2);
   pool.Run([](int, int) {});

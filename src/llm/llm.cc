@@ -74,6 +74,7 @@ Status Llm::Impl::LoadText() {
 
 model::ModelOptions Llm::Impl::MakeModelOptions() const {
   model::ModelOptions model_options;
+  model_options.on_pack = options.on_progress;
   model_options.activations =
       options.activations == "f32" ? ops::ActivationMode::kF32 : ops::ActivationMode::kQ8;
   model_options.weights = options.weights == "w8a8"     ? model::WeightMode::kW8A8
@@ -238,9 +239,13 @@ Result<std::unique_ptr<Llm>> Llm::OpenFrom(const std::string& path, const io::Mo
   if (options.text_only && !impl.tokenizer) return impl.tokenizer_status;
   impl.info.has_tokenizer = impl.tokenizer != nullptr;
   impl.info.has_chat_template = impl.chat_template != nullptr;
+  if (!impl.template_status.ok() && impl.template_status.code() != StatusCode::kNotFound) {
+    impl.info.chat_template_error = impl.template_status.message();
+  }
   if (impl.tokenizer && impl.info.vocab_size == 0)
     impl.info.vocab_size = impl.tokenizer->vocab_size();
   impl.info.load_s = SecondsSince(start);
+  impl.options.on_progress = nullptr;  // the caller's, for this call
   return llm;
 }
 
@@ -347,6 +352,7 @@ Result<GenerateResult> Llm::Generate(std::span<const int32_t> prompt_ids,
     }
     is_final = is_final || event.is_final;
   };
+  const int64_t computed_before = impl_->engine->stats().prompt_tokens;
   RILL_ASSIGN_OR_RETURN(const RequestId id, impl_->engine->Submit(std::move(request), on_event));
   while (!is_final) {
     if (want_cancel || (cancel && cancel->load(std::memory_order_relaxed))) {
@@ -354,6 +360,11 @@ Result<GenerateResult> Llm::Generate(std::span<const int32_t> prompt_ids,
       if (is_final) break;
     }
     (void)impl_->engine->Step();  // a failed step ends the request with its error event
+    if (options.on_prompt && result.output_ids.empty() && !is_final) {
+      const EngineStats stats = impl_->engine->stats();
+      options.on_prompt(std::min<int64_t>(stats.prompt_tokens - computed_before, prompt_size),
+                        prompt_size);
+    }
   }
   if (finish == FinishReason::kError) return error;
   if (stream && !stream->stopped()) emit(stream->Finish());

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "base/utf8.h"
 #include "model/spec_check.h"
 
 namespace rill::model {
@@ -44,7 +45,7 @@ Status UnknownArchitecture(const io::ModelSource& source, std::string_view key,
   std::sort(known.begin(), known.end());
   for (const std::string& k : known) all += (all.empty() ? "" : ", ") + k;
   return Unsupported(fmt::format("{}: {} '{}' is not supported; nearest are {} (all: {})",
-                                 source.path, key, name.substr(0, 64), nearest, all));
+                                 source.path, key, PrintableUtf8(name, 64), nearest, all));
 }
 
 const Family* FindFamily(std::string_view name, bool gguf) {

@@ -76,7 +76,8 @@ class LoadedModel final : public Model {
       if (!report.defects.empty()) return InvalidArgument(culprit + ": " + report.Summary());
     }
     config_ = ConfigOf(spec(), weights_.sizes().num_parameters);
-    RILL_RETURN_IF_ERROR(weights_.Pack(backend, options.activations, options.weights));
+    RILL_RETURN_IF_ERROR(
+        weights_.Pack(backend, options.activations, options.weights, options.on_pack));
     Builder builder(backend, options.max_step_tokens, StepRows(options));
     builder.SetKvLayout(MakeKvLayout(quant::KvFormat::kF32, 16));
     RecordDecoder(builder, spec(), weights_.weights());

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -27,6 +28,8 @@ struct ModelOptions {
   int32_t max_step_tokens = 512;  // rows of the largest step: sizes the activation buffers
   int32_t max_step_rows = 0;      // rows of logits in one step; 0: max_step_tokens
   bool check_tensors = false;     // refuse NaN and Inf weights
+  // May be null. Bytes of the file's matrices that are packed, of all; from the loading thread.
+  std::function<void(int64_t done, int64_t total)> on_pack = nullptr;
 };
 
 // What a caller needs to know about a loaded network (Hugging Face words).

@@ -155,10 +155,20 @@ Status WeightSet::PackMatrix(Matrix& matrix, ops::Backend& backend, ops::Activat
   return OkStatus();
 }
 
-Status WeightSet::Pack(ops::Backend& backend, ops::ActivationMode activations, WeightMode mode) {
+Status WeightSet::Pack(ops::Backend& backend, ops::ActivationMode activations, WeightMode mode,
+                       const std::function<void(int64_t done, int64_t total)>& on_matrix) {
   RILL_RETURN_IF_ERROR(PackVectors(backend));
+  const auto bytes_of = [](const Matrix& matrix) {
+    int64_t bytes = 0;
+    for (const Part& part : matrix.parts) bytes += part.file_bytes;
+    return bytes;
+  };
+  int64_t done = 0, total = 0;
+  for (const Matrix& matrix : matrices_) total += bytes_of(matrix);
   for (Matrix& matrix : matrices_) {
     RILL_RETURN_IF_ERROR(PackMatrix(matrix, backend, activations, mode));
+    done += bytes_of(matrix);
+    if (on_matrix) on_matrix(done, total);
   }
   if (!spec_.is_encoder && spec_.tied_embedding) weights_.lm_head.w = weights_.embed;
   packed_bytes_ += constants_->size_bytes();

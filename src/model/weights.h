@@ -2,6 +2,7 @@
 // up in pairs) and packed by the backend.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -75,7 +76,9 @@ class WeightSet {
   // enough to record a forward and plan its memory.
   void PackShapes();
   // Errors of a mode other than kFile: kUnsupported for a matrix that the file has quantised.
-  Status Pack(ops::Backend& backend, ops::ActivationMode activations, WeightMode mode);
+  // on_matrix (may be null): bytes of the file done, of all, after each matrix.
+  Status Pack(ops::Backend& backend, ops::ActivationMode activations, WeightMode mode,
+              const std::function<void(int64_t done, int64_t total)>& on_matrix = nullptr);
 
   const DecoderWeights& weights() const { return weights_; }
   int64_t packed_bytes() const { return packed_bytes_; }

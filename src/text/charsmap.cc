@@ -2,6 +2,7 @@
 // format (Yata 2011): bit 31 leaf, low 31 bits value | bits 0-7 label, bit 8 has-leaf, bits 10-30
 // offset, scaled by 2^8 when bit 9 is set.
 
+#include <algorithm>
 #include <cstring>
 
 #include "text/normalizer.h"
@@ -19,8 +20,21 @@ Result<std::shared_ptr<const Charsmap>> Charsmap::Parse(std::string blob) {
     return InvalidArgument("precompiled charsmap: trie of " + std::to_string(trie_bytes) +
                            " bytes in a map of " + std::to_string(blob.size()));
   }
+  // A value ends at the next NUL, wherever in the values it begins.
+  constexpr size_t kMaxValueBytes = 96;
+  size_t longest = 0, run = 0;
+  for (size_t i = sizeof trie_bytes + trie_bytes; i < blob.size(); ++i) {
+    run = blob[i] == '\0' ? 0 : run + 1;
+    longest = std::max(longest, run);
+  }
+  if (longest > kMaxValueBytes) {
+    return InvalidArgument("precompiled charsmap: expected values of at most " +
+                           std::to_string(kMaxValueBytes) + " bytes, got one of " +
+                           std::to_string(longest));
+  }
   auto map = std::make_shared<Charsmap>();
   map->num_units_ = trie_bytes / 4;
+  map->growth_ = std::max(1.0, static_cast<double>(longest) / 3);
   map->blob_ = std::move(blob);
   return std::shared_ptr<const Charsmap>(map);
 }

@@ -28,6 +28,9 @@ class Charsmap {
  public:
   // Layout: u32 trie bytes | trie units (u32 each) | replacements, each ended by NUL.
   static Result<std::shared_ptr<const Charsmap>> Parse(std::string blob);
+  // Most bytes that stand for one of a key of three, which is what the long ones of released maps
+  // have (33 bytes for U+FDFA): 1..kMaxValueBytes / 3.
+  double growth() const { return growth_; }
   // Longest key that `text` starts with. False when none. `key_bytes` > 0.
   bool LongestPrefix(std::string_view text, size_t& key_bytes, std::string_view& value) const;
   // Shortest key that `text` starts with.
@@ -41,6 +44,7 @@ class Charsmap {
 
   std::string blob_;
   size_t num_units_ = 0;
+  double growth_ = 1;
 };
 
 struct NormalizerStep {

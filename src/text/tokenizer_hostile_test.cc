@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/json.h"
+#include "text/normalizer.h"
 #include "text/pattern_matcher.h"
 #include "text/tokenizer_files.h"
 
@@ -69,6 +70,41 @@ TEST(HostileTokenizerJson, HugeTokenCostsLinearTime) {
                                R"(",1]]})"))
                 .find("limit 1024"),
             std::string::npos);
+}
+
+TEST(HostileTokenizerJson, StepsThatMultiplyATextAreRefusedAtLoad) {
+  const std::string model = R"({"type":"BPE","vocab":{"a":0},"merges":[]})";
+  const auto replace = [](const std::string& pattern, size_t count) {
+    return R"({"type":"Replace","pattern":)" + pattern + R"(,"content":")" +
+           std::string(count, 'a') + R"("})";
+  };
+  const auto sequence = [](const std::string& key, const std::string& step, int count) {
+    std::string out = R"({"type":"Sequence",")" + key + R"(":[)" + step;
+    for (int i = 1; i < count; ++i) out += "," + step;
+    return out + "]}";
+  };
+  const std::string literal = R"({"String":"a"})";
+  for (const std::string& step : {replace(literal, 16), replace(R"({"Regex":"a*"})", 16)}) {
+    for (const auto& [name, key] :
+         {std::pair("normalizer", "normalizers"), std::pair("decoder", "decoders")}) {
+      const std::string rest = std::string(R"(,")") + name + R"(":)";
+      EXPECT_EQ(LoadError(JsonFile(model, rest + sequence(key, step, 2))), "");
+      EXPECT_NE(LoadError(JsonFile(model, rest + sequence(key, step, 12))).find("bytes of one"),
+                std::string::npos)
+          << name;
+    }
+  }
+  EXPECT_NE(
+      LoadError(JsonFile(model, R"(,"normalizer":)" + replace(literal, 513))).find("513 bytes"),
+      std::string::npos);
+  EXPECT_NE(LoadError(JsonFile(model, R"(,"normalizer":{"type":"Prepend","prepend":")" +
+                                          std::string(1025, 'a') + "\"}"))
+                .find("Prepend"),
+            std::string::npos);
+  // A character map: a trie of one unit, then a value of 97 bytes.
+  std::string blob = {4, 0, 0, 0, 0, 0, 0, 0};
+  EXPECT_TRUE(Charsmap::Parse(blob + std::string(96, 'x') + '\0' + "y").ok());
+  EXPECT_FALSE(Charsmap::Parse(blob + std::string(97, 'x')).ok());
 }
 
 TEST(HostilePattern, CatastrophicBacktrackingIsRefusedAtLoad) {

@@ -67,7 +67,37 @@ Result<std::string> ReadRune(const Json& json, std::string_view key, std::string
   return text;
 }
 
-Status AppendNormalizer(const Json& json, int depth, std::vector<NormalizerStep>& out) {
+// Steps may lengthen a text, one after another: three that write 2,048 bytes for one make of a
+// letter more than a memory holds. The product of what each can make of one byte is bounded at
+// load, so that encoding and decoding stay linear. Released tokenizers reach 242 (ALBERT: NFKD 11,
+// lower case 2, its character map 11).
+constexpr double kMaxGrowth = 512;
+constexpr size_t kMaxPrependBytes = 1024;
+
+Status CheckGrowth(std::string_view what, double growth) {
+  if (growth <= kMaxGrowth) return OkStatus();
+  return InvalidArgument(std::string(what) + ": its steps can make " +
+                         (growth < 1e15 ? std::to_string(static_cast<int64_t>(growth))
+                                        : std::string("more than 10^15")) +
+                         " bytes of one; at most 512 are allowed");
+}
+
+// Most bytes that a Replace step writes for one byte that it reads.
+double GrowthOfReplace(const Json& json, const std::string& content) {
+  const Json* pattern = json.Find("pattern");
+  const Json* literal =
+      pattern != nullptr && pattern->is_object() ? pattern->Find("String") : nullptr;
+  const double shortest =
+      literal != nullptr && literal->is_string() && !literal->string_value().empty()
+          ? static_cast<double>(literal->string_value().size())
+          : 1.0;  // a regular expression
+  // An empty match inserts, beside the byte that follows it.
+  const double kept = literal != nullptr ? 0.0 : 1.0;
+  return std::max(1.0, static_cast<double>(content.size()) / shortest + kept);
+}
+
+Status AppendNormalizer(const Json& json, int depth, std::vector<NormalizerStep>& out,
+                        double& growth) {
   using Kind = NormalizerStep::Kind;
   if (json.is_null()) return OkStatus();
   if (depth > kMaxSequenceDepth) return InvalidArgument("normalizer: Sequence nested too deeply");
@@ -76,40 +106,53 @@ Status AppendNormalizer(const Json& json, int depth, std::vector<NormalizerStep>
     const Json* list = json.Find("normalizers");
     if (!list || !list->is_array()) return InvalidArgument("normalizer: Sequence without a list");
     for (const Json& item : list->array()) {
-      RILL_RETURN_IF_ERROR(AppendNormalizer(item, depth + 1, out));
+      RILL_RETURN_IF_ERROR(AppendNormalizer(item, depth + 1, out, growth));
     }
     return OkStatus();
   }
-  static constexpr std::pair<std::string_view, Kind> kPlain[] = {
-      {"NFC", Kind::kNfc},
-      {"NFD", Kind::kNfd},
-      {"NFKC", Kind::kNfkc},
-      {"NFKD", Kind::kNfkd},
-      {"Lowercase", Kind::kLowercase},
-      {"StripAccents", Kind::kStripAccents},
-      {"Nmt", Kind::kNmt},
-      {"ByteLevel", Kind::kByteLevel},
+  // Growth: utf8proc's longest decompositions (U+FDFA: 33 bytes of 3), rounded up.
+  struct Plain {
+    std::string_view name;
+    Kind kind;
+    double growth;
+  };
+  static constexpr Plain kPlain[] = {
+      {"NFC", Kind::kNfc, 3},
+      {"NFD", Kind::kNfd, 3},
+      {"NFKC", Kind::kNfkc, 11},
+      {"NFKD", Kind::kNfkd, 11},
+      {"Lowercase", Kind::kLowercase, 2},
+      {"StripAccents", Kind::kStripAccents, 1},
+      {"Nmt", Kind::kNmt, 1},
+      {"ByteLevel", Kind::kByteLevel, 2},
   };
   NormalizerStep step;
-  for (const auto& [name, kind] : kPlain) {
-    if (type != name) continue;
-    step.kind = kind;
+  for (const Plain& plain : kPlain) {
+    if (type != plain.name) continue;
+    step.kind = plain.kind;
+    growth *= plain.growth;
     out.push_back(std::move(step));
     return OkStatus();
   }
   if (type == "Prepend") {
     step.kind = Kind::kPrepend;
     RILL_ASSIGN_OR_RETURN(step.content, json.GetString("prepend", ""));
+    if (step.content.size() > kMaxPrependBytes) {
+      return InvalidArgument("normalizer Prepend: expected at most 1024 bytes, got " +
+                             std::to_string(step.content.size()));
+    }
   } else if (type == "Replace") {
     step.kind = Kind::kReplace;
     RILL_ASSIGN_OR_RETURN(step.content, json.GetString("content", ""));
     RILL_ASSIGN_OR_RETURN(step.matcher, ReadPattern(json));
+    growth *= GrowthOfReplace(json, step.content);
   } else if (type == "Strip") {
     step.kind = Kind::kStrip;
     RILL_ASSIGN_OR_RETURN(step.left, json.GetBool("strip_left", true));
     RILL_ASSIGN_OR_RETURN(step.right, json.GetBool("strip_right", true));
   } else if (type == "BertNormalizer") {
     step.kind = Kind::kBert;
+    growth *= 6;  // spaces around an ideograph, or lower case and NFD
     RILL_ASSIGN_OR_RETURN(step.clean_text, json.GetBool("clean_text", true));
     RILL_ASSIGN_OR_RETURN(step.chinese_chars, json.GetBool("handle_chinese_chars", true));
     RILL_ASSIGN_OR_RETURN(step.lowercase, json.GetBool("lowercase", true));
@@ -121,6 +164,7 @@ Status AppendNormalizer(const Json& json, int depth, std::vector<NormalizerStep>
     if (!blob) return InvalidArgument("precompiled_charsmap is not base64");
     if (blob->empty()) return OkStatus();
     RILL_ASSIGN_OR_RETURN(step.charsmap, Charsmap::Parse(std::move(*blob)));
+    growth *= step.charsmap->growth();
   } else {
     return Unsupported("normalizer \"" + PrintableUtf8(type, 40) + "\" is not known");
   }
@@ -199,7 +243,7 @@ Status AppendPreTokenizer(const Json& json, int depth, std::vector<PreTokenizerS
   return OkStatus();
 }
 
-Status AppendDecoder(const Json& json, int depth, std::vector<DecoderStep>& out) {
+Status AppendDecoder(const Json& json, int depth, std::vector<DecoderStep>& out, double& growth) {
   using Kind = DecoderStep::Kind;
   if (json.is_null()) return OkStatus();
   if (depth > kMaxSequenceDepth) return InvalidArgument("decoder: Sequence nested too deeply");
@@ -208,7 +252,7 @@ Status AppendDecoder(const Json& json, int depth, std::vector<DecoderStep>& out)
     const Json* list = json.Find("decoders");
     if (!list || !list->is_array()) return InvalidArgument("decoder: Sequence without a list");
     for (const Json& item : list->array()) {
-      RILL_RETURN_IF_ERROR(AppendDecoder(item, depth + 1, out));
+      RILL_RETURN_IF_ERROR(AppendDecoder(item, depth + 1, out, growth));
     }
     return OkStatus();
   }
@@ -242,6 +286,7 @@ Status AppendDecoder(const Json& json, int depth, std::vector<DecoderStep>& out)
     step.kind = Kind::kReplace;
     RILL_ASSIGN_OR_RETURN(step.content, json.GetString("content", ""));
     RILL_ASSIGN_OR_RETURN(step.matcher, ReadPattern(json));
+    growth *= GrowthOfReplace(json, step.content);
   } else if (type == "CTC") {
     step.kind = Kind::kCtc;
     RILL_ASSIGN_OR_RETURN(step.pad, json.GetString("pad_token", "<pad>"));
@@ -258,7 +303,9 @@ Status AppendDecoder(const Json& json, int depth, std::vector<DecoderStep>& out)
 
 Result<std::vector<NormalizerStep>> ReadNormalizer(const Json& json) {
   std::vector<NormalizerStep> steps;
-  RILL_RETURN_IF_ERROR(AppendNormalizer(json, 0, steps));
+  double growth = 1;
+  RILL_RETURN_IF_ERROR(AppendNormalizer(json, 0, steps, growth));
+  RILL_RETURN_IF_ERROR(CheckGrowth("normalizer", growth));
   return steps;
 }
 Result<std::vector<PreTokenizerStep>> ReadPreTokenizer(const Json& json) {
@@ -268,7 +315,9 @@ Result<std::vector<PreTokenizerStep>> ReadPreTokenizer(const Json& json) {
 }
 Result<std::vector<DecoderStep>> ReadDecoder(const Json& json) {
   std::vector<DecoderStep> steps;
-  RILL_RETURN_IF_ERROR(AppendDecoder(json, 0, steps));
+  double growth = 1;
+  RILL_RETURN_IF_ERROR(AppendDecoder(json, 0, steps, growth));
+  RILL_RETURN_IF_ERROR(CheckGrowth("decoder", growth));
   return steps;
 }
 

@@ -426,6 +426,45 @@ def test_closed_pipe_ends_quietly(rill, smollm2):
     assert "terminate" not in error
 
 
+def test_impatient_interrupts_in_a_chat_do_not_end_it(rill, smollm2, tmp_path):
+    chat = Terminal(rill, "chat", smollm2, "--temperature", "0", "--ignore-eos", "-n", "0",
+                    RILL_CACHE=str(tmp_path))
+    chat.prompt()
+    chat.type("Tell me a long story.\n")
+    chat.expect("story.\r\n")
+    chat.wait_for_editor(False)
+    for _ in range(3):
+        os.kill(chat.pid, signal.SIGINT)
+    chat.expect("[stopped]")
+    chat.prompt()
+    chat.type("\x04")
+    assert chat.wait() == 0
+
+
+def test_an_interrupt_leaves_no_half_written_logits(rill, smollm2, tmp_path):
+    (tmp_path / "ids.json").write_text(json.dumps([1] * 6000))
+    process = subprocess.Popen([rill, "eval", "logits", smollm2, "--tokens", tmp_path / "ids.json",
+                                "--out", tmp_path / "x.npy"], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("x.npy.*")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert [path.name for path in tmp_path.iterdir()] == ["ids.json"]
+
+
+def test_wrong_flags_are_an_error_object_too(rill):
+    done = subprocess.run([rill, "run", "smollm2", "hi", "-n", "-1", "--json"], capture_output=True,
+                          text=True, stdin=subprocess.DEVNULL, check=False)
+    assert done.returncode == 2 and done.stderr.startswith("rill: ")
+    assert json.loads(done.stdout)["error"]["code"] == "invalid_argument"
+    for words in (["--seed", "-1"], ["--min-tokens", "10", "-n", "3"]):
+        done = subprocess.run([rill, "run", "smollm2", "hi", *words], capture_output=True, text=True,
+                              stdin=subprocess.DEVNULL, check=False)
+        assert done.returncode == 2 and words[0].lstrip("-") in done.stderr, done.stderr
+
+
 def test_interrupt_stops_the_answer(rill, smollm2):
     process = subprocess.Popen([rill, "run", smollm2, "Tell me a long story.", "--ignore-eos",
                                 "-n", "4000", "--temperature", "0"], stdout=subprocess.PIPE,

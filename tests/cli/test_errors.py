@@ -156,7 +156,7 @@ def test_weights_that_are_no_numbers(rill, stories, tmp_path):
     assert "output_norm.weight" in report["check"]["NaN or Inf"]
 
 
-@pytest.mark.parametrize("words", [["", "--raw"], [""], []])
+@pytest.mark.parametrize("words", [[""], []])
 def test_no_prompt(rill, stories, words):
     assert "prompt" in refused(run(rill, "run", stories, *words))
 

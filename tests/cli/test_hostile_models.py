@@ -200,6 +200,38 @@ def test_hostile_chat_templates_end_in_an_error(rill, tmp_path, template):
     assert "chat template:1: " in message and time.monotonic() - begin < 20
 
 
+@pytest.mark.parametrize("template", ["{% for %}", "{{ 1|nofilter }}", "{% trans %}x", 7])
+def test_a_template_that_cannot_be_used_is_not_an_absent_one(rill, tmp_path, template):
+    path = write(tmp_path / "m.gguf",
+                 tokens(list("abcdef") + ["ab"]) | {"tokenizer.chat_template": template})
+    for command in (["run", path, "a", "-n", "1"], ["chat", path]):
+        message = refused(run(rill, *command), USAGE, UNSUPPORTED)
+        assert "chat" in message and "template" in message and "has no chat" not in message
+    done = run(rill, "run", path, "a", "-n", "1", "--raw")
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_empty_text_without_a_first_token_is_no_prompt(rill, tmp_path):
+    path = write(tmp_path / "m.gguf", tokens(list("abcdef") + ["ab"]))
+    assert "no token that begins a text" in refused(run(rill, "run", path, "", "--raw"))
+
+
+def test_what_a_file_says_cannot_command_the_terminal(rill, tmp_path):
+    evil = "x\x1b]0;owned\x07\n\x7f"
+    for key in ("general.architecture", "llama.rope.scaling.type"):
+        done = run(rill, "inspect", write(tmp_path / "m.gguf", {key: evil}))
+        assert done.returncode != 0 and b"\\x1b" in done.stderr, done
+        assert not set(done.stdout + done.stderr) & {0x1B, 0x07, 0x7F}
+    done = run(rill, "inspect", write(tmp_path / "m.gguf", {"general.name": evil}), "--metadata")
+    assert done.returncode == 0 and b"\\x1b" in done.stdout, done
+    assert not set(done.stdout + done.stderr) & {0x1B, 0x07, 0x7F}
+    template = "{{ raise_exception('a\x1b[31m') }}"
+    path = write(tmp_path / "m.gguf",
+                 tokens(list("abcdef") + ["ab"]) | {"tokenizer.chat_template": template})
+    done = run(rill, "run", path, "a", "-n", "1")
+    assert done.returncode != 0 and b"\\x1b" in done.stderr and b"\x1b" not in done.stderr, done
+
+
 @pytest.mark.parametrize("template", ["{{ ''|attr('__class__') }}",
                                       "{{ '{0.__class__}'.format(1) }}"])
 def test_what_jinja_leaves_undefined_is_nothing(rill, tmp_path, template):

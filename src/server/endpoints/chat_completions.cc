@@ -18,10 +18,13 @@ void Handle(ServerState& state, const RequestPtr& http, const ResponderPtr& resp
     return SendError(*responder, *error);
   }
   if (!model->llm->info().has_chat_template) {
-    return SendError(*responder,
-                     openai::BadRequest("unsupported_model", "model",
-                                        "The model '" + model->id +
-                                            "' has no chat template; use /v1/completions."));
+    return SendError(
+        *responder, openai::BadRequest(
+                        "unsupported_model", "model",
+                        "The model '" + model->id + "' has no chat template" +
+                            (model->llm->info().chat_template_error.empty() ? std::string()
+                                                                            : " that can be used") +
+                            "; use /v1/completions."));
   }
   llm::TextRequest prompt = MakeTextRequest(*http, request.params);
   prompt.prompt = std::move(request.chat);
