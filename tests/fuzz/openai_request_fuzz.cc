@@ -28,7 +28,8 @@ void CheckParams(const GenerationParams& params, const ParseLimits& limits) {
   Expect(s.presence_penalty >= -2 && s.presence_penalty <= 2);
   Expect(s.frequency_penalty >= -2 && s.frequency_penalty <= 2);
   Expect(s.top_k >= 0 && s.top_k < limits.vocab_size);
-  Expect(s.max_tokens >= 0 && s.min_tokens >= 0);
+  // -1: all that fits, when the request says nothing.
+  Expect(s.max_tokens >= (params.has_max_tokens ? 0 : -1) && s.min_tokens >= 0);
   Expect(s.logprobs >= -1 && s.logprobs <= limits.max_top_logprobs);
   Expect(params.prompt_logprobs >= -1 && params.prompt_logprobs <= limits.max_top_logprobs);
   Expect(params.n >= 1 && params.n <= limits.max_choices);
