@@ -5,6 +5,8 @@
 #   asan         every unit and black-box test under the address and undefined-behaviour sanitizers
 #   tsan         engine, page pool and thread pool under the thread sanitizer
 #   clang        build with clang 19, warnings as errors, and the unit tests
+#   aarch64      cross build for 64-bit Arm under qemu-user: unit tests, every conformance case, and
+#                SmolLM2's logits with each of the Arm instruction sets against this machine's
 #   fuzz         every libFuzzer target, SECONDS each with its corpus (default 300)
 #   tokenizers   tokenizers against the Python libraries on STRINGS strings (default 1,000,000)
 #   templates    chat templates against jinja2, CONVERSATIONS random ones each (default 300)
@@ -93,6 +95,55 @@ run_clang() {
   need_clang
   build clang || return 1
   unit_tests clang
+}
+
+# The kernels and the modules below them; then a real model's logits, byte for byte.
+run_aarch64() {
+  local tool status=0
+  for tool in aarch64-linux-gnu-g++ qemu-aarch64; do
+    command -v "$tool" >/dev/null || {
+      say "needs $tool (Debian 12: apt install g++-aarch64-linux-gnu qemu-user)"
+      return 1
+    }
+  done
+  tools/aarch64_sysroot.sh || return 1
+  build aarch64 rill_base_test rill_quant_test rill_ops_test rill_backends_test \
+    rill_conformance_test logits_tool || return 1
+  unit_tests aarch64 -R '^(base|quant|ops|backends|conformance)$' || status=1
+
+  local model=${RILL_SMOLLM2:-${XDG_CACHE_HOME:-$HOME/.cache}/rill/models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf}
+  [[ -f $model ]] || {
+    say "aarch64: no SmolLM2 for the logits (./rillw pull smollm2)"
+    return 1
+  }
+  build ci logits_tool || return 1
+  local out=build/aarch64/logits cpu isa mode
+  mkdir -p "$out"
+  # The ids of `rill eval fingerprint`.
+  python3 - >"$out/ids.json" <<'END'
+state, ids = 0x9E3779B97F4A7C15, []
+for _ in range(48):
+    state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
+    ids.append((state >> 33) % 49152)
+print([ids])
+END
+  for mode in q8 f32; do
+    local options=("$out/ids.json" "$out/here.npy" --backend cpu --kv int8 --batch --activations "$mode")
+    build/ci/tests/logits_tool "$model" "${options[@]}" || return 1
+    for cpu in cortex-a53:neon cortex-a76:neon_dotprod max:i8mm; do
+      isa=${cpu#*:}
+      options[1]=$out/$isa.npy
+      if RILL_CPU_ISA=$isa qemu-aarch64 -cpu "${cpu%:*}" -L build/aarch64-sysroot \
+        build/aarch64/tests/logits_tool "$model" "${options[@]}" &&
+        cmp "$out/here.npy" "$out/$isa.npy"; then
+        say "SmolLM2, activations $mode: $isa (${cpu%:*}) gives the bits of this machine"
+      else
+        say "SmolLM2, activations $mode: $isa (${cpu%:*}) gives OTHER bits"
+        status=1
+      fi
+    done
+  done
+  return "$status"
 }
 
 run_fuzz() {
@@ -221,7 +272,7 @@ run_one() {
   return "$status"
 }
 
-names=(asan tsan clang fuzz tokenizers templates families sim sim-million soak restarts slow clients quality)
+names=(asan tsan clang aarch64 fuzz tokenizers templates families sim sim-million soak restarts slow clients quality)
 case " ${names[*]} " in
   *" ${1:-} "*) run_one "$@" ;;
   *)
