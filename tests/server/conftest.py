@@ -1,8 +1,12 @@
 """Servers that several files of tests share."""
+import os
 import pathlib
 import sys
 
 import pytest
+
+# LiteLLM would fetch its table of prices from the network.
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 

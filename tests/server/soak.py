@@ -107,7 +107,7 @@ def slope_per_hour(samples):
 
 def main():
     rill, model, minutes = sys.argv[1], sys.argv[2], float(sys.argv[3])
-    with Server(rill, "m=" + model, "--kv-memory", "64M", "--context", "512",
+    with Server(rill, "m=" + model, "--kv-memory", "4M", "--context", "512",
                 "--no-request-log") as server:
         samples = []
 
