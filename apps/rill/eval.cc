@@ -254,6 +254,10 @@ void AddEval(CLI::App& app, CommandContext& context) {
     command->add_option("--kv-formats", flags->quality.kv_dtypes, "KV formats")
         ->delimiter(',')
         ->capture_default_str();
+    command
+        ->add_option("--file-kv-formats", flags->quality.file_kv_dtypes,
+                     "More KV formats, with the file's own weights")
+        ->delimiter(',');
   }
   {
     auto [command, flags] = add("fingerprint",

@@ -16,10 +16,12 @@ namespace rill {
 
 struct QualityOptions {
   // "f16" and formats that Rill encodes ("q4_0", …), made from the base; "file": the file's own
-  // weights; "w8a8", "w4g128": what `--weights` makes at load.
+  // weights; "w8a8", "w4g128": what `--weights` makes of the base at load ("w8a8" has int8
+  // activations whatever `activations` says, and one row for both).
   std::vector<std::string> formats;
   std::vector<std::string> activations = {"f32", "q8"};
   std::vector<std::string> kv_dtypes = {"f32", "f16"};
+  std::vector<std::string> file_kv_dtypes;  // more of them, for "file" alone
   // Tokens of the text, in windows of `window` that do not overlap. The base's logits are kept:
   // num_tokens * vocab_size * 4 bytes, at most 2 GiB.
   int32_t num_tokens = 2048;

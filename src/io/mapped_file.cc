@@ -97,6 +97,10 @@ MappedFile::~MappedFile() {
   if (data_) ::munmap(data_, size_bytes_ ? size_bytes_ : 1);
 }
 
+void MappedFile::DropResidentPages() const {
+  if (is_mapped_) ::madvise(data_, size_bytes_, MADV_DONTNEED);
+}
+
 Status MappedFile::CheckUnchanged() const {
   if (!is_mapped_) return OkStatus();
   struct stat info;

@@ -49,6 +49,10 @@ class MappedFile {
   std::byte* mutable_data() { return data_; }  // of Allocate()'s memory only
   bool is_mapped() const { return is_mapped_; }
 
+  // Takes the mapping's pages out of this process: the page cache keeps them, and a later read maps
+  // them again. For a mapping whose contents were copied elsewhere; nothing for other memory.
+  void DropResidentPages() const;
+
   // kDataLoss when the file at path() is gone, another one, or has another size or time of change
   // than when it was opened. Always ok for bytes read into memory.
   Status CheckUnchanged() const;

@@ -30,6 +30,34 @@ TEST(MappedFile, MappedOrRead_SameBytes) {
 }
 
 // A17: refused at once, never waited for.
+// MiB of this process that lie in files (shared pages of /proc/self/statm).
+double ResidentFileMiB() {
+  std::ifstream in("/proc/self/statm");
+  int64_t size = 0, resident = 0, shared = 0;
+  in >> size >> resident >> shared;
+  return static_cast<double>(shared * sysconf(_SC_PAGESIZE)) / (1 << 20);
+}
+
+TEST(MappedFile, DropResidentPages_GivesMemoryBackAndKeepsTheBytes) {
+  TempFolder folder;
+  const std::string bytes(size_t{16} << 20, 'x');
+  const std::string path = folder.Write("f", bytes);
+  for (bool use_mmap : {true, false}) {
+    auto file = MappedFile::Open(path, {.use_mmap = use_mmap});
+    ASSERT_TRUE(file.ok()) << file.status().ToString();
+    const auto text = [&] {
+      return std::string_view(reinterpret_cast<const char*>((*file)->bytes().data()), bytes.size());
+    };
+    EXPECT_EQ(text(), bytes);
+    const double before = ResidentFileMiB();
+    (*file)->DropResidentPages();
+    if (use_mmap) {
+      EXPECT_LT(ResidentFileMiB(), before - 8);
+    }
+    EXPECT_EQ(text(), bytes);
+  }
+}
+
 TEST(MappedFile, WhatIsNotAFile_IsRefused) {
   TempFolder folder;
   ASSERT_EQ(::mkfifo((folder / "fifo").c_str(), 0600), 0);

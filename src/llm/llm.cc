@@ -11,6 +11,7 @@
 #include "backends/registry.h"
 #include "base/utf8.h"
 #include "io/check_tensors.h"
+#include "io/mapped_file.h"
 #include "io/mapping_fault.h"
 #include "llm/chat_template_source.h"
 #include "llm/llm_impl.h"
@@ -223,6 +224,8 @@ Result<std::unique_ptr<Llm>> Llm::OpenFrom(const std::string& path, const io::Mo
   }
   text_thread.join();
   if (!status.ok()) return status;
+  // The weights are packed: what is still read in place (an embedding table) is mapped again.
+  for (const auto& file : impl.source.tensors.files()) file->DropResidentPages();
   impl.info.warnings = std::move(weight_warnings);
   if (impl.backend) {
     for (std::string& text : impl.backend->Warnings()) {

@@ -66,6 +66,10 @@ class QualityRun {
       ++predicted;
     }
     const auto count = static_cast<double>(ids_.size());
+    if (load.weights != "file") {
+      row.bits_per_weight =
+          8.0 * static_cast<double>(impl.model->memory().packed_bytes) / llm::MatrixWeights(source);
+    }
     row.same_top /= count;
     row.mean_kl /= count;
     // Nearest rank.
@@ -110,7 +114,7 @@ class QualityRun {
 };
 
 std::vector<std::string> QualityFormats() {
-  std::vector<std::string> names = {"f16", "bf16"};
+  std::vector<std::string> names = {"f16", "bf16", "w8a8", "w4g128"};
   for (int i = 0; i < kNumDTypes; ++i) {
     const auto dtype = static_cast<DType>(i);
     if (quant::CanQuantize(dtype) && Traits(dtype).gguf_type >= 0) {
@@ -172,20 +176,35 @@ Result<QualityTable> MeasureQuality(const std::string& path, std::string_view te
   RILL_RETURN_IF_ERROR(run.Run(base, load, true, base_row));
   table.base_perplexity = base_row.perplexity;
 
-  const auto total = static_cast<int64_t>(options.formats.size() * options.activations.size() *
-                                          options.kv_dtypes.size());
+  const auto modes_of = [&](const std::string& format) {
+    return format == "w8a8" ? std::vector<std::string>{"q8"} : options.activations;
+  };
+  const auto kv_dtypes_of = [&](const std::string& format) {
+    std::vector<std::string> names = options.kv_dtypes;
+    if (format == "file") {
+      names.insert(names.end(), options.file_kv_dtypes.begin(), options.file_kv_dtypes.end());
+    }
+    return names;
+  };
+  int64_t total = 0;
+  for (const std::string& format : options.formats) {
+    total += static_cast<int64_t>(modes_of(format).size() * kv_dtypes_of(format).size());
+  }
   for (const std::string& format : options.formats) {
     io::ModelSource made = base;
     Status status;
+    load.weights = "file";
     if (format == "file") {
       made = file;
+    } else if (format == "w8a8" || format == "w4g128") {
+      load.weights = format;
     } else if (format != "f16") {
       auto encoded = llm::Requantize(base, *DTypeFromName(format), options.num_threads);
       status = encoded.status();
       if (encoded.ok()) made = std::move(encoded).value();
     }
-    for (const std::string& activations : options.activations) {
-      for (const std::string& kv_dtype : options.kv_dtypes) {
+    for (const std::string& activations : modes_of(format)) {
+      for (const std::string& kv_dtype : kv_dtypes_of(format)) {
         QualityRow row;
         row.format = format;
         row.activations = activations;

@@ -90,13 +90,20 @@ Result<io::ModelSource> Requantize(const io::ModelSource& source, DType dtype, i
   return out;
 }
 
-double MatrixBits(const io::ModelSource& source) {
-  double bits = 0, weights = 0;
+double MatrixWeights(const io::ModelSource& source) {
+  double weights = 0;
   for (const io::TensorEntry& entry : source.tensors.entries()) {
-    if (entry.view.rank() < 2) continue;
-    bits += 8.0 * static_cast<double>(entry.view.SizeBytes());
-    weights += static_cast<double>(entry.view.shape.NumElements());
+    if (entry.view.rank() >= 2) weights += static_cast<double>(entry.view.shape.NumElements());
   }
+  return weights;
+}
+
+double MatrixBits(const io::ModelSource& source) {
+  double bits = 0;
+  for (const io::TensorEntry& entry : source.tensors.entries()) {
+    if (entry.view.rank() >= 2) bits += 8.0 * static_cast<double>(entry.view.SizeBytes());
+  }
+  const double weights = MatrixWeights(source);
   return weights > 0 ? bits / weights : 0;
 }
 

@@ -12,7 +12,8 @@ namespace rill::llm {
 // Errors: kUnsupported when there is no encoder or decoder.
 Result<io::ModelSource> Requantize(const io::ModelSource& source, DType dtype, int num_threads);
 
-// Bits per weight of the matrices of `source`, as they lie there.
+// Weights of the matrices of `source`, and their bits per weight as they lie there.
+double MatrixWeights(const io::ModelSource& source);
 double MatrixBits(const io::ModelSource& source);
 
 }  // namespace rill::llm

@@ -10,12 +10,14 @@
 // Arithmetic of one row, whoever shares its block. In a span, from m = -Inf, l = 0, acc = 0, tile
 // by tile:
 //   s = scale * (fma chain over d); softcap; ALiBi; hidden positions -Inf
-//   m' = max(m, max s); p = e^(s - m'), 0 where hidden; c = e^(m - m')
+//   m' = max(m, max s); p = e^(s - m'), 0 where hidden or below 2^-100; c = e^(m - m')
 //   l = fma(l, c, sum p);  acc = acc * c, then fma(p, V, acc) over visible positions in ascending
 //   order
 // Spans are merged in ascending order (sinks are a first span with m = sink, l = 1, acc = 0):
 //   M = max(m, m2); a = e^(m - M); b = e^(m2 - M); l = fma(l, a, l2 * b); acc = fma(acc, a, acc2 *
 //   b)
+// (Probabilities below 2^-100 move no output by a millionth of an ulp, and one below 2^-126 takes a
+// microcode assist in every multiplication: where scores differ by 90 that was most of the time.)
 // A span is computed on its own, so spans of one row may go to different threads
 // (ops_attention.cc). Tiles and spans without a visible position of the row are skipped. V of
 // hidden positions does not reach a result: it may hold anything.
@@ -227,6 +229,7 @@ void TileSoftmax(const AttentionBlock& b, const SoftmaxState& state, int r0, int
 #pragma GCC unroll 4
     for (int strip = strip0; strip < strip1; ++strip) {
       V16 e = Exp(Sub(Load(s + 16 * strip), Set(m_new[t])));
+      e = Select(Lt(e, Set(0x1p-100f)), Set(0.0f), e);
       if (!whole) {
         const I32 index = AddI(iota, SetI(16 * strip));
         e = Select(LtI(index, SetI(v.begin[t])), Set(0.0f), e);

@@ -132,11 +132,17 @@ struct UnitWalk {
   RILL_INLINE void Next() { p += F.unit_bytes(); }
 };
 
-// The unit that is kPrefetchBytes further on, in this panel or the next.
+// The unit `ahead` bytes further on.
 template <ExecFormat F, int line = 0>
-RILL_INLINE void PrefetchUnit(const uint8_t* unit) {
-  Prefetch(unit + kPrefetchBytes + line);
-  if constexpr (line + 64 < F.unit_bytes()) PrefetchUnit<F, line + 64>(unit);
+RILL_INLINE void PrefetchUnit(const uint8_t* unit, int64_t ahead) {
+  Prefetch(unit + ahead + line);
+  if constexpr (line + 64 < F.unit_bytes()) PrefetchUnit<F, line + 64>(unit, ahead);
+}
+// Where a walk over groups of P panels that take turns will be kPrefetchBytes on: in this panel
+// while `left` units of it remain, else at the beginning of the one that comes P later.
+template <ExecFormat F, int P>
+RILL_INLINE int64_t PrefetchAhead(int64_t left, int64_t panel_bytes) {
+  return kPrefetchBytes + (left * F.unit_bytes() > kPrefetchBytes ? 0 : (P - 1) * panel_bytes);
 }
 
 // code - offset (or the code of a format with a minimum) as signed or unsigned bytes plus `add`.
@@ -252,6 +258,7 @@ void Expand(const uint8_t* panel, int64_t k, int64_t group_units, uint8_t* work)
   for (int64_t u = 0; u < k / kUnit; ++u, work += kUnit * kPanelRows) {
     const bool new_group = !F.wide() || walk.left == 0;
     walk.Enter();
+    PrefetchUnit<F>(walk.p, kPrefetchBytes);
     ExpandQuads<F, 0>(walk.codes(), walk.header.zero, work);
 #if RILL_I8MM
     PairQuads(work);

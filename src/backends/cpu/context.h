@@ -4,6 +4,7 @@
 // outputs (panels, heads, rows), never over a reduction, so the number of threads changes no bit.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <vector>
 
@@ -33,6 +34,13 @@ class Context : public ops::Stream {
   Context(const Kernels* kernels, int num_threads);
   Status Synchronize() override { return OkStatus(); }
 
+  // Cuts [0, count) into pieces of `grain` (the last one may be smaller) and calls
+  // fn(worker, begin, end) once for each. Every worker has an equal contiguous share and takes its
+  // pieces in order; one that is done goes on with what is left of the others' shares, so that a
+  // worker that lost its CPU to another process does not hold up the rest.
+  template <typename Fn>
+  void ForPieces(int64_t count, int64_t grain, Fn&& fn);
+
   // Panels of `s` to f32; null: they are.
   DecodeFn Decoder(const CpuWeight::Segment& s) const {
     if (s.exec != ExecId::kNone) return k.exec[static_cast<int>(s.exec)].decode;
@@ -48,7 +56,43 @@ class Context : public ops::Stream {
   std::vector<Scratch> activations;
   Scratch rows, more_rows, pointers, reordered;
   std::vector<Scratch> worker;  // one for each thread of the pool
+
+ private:
+  struct alignas(64) Share {
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+  };
+  std::vector<Share> shares_;  // of ForPieces, one for each worker
 };
+
+template <typename Fn>
+void Context::ForPieces(int64_t count, int64_t grain, Fn&& fn) {
+  if (count <= 0) return;
+  const int64_t pieces = (count + grain - 1) / grain;
+  const int workers = pool.num_workers();
+  const auto call = [&](int worker, int64_t piece) {
+    const int64_t begin = piece * grain;
+    fn(worker, begin, begin + grain < count ? begin + grain : count);
+  };
+  if (pieces == 1 || workers == 1) {
+    for (int64_t piece = 0; piece < pieces; ++piece) call(0, piece);
+    return;
+  }
+  for (int i = 0; i < workers; ++i) {
+    Share& share = shares_[static_cast<size_t>(i)];
+    share.next.store(pieces * i / workers, std::memory_order_relaxed);
+    share.end = pieces * (i + 1) / workers;
+  }
+  pool.Run([&](int worker, int) {
+    for (int i = 0; i < workers; ++i) {
+      Share& share = shares_[static_cast<size_t>((worker + i) % workers)];
+      while (share.next.load(std::memory_order_relaxed) < share.end) {
+        const int64_t piece = share.next.fetch_add(1, std::memory_order_relaxed);
+        if (piece < share.end) call(worker, piece);
+      }
+    }
+  });
+}
 
 inline Context& ContextOf(ops::Stream& stream) {
   return static_cast<Context&>(stream);
@@ -64,7 +108,9 @@ void ForRows(Context& c, int64_t num_rows, int64_t row_size, Fn&& fn) {
     if (num_rows > 0) fn(int64_t{0}, num_rows);
     return;
   }
-  c.pool.ParallelFor(num_rows, 1, fn);
+  const int64_t pieces = 4 * c.pool.num_workers();
+  c.ForPieces(num_rows, (num_rows + pieces - 1) / pieces,
+              [&](int, int64_t begin, int64_t end) { fn(begin, end); });
 }
 
 // One function per op (ops/op_list.def), named <Name>Op.

@@ -11,6 +11,7 @@ namespace rill::cpu {
 
 Context::Context(const Kernels* kernels, int num_threads) : k(*kernels), pool(num_threads) {
   worker.resize(static_cast<size_t>(pool.num_workers()));
+  shares_ = std::vector<Share>(static_cast<size_t>(pool.num_workers()));
 }
 
 uint8_t* Scratch::Get(int64_t size_bytes) {
@@ -79,13 +80,14 @@ class CpuBackend : public ops::Backend {
   }
 
   Result<std::unique_ptr<ops::PackedWeight>> PackWeight(const ops::WeightSource& source) override {
-    auto weight = CpuWeight::Pack(source, context_.pool);
+    auto weight = CpuWeight::Pack(source, context_.pool, weight_memory_);
     if (!weight.ok()) return weight.status();
     return std::unique_ptr<ops::PackedWeight>(std::move(weight).value());
   }
 
  private:
   Context context_;
+  WeightMemory weight_memory_;
   const bool isa_was_chosen_;
   ops::OpTable table_;
 };

@@ -5,10 +5,15 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <random>
+#include <thread>
 
+#include "backends/cpu/context.h"
 #include "backends/cpu/kernels.h"
 #include "backends/cpu/packed_weight.h"
 #include "base/float_types.h"
@@ -111,6 +116,32 @@ void ExpectSameBits(const std::vector<float>& a, const std::vector<float>& b,
   }
 }
 
+TEST(CpuContext, ForPieces_CoversEachIndexOnceAndTakesOverFromAWorkerThatIsSlow) {
+  for (int workers : {1, 2, 5}) {
+    Context context(AvailableKernels().back(), workers);
+    for (int64_t count : {0, 1, 2, 7, 64, 1000}) {
+      for (int64_t grain : {1, 3, 16}) {
+        std::vector<std::atomic<int>> hits(static_cast<size_t>(count));
+        context.ForPieces(count, grain, [&](int worker, int64_t begin, int64_t end) {
+          EXPECT_TRUE(worker >= 0 && worker < workers);
+          EXPECT_EQ(begin % grain, 0);
+          for (int64_t i = begin; i < end; ++i) hits[static_cast<size_t>(i)]++;
+        });
+        for (auto& h : hits) ASSERT_EQ(h.load(), 1);
+      }
+    }
+  }
+  Context context(AvailableKernels().back(), 2);
+  std::atomic<int> by_worker[2] = {};
+  context.ForPieces(100, 1, [&](int worker, int64_t begin, int64_t) {
+    by_worker[worker]++;
+    // Whoever begins the first share loses its CPU for longer than the rest takes.
+    if (begin == 0) std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  });
+  EXPECT_EQ(by_worker[0] + by_worker[1], 100);
+  EXPECT_GT(std::max(by_worker[0].load(), by_worker[1].load()), 75);
+}
+
 TEST(CpuPack, EveryFormat_DecodesLikeQuant) {
   constexpr int64_t kRows = 37, kK = 512;
   for (const Kernels* kernels : AvailableKernels()) {
@@ -120,10 +151,11 @@ TEST(CpuPack, EveryFormat_DecodesLikeQuant) {
       std::vector<float> expected(kRows * kK);
       ASSERT_TRUE(quant::DequantizeRow(dtype, bytes.data(), kRows * kK, expected.data()).ok());
       ThreadPool pool(1);
+      WeightMemory memory;
       ops::WeightSource source;
       source.name = "w";
       source.parts = {TensorView(bytes.data(), dtype, {kRows, kK})};
-      auto weight = CpuWeight::Pack(source, pool);
+      auto weight = CpuWeight::Pack(source, pool, memory);
       ASSERT_TRUE(weight.ok()) << weight.status().ToString();
       const CpuWeight::Segment& s = (*weight)->segments()[0];
       std::vector<float> panel(kPanelRows * kK);
@@ -153,12 +185,13 @@ TEST(CpuPack, EveryFormat_DecodesLikeQuant) {
 TEST(CpuPack, PackedBytes_AreAtMostThreePercentMoreThanTheFiles) {
   constexpr int64_t kK = 2048;
   ThreadPool pool(1);
+  WeightMemory memory;
   for (DType dtype : kWeightDTypes) {
     const auto bytes = RandomRows(dtype, kPanelRows, kK, 7);
     ops::WeightSource source;
     source.name = "w";
     source.parts = {TensorView(bytes.data(), dtype, {kPanelRows, kK})};
-    auto weight = CpuWeight::Pack(source, pool);
+    auto weight = CpuWeight::Pack(source, pool, memory);
     ASSERT_TRUE(weight.ok()) << weight.status().ToString();
     const double file = static_cast<double>(*RowBytes(dtype, kK) * kPanelRows);
     const double panel = static_cast<double>((*weight)->segments()[0].panel_bytes);
@@ -374,6 +407,13 @@ TEST(CpuLinear, WideLayouts_FollowTheirFormulaOnEveryKernel) {
           std::vector<float> out(static_cast<size_t>(width * kPanelRows));
           e.gemv_q8(panel.data(), 0, 1, kK, group, tile(memory, width, TileLayout::kQuads), width,
                     out.data());
+          expect(out, width);
+        }
+        for (int width : {8, 16}) {
+          if (e.gemm_packed == nullptr) break;
+          std::vector<float> out(static_cast<size_t>(width * kPanelRows));
+          e.gemm_packed(panel.data(), 0, 1, kK, group, tile(memory, width, kernels->layout_q8),
+                        width, out.data());
           expect(out, width);
         }
         if (e.gemm_work == nullptr) continue;

@@ -121,7 +121,7 @@ RILL_INLINE void AddGroup(const I32* dots, const Scales& w, const float* d, cons
 
 // P panels times T tokens from packed units. `at[p]` walks panel p.
 template <ExecFormat F, int T, int P>
-void GemvQ8Panels(const uint8_t* const* panels, int64_t k, int64_t group_units,
+void GemvQ8Panels(const uint8_t* const* panels, int64_t panel_bytes, int64_t k, int64_t group_units,
                   const QuantTile& tile, float* out) {
   constexpr DotShape D = DirectOf(F);
   const QuantTile x = tile;
@@ -148,7 +148,7 @@ void GemvQ8Panels(const uint8_t* const* panels, int64_t k, int64_t group_units,
         at[p] += F.header_bytes();
         StartDots<D, T>(x.neg_sum + group * T, dots);
         for (int64_t i = 0; i < n; ++i) {
-          PrefetchUnit<F>(at[p]);
+          PrefetchUnit<F>(at[p], PrefetchAhead<F, P>(units - u - i, panel_bytes));
           AddQuads<D, T, 0, 8>(PackedQuads<F>{at[p], header[p].zero}, x.codes + (u + i) * kUnit * T,
                                dots);
           at[p] += F.unit_bytes();
@@ -171,10 +171,11 @@ void GemvQ8Panels(const uint8_t* const* panels, int64_t k, int64_t group_units,
         --left;
       }
       const int8_t* codes_x = x.codes + u * kUnit * T;
+      const int64_t ahead = PrefetchAhead<F, P>(units - u, panel_bytes);
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         const uint8_t* unit = at[p];
-        PrefetchUnit<F>(unit);
+        PrefetchUnit<F>(unit, ahead);
         const PackedQuads<F> source{unit + F.scale_bytes(), header[p].zero};
         I32 dots[T];
         if constexpr (F.group == 32) {
@@ -223,7 +224,8 @@ void GemvQ8Width(const uint8_t* panels, int64_t panel_bytes, int64_t num_panels,
   alignas(64) float few[P * T * 16];
   for (int64_t p = 0; p < num_panels; p += P) {
     const int64_t first = PanelGroup<P>(panels, panel_bytes, num_panels, p, group);
-    GemvQ8Panels<F, T, P>(group, k, group_units, x, num_panels < P ? few : out + first * T * 16);
+    GemvQ8Panels<F, T, P>(group, panel_bytes, k, group_units, x,
+                          num_panels < P ? few : out + first * T * 16);
   }
   if (num_panels < P) {
     __builtin_memcpy(out, few, static_cast<size_t>(num_panels * T * 16) * sizeof(float));

@@ -97,14 +97,19 @@ struct ExecKernels {
   GemmWorkFn gemm_work;
   DecodeFn decode;  // panel -> f32 [k][16]
   GemvFn gemv;      // decode and gemm_f32 of one token in one; nullptr: none
+  // expand and gemm_work of one tile in one (layout_q8; width 8 or 16); nullptr: none, as for
+  // groups of 16, where it loses
+  GemvQ8Fn gemm_packed;
 };
 
 struct Kernels {
   const char* name;  // namespace: "scalar_fma"
   const char* isa;   // what users say: "scalar"
-  // Integer tiles: up to gemv_q8_width tokens go to gemv_q8 (a tile of 1 or that many, kQuads),
-  // more to gemm_work in tiles of `tile_q8`, or less by whole steps, of layout_q8.
+  // Integer tiles: up to gemv_q8_width tokens go to gemv_q8 (a tile of 1 or that many, kQuads), up
+  // to packed_q8 to gemm_packed, more to gemm_work in tiles of `tile_q8`, or less by whole steps,
+  // of layout_q8.
   int gemv_q8_width;
+  int packed_q8;  // up to so many tokens go to gemm_packed in tiles of 16; 0: none
   int tile_q8, tile_q8_step;
   TileLayout layout_q8;
   // f32 tiles: 1 token, or up to tile_f32 by whole steps; panels that gemm_f32 takes at once.

@@ -27,7 +27,8 @@ struct Tiles {
   uint8_t* memory = nullptr;
   int64_t tile_bytes = 0;
   // Integer tiles
-  bool q8 = false, direct = false, half_sums = false;
+  bool q8 = false, half_sums = false;
+  bool direct = false, packed = false;  // gemv_q8, gemm_packed: from packed panels
   TileLayout layout = TileLayout::kQuads;
   int64_t group_units = 1, groups = 0;
 
@@ -37,6 +38,7 @@ struct Tiles {
   int StrideOf(int64_t tile) const {
     const int n = WidthOf(tile);
     if (direct) return n == 1 ? 1 : width;
+    if (packed) return n <= 8 ? 8 : 16;
     if (!q8 && n == 1) return 1;
     return (n + step - 1) / step * step;
   }
@@ -70,13 +72,11 @@ void ForTiles(Context& c, const Tiles& tiles, Fn&& fn) {
   const int64_t splits = tiles.num_tiles >= 2 * c.pool.num_workers()
                              ? 1
                              : std::min<int64_t>(c.pool.num_workers(), (units + group - 1) / group);
-  c.pool.ParallelFor(tiles.num_tiles * splits, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t part = i % splits;
-      const int64_t steps = (units + group - 1) / group;
-      fn(i / splits, std::min(units, steps * part / splits * group),
-         std::min(units, steps * (part + 1) / splits * group));
-    }
+  c.ForPieces(tiles.num_tiles * splits, 1, [&](int, int64_t i, int64_t) {
+    const int64_t part = i % splits;
+    const int64_t steps = (units + group - 1) / group;
+    fn(i / splits, std::min(units, steps * part / splits * group),
+       std::min(units, steps * (part + 1) / splits * group));
   });
 }
 
@@ -90,6 +90,7 @@ Tiles PackQ8(Context& c, const CpuWeight& w, int64_t group_units, const float* c
   t.groups = (t.k / kUnit + group_units - 1) / group_units;
   t.half_sums = w.any_half_groups();
   t.direct = num_tokens <= c.k.gemv_q8_width || c.k.tile_q8 == 1;
+  t.packed = !t.direct && num_tokens <= c.k.packed_q8 && !t.half_sums;
   t.width = t.direct ? c.k.gemv_q8_width : c.k.tile_q8;
   t.step = c.k.tile_q8_step;
   t.layout = t.direct ? TileLayout::kQuads : c.k.layout_q8;
@@ -126,22 +127,42 @@ constexpr int64_t kWorkBytes = 256 << 10;  // of panels in work form or f32: wit
 constexpr int64_t kMaxPanels = 4;
 constexpr int64_t kUnitBlock = 32;  // k / 32 a pass
 
-struct Block {
-  int64_t panels = 1, tiles = 1;
+// A product cut into ranges of panels times ranges of tiles, what a worker does at a time: all
+// panels with the first tiles, then with the next.
+struct Pieces {
+  struct Range {
+    int64_t p0, p1, t0, t1;
+  };
+  int64_t num_panels = 0, num_tiles = 0;
+  int64_t panels = 1, tiles = 1;  // of a piece
+
+  int64_t panel_ranges() const { return (num_panels + panels - 1) / panels; }
+  int64_t num_pieces() const { return panel_ranges() * ((num_tiles + tiles - 1) / tiles); }
+  Range At(int64_t piece) const {
+    const int64_t p = piece % panel_ranges() * panels, t = piece / panel_ranges() * tiles;
+    return {p, std::min(num_panels, p + panels), t, std::min(num_tiles, t + tiles)};
+  }
+  // Room for the products of a piece.
+  int64_t OutFloats(const Tiles& x) const { return panels * tiles * x.width * kPanelRows; }
 };
-Block BlockOf(const Tiles& tiles) {
-  Block b;
+Pieces Cut(const Tiles& tiles, int64_t num_panels) {
+  Pieces b;
+  b.num_panels = num_panels;
+  b.num_tiles = tiles.num_tiles;
   const int64_t panel_bytes = tiles.k * (tiles.q8 ? 24 : 64);
   // The f32 kernel is fastest on two panels.
   b.panels = std::clamp<int64_t>(kWorkBytes / panel_bytes, tiles.q8 ? 1 : 2, kMaxPanels);
   // One panel at a time is 10 % slower for 8 tokens: the tile unit is set up for each call.
-  if (tiles.num_tokens == 1 || tiles.direct) b.panels = kMaxPanels;
+  if (tiles.num_tokens == 1 || tiles.direct || tiles.packed) b.panels = kMaxPanels;
   static const int64_t l2 =
       std::max<int64_t>(256 << 10, static_cast<int64_t>(GetCpuFeatures().l2_bytes));
-  b.tiles = std::clamp<int64_t>(l2 / 2 / tiles.tile_bytes, 1, tiles.num_tiles);
+  const int64_t most = std::clamp<int64_t>(l2 / 2 / tiles.tile_bytes, 1, tiles.num_tiles);
+  // Equal ranges: each of them expands every panel once.
+  const int64_t ranges = (tiles.num_tiles + most - 1) / most;
+  b.tiles = (tiles.num_tiles + ranges - 1) / ranges;
   return b;
 }
-int64_t WorkBytesOf(const Tiles& tiles, const Block& b) {
+int64_t WorkBytesOf(const Tiles& tiles, const Pieces& b) {
   // A k of a panel takes 24 bytes in work form (groups of 16 with minima), 64 in f32.
   return b.panels * (tiles.k * (tiles.q8 ? 24 : 64) + 64);
 }
@@ -164,7 +185,7 @@ Sums Multiply(Context& c, const CpuWeight::Segment& s, int64_t expert, const Til
               int64_t p0, int64_t n, int64_t t0, int64_t t1, uint8_t* work, float* out) {
   const int64_t k = tiles.k;
   const int64_t tile_floats = int64_t{tiles.width} * kPanelRows;
-  if (s.q8 && !tiles.direct) {
+  if (s.q8 && !tiles.direct && !tiles.packed) {
     const ExecKernels& e = c.k.exec[static_cast<int>(s.exec)];
     const ExecFormat format = FormatOf(s.exec);
     WorkGemm g;
@@ -194,7 +215,8 @@ Sums Multiply(Context& c, const CpuWeight::Segment& s, int64_t expert, const Til
   }
   const Sums sums{tiles, t0, out, 0, n * tile_floats};
   if (s.q8) {
-    const GemvQ8Fn gemv = c.k.exec[static_cast<int>(s.exec)].gemv_q8;
+    const ExecKernels& e = c.k.exec[static_cast<int>(s.exec)];
+    const GemvQ8Fn gemv = tiles.packed ? e.gemm_packed : e.gemv_q8;
     for (int64_t t = t0; t < t1; ++t) {
       gemv(s.Panel(expert, p0), s.panel_bytes, n, k, s.group_units, tiles.Q8(t), tiles.StrideOf(t),
            out + (t - t0) * sums.tile_stride);
@@ -278,52 +300,50 @@ Inputs Pack(Context& c, const CpuWeight& w, int64_t expert, const float* const* 
   return in;
 }
 
-// Panels of a worker: [begin, end) of all.
-struct Range {
-  int64_t begin, end;
-};
-Range Share(int64_t count, int worker, int num_workers) {
-  return {count * worker / num_workers, count * (worker + 1) / num_workers};
-}
-
 }  // namespace
 
 void MatMul(Context& c, const CpuWeight& w, int64_t expert, const float* const* x,
             int64_t num_tokens, const Epilogue& e, float* y, int64_t y_stride) {
   if (num_tokens == 0) return;
   const Inputs inputs = Pack(c, w, expert, x, num_tokens);
-  c.pool.Run([&](int worker, int num_workers) {
-    const Range mine = Share(w.num_panels(), worker, num_workers);
-    int64_t segment_begin = 0;
-    for (const CpuWeight::Segment& s : w.segments()) {
-      const int64_t begin = std::max(mine.begin, segment_begin) - segment_begin;
-      const int64_t end = std::min(mine.end, segment_begin + s.num_panels) - segment_begin;
-      segment_begin += s.num_panels;
-      if (begin >= end) continue;
-      const Tiles& tiles = inputs.Of(s);
-      const Block block = BlockOf(tiles);
-      uint8_t* work = c.worker[static_cast<size_t>(worker)].Get(
-          WorkBytesOf(tiles, block) + block.panels * block.tiles * tiles.width * kPanelRows * 4);
-      auto* out = reinterpret_cast<float*>(work);
-      work += block.panels * block.tiles * tiles.width * kPanelRows * 4;
-      for (int64_t t0 = 0; t0 < tiles.num_tiles; t0 += block.tiles) {
-        const int64_t t1 = std::min(tiles.num_tiles, t0 + block.tiles);
-        for (int64_t p0 = begin; p0 < end; p0 += block.panels) {
-          const int64_t n = std::min(block.panels, end - p0);
-          const Sums sums = Multiply(c, s, expert, tiles, p0, n, t0, t1, work, out);
-          for (int64_t tile = t0; tile < t1; ++tile) {
-            const int64_t t = tile * tiles.width;
-            for (int64_t p = 0; p < n; ++p) {
-              const int64_t first = (p0 + p) * kPanelRows;
-              const int rows = static_cast<int>(std::min<int64_t>(kPanelRows, s.rows - first));
-              const int64_t row = s.row0 + first;
-              c.k.finish(sums.At(p, tile), tiles.WidthOf(tile), rows,
-                         e.bias ? e.bias + row : nullptr, e.scale,
-                         e.residual ? e.residual + t * e.residual_stride + row : nullptr,
-                         e.residual_stride, y + t * y_stride + row, y_stride);
-            }
-          }
-        }
+  // Pieces of all segments, one after the other.
+  struct Part {
+    const CpuWeight::Segment& segment;
+    const Tiles& tiles;
+    Pieces pieces;
+    int64_t count;
+  };
+  std::vector<Part> parts;
+  int64_t num_pieces = 0;
+  for (const CpuWeight::Segment& s : w.segments()) {
+    const Tiles& tiles = inputs.Of(s);
+    const Pieces pieces = Cut(tiles, s.num_panels);
+    parts.push_back({s, tiles, pieces, pieces.num_pieces()});
+    num_pieces += parts.back().count;
+  }
+  c.ForPieces(num_pieces, 1, [&](int worker, int64_t piece, int64_t) {
+    const Part* part = parts.data();
+    for (; piece >= part->count; ++part) piece -= part->count;
+    const CpuWeight::Segment& s = part->segment;
+    const Tiles& tiles = part->tiles;
+    const Pieces& pieces = part->pieces;
+    const Pieces::Range r = pieces.At(piece);
+    const int64_t out_floats = pieces.OutFloats(tiles);
+    uint8_t* work =
+        c.worker[static_cast<size_t>(worker)].Get(WorkBytesOf(tiles, pieces) + out_floats * 4);
+    auto* out = reinterpret_cast<float*>(work);
+    work += out_floats * 4;
+    const Sums sums = Multiply(c, s, expert, tiles, r.p0, r.p1 - r.p0, r.t0, r.t1, work, out);
+    for (int64_t tile = r.t0; tile < r.t1; ++tile) {
+      const int64_t t = tile * tiles.width;
+      for (int64_t p = r.p0; p < r.p1; ++p) {
+        const int64_t first = p * kPanelRows;
+        const int rows = static_cast<int>(std::min<int64_t>(kPanelRows, s.rows - first));
+        const int64_t row = s.row0 + first;
+        c.k.finish(sums.At(p - r.p0, tile), tiles.WidthOf(tile), rows,
+                   e.bias ? e.bias + row : nullptr, e.scale,
+                   e.residual ? e.residual + t * e.residual_stride + row : nullptr,
+                   e.residual_stride, y + t * y_stride + row, y_stride);
       }
     }
   });
@@ -338,46 +358,41 @@ void MatMulGlu(Context& c, const CpuWeight& w, int64_t expert, const float* cons
   const CpuWeight::Segment& up = w.segments()[1];
   const Tiles& gate_tiles = inputs.Of(gate);
   const Tiles& up_tiles = inputs.Of(up);
-  c.pool.Run([&](int worker, int num_workers) {
-    const Range mine = Share(gate.num_panels, worker, num_workers);
-    if (mine.begin >= mine.end) return;
-    const Tiles& tiles = gate_tiles.tile_bytes > up_tiles.tile_bytes ? gate_tiles : up_tiles;
-    Block block = BlockOf(tiles);
-    // Tiles of different kinds: one at a time is one token range only if they are equally wide.
-    const bool same = gate_tiles.width == up_tiles.width;
-    if (!same) block.tiles = std::max(gate_tiles.num_tiles, up_tiles.num_tiles);
-    const int64_t out_floats =
-        block.panels * block.tiles * kPanelRows * std::max(gate_tiles.width, up_tiles.width);
-    const int64_t work_bytes =
-        std::max(WorkBytesOf(gate_tiles, block), WorkBytesOf(up_tiles, block));
+  const Tiles& tiles = gate_tiles.tile_bytes > up_tiles.tile_bytes ? gate_tiles : up_tiles;
+  Pieces pieces = Cut(tiles, gate.num_panels);
+  // Tiles of different kinds: one range of tiles is one of tokens only if they are equally wide.
+  const bool same = gate_tiles.width == up_tiles.width;
+  if (!same) {
+    pieces.num_tiles = pieces.tiles = std::max(gate_tiles.num_tiles, up_tiles.num_tiles);
+  }
+  const int64_t out_floats = std::max(pieces.OutFloats(gate_tiles), pieces.OutFloats(up_tiles));
+  const int64_t work_bytes =
+      std::max(WorkBytesOf(gate_tiles, pieces), WorkBytesOf(up_tiles, pieces));
+  c.ForPieces(pieces.num_pieces(), 1, [&](int worker, int64_t piece, int64_t) {
+    const Pieces::Range r = pieces.At(piece);
     uint8_t* work = c.worker[static_cast<size_t>(worker)].Get(work_bytes + 2 * out_floats * 4);
     auto* out = reinterpret_cast<float*>(work);
     work += 2 * out_floats * 4;
-    for (int64_t t0 = 0; t0 < tiles.num_tiles; t0 += block.tiles) {
-      const int64_t t1 = std::min(tiles.num_tiles, t0 + block.tiles);
-      for (int64_t p0 = mine.begin; p0 < mine.end; p0 += block.panels) {
-        const int64_t n = std::min(block.panels, mine.end - p0);
-        const Sums g = Multiply(c, gate, expert, gate_tiles, p0, n, t0,
-                                same ? t1 : gate_tiles.num_tiles, work, out);
-        const Sums u = Multiply(c, up, expert, up_tiles, p0, n, t0, same ? t1 : up_tiles.num_tiles,
-                                work, out + out_floats);
-        const int64_t token0 = t0 * tiles.width;
-        const int64_t token1 = std::min(num_tokens, t1 * tiles.width);
-        for (int64_t p = 0; p < n; ++p) {
-          const int64_t row = (p0 + p) * kPanelRows;
-          const int rows = static_cast<int>(std::min<int64_t>(kPanelRows, gate.rows - row));
-          const float* gate_bias = bias ? bias + row : nullptr;
-          const float* up_bias = bias ? bias + gate.rows + row : nullptr;
-          for (int64_t t = same ? token0 : 0; t < (same ? token1 : num_tokens);) {
-            const int64_t gt = t / gate_tiles.width, ut = t / up_tiles.width;
-            const int64_t gi = t % gate_tiles.width, ui = t % up_tiles.width;
-            const int64_t count = std::min(gate_tiles.WidthOf(gt) - gi, up_tiles.WidthOf(ut) - ui);
-            c.k.finish_glu(kind, g.At(p, gt) + gi * kPanelRows, u.At(p, ut) + ui * kPanelRows,
-                           static_cast<int>(count), rows, gate_bias, up_bias,
-                           y + t * y_stride + row, y_stride);
-            t += count;
-          }
-        }
+    const int64_t n = r.p1 - r.p0;
+    const Sums g = Multiply(c, gate, expert, gate_tiles, r.p0, n, r.t0,
+                            same ? r.t1 : gate_tiles.num_tiles, work, out);
+    const Sums u = Multiply(c, up, expert, up_tiles, r.p0, n, r.t0,
+                            same ? r.t1 : up_tiles.num_tiles, work, out + out_floats);
+    const int64_t token0 = same ? r.t0 * tiles.width : 0;
+    const int64_t token1 = same ? std::min(num_tokens, r.t1 * tiles.width) : num_tokens;
+    for (int64_t p = 0; p < n; ++p) {
+      const int64_t row = (r.p0 + p) * kPanelRows;
+      const int rows = static_cast<int>(std::min<int64_t>(kPanelRows, gate.rows - row));
+      const float* gate_bias = bias ? bias + row : nullptr;
+      const float* up_bias = bias ? bias + gate.rows + row : nullptr;
+      for (int64_t t = token0; t < token1;) {
+        const int64_t gt = t / gate_tiles.width, ut = t / up_tiles.width;
+        const int64_t gi = t % gate_tiles.width, ui = t % up_tiles.width;
+        const int64_t count = std::min(gate_tiles.WidthOf(gt) - gi, up_tiles.WidthOf(ut) - ui);
+        c.k.finish_glu(kind, g.At(p, gt) + gi * kPanelRows, u.At(p, ut) + ui * kPanelRows,
+                       static_cast<int>(count), rows, gate_bias, up_bias, y + t * y_stride + row,
+                       y_stride);
+        t += count;
       }
     }
   });

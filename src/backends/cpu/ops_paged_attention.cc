@@ -2,7 +2,7 @@
 //
 // A unit is query rows that share a KV head of a sequence; it is computed in spans of
 // AttentionBlock::kSpan absolute positions. (unit, span) pairs in order, weighted by their cost,
-// are cut into one contiguous part for each thread. A unit of one thread is merged as it goes; the
+// are cut into a few contiguous parts for each thread. A unit of one part is merged as it goes; the
 // spans of a cut one are kept apart and merged, in order, by whoever finishes last. Spans and their
 // order of merging are part of the arithmetic, so neither the units nor the threads change a bit.
 #include <algorithm>
@@ -49,10 +49,11 @@ class PagedAttention {
     if (num_units_ == 0) return;
     // A short context is attended to sooner than another thread could be told to.
     constexpr int64_t kAlone = 32768;
-    num_workers_ = cost_ * kv_.layout.k_dim < kAlone ? 1 : c_.pool.num_workers();
+    const bool alone = cost_ * kv_.layout.k_dim < kAlone || c_.pool.num_workers() == 1;
+    num_parts_ = alone ? 1 : 4 * c_.pool.num_workers();
     Cut();
-    if (num_workers_ == 1) return Work(0);
-    c_.pool.Run([this](int worker, int) { Work(worker); });
+    if (alone) return Work(0, 0);
+    c_.ForPieces(num_parts_, 1, [this](int worker, int64_t part, int64_t) { Work(worker, part); });
   }
 
  private:
@@ -109,26 +110,30 @@ class PagedAttention {
     return kv_.kv_lens[seq] - (kv_.q_offsets[seq + 1] - token);
   }
 
-  // The thread of what begins after `cost`.
-  int OwnerOf(int64_t cost) const { return static_cast<int>(cost * num_workers_ / cost_); }
+  // The part of what begins after `cost`.
+  int64_t PartOf(int64_t cost) const { return cost * num_parts_ / cost_; }
 
   void Cut() {
     int64_t floats = 0;
+    first_unit_.clear();
     for (int64_t i = 0; i < num_units_; ++i) {
       Unit& unit = units_[i];
       const int64_t end = i + 1 < num_units_ ? units_[i + 1].cost : cost_;
       const int64_t last = end - unit.CostOfSpan(unit.span_end - 1);
-      unit.is_cut = OwnerOf(unit.cost) != OwnerOf(last);
+      const int64_t last_part = PartOf(last);
+      while (static_cast<int64_t>(first_unit_.size()) <= last_part) first_unit_.push_back(i);
+      unit.is_cut = PartOf(unit.cost) != last_part;
       if (!unit.is_cut) continue;
       const int32_t spans = unit.span_end - unit.span_begin;
       unit.spans_left.store(spans, std::memory_order_relaxed);
       unit.partials = floats;
       floats += spans * AttentionPartialFloats(unit.num_rows(), kv_.layout.v_stride());
     }
+    first_unit_.resize(static_cast<size_t>(num_parts_), num_units_);
     partials_ = floats > 0 ? c_.rows.Array<float>(floats) : nullptr;
   }
 
-  void Work(int worker) {
+  void Work(int worker, int64_t part) {
     const KvLayout& layout = kv_.layout;
     AttentionBlock b;
     b.has_sinks = !args_.sinks.empty();
@@ -148,20 +153,20 @@ class PagedAttention {
     b.scratch = c_.worker[static_cast<size_t>(worker)].Array<float>(
         AttentionScratchFloats(b.k_dim, b.v_stride));
     const int64_t partial = layout.v_stride() + 2;
-    for (int64_t i = 0; i < num_units_; ++i) {
+    for (int64_t i = first_unit_[static_cast<size_t>(part)]; i < num_units_; ++i) {
       Unit& unit = units_[i];
+      if (PartOf(unit.cost) > part) break;
       if (!unit.is_cut) {
-        if (OwnerOf(unit.cost) != worker) continue;
         SetRows(unit, b);
         b.next_k = b.next_v = nullptr;
         if (i + 1 < num_units_) SetNext(units_[i + 1], b);
         c_.k.attention(b, unit.span_begin, unit.span_end, nullptr);
         continue;
       }
-      int32_t begin = unit.span_end, end = unit.span_begin;  // spans of this thread
+      int32_t begin = unit.span_end, end = unit.span_begin;  // spans of this part
       int64_t cost = unit.cost;
       for (int32_t span = unit.span_begin; span < unit.span_end; ++span) {
-        if (OwnerOf(cost) == worker) {
+        if (PartOf(cost) == part) {
           begin = std::min(begin, span);
           end = span + 1;
         }
@@ -219,7 +224,8 @@ class PagedAttention {
   Unit* units_ = nullptr;
   int64_t num_units_ = 0;
   int64_t cost_ = 0;
-  int num_workers_ = 1;
+  int64_t num_parts_ = 1;
+  std::vector<int64_t> first_unit_;  // of each part
   float* partials_ = nullptr;
 };
 

@@ -42,8 +42,30 @@ AlignedBytes::~AlignedBytes() {
   }
 }
 
+WeightMemory::Piece WeightMemory::Take(int64_t size_bytes) {
+  constexpr int64_t kChunkBytes = int64_t{64} << 20;
+  // The f32 kernel of AVX-512 reads lines at offsets of up to 3 bytes, so beyond the last one.
+  const int64_t size = (size_bytes + 3 + 63) / 64 * 64;
+  if (size > kChunkBytes / 4) {
+    auto own = std::make_shared<AlignedBytes>(size);
+    return {own->data(), size_bytes, own};
+  }
+  if (chunk_ == nullptr || used_bytes_ + size > chunk_->size_bytes()) {
+    // What is left of the last one was never touched: it takes no memory.
+    chunk_ = std::make_shared<AlignedBytes>(kChunkBytes);
+    used_bytes_ = 0;
+    if (chunk_->data() == nullptr) {
+      chunk_ = nullptr;
+      return {};
+    }
+  }
+  Piece piece{chunk_->data() + used_bytes_, size_bytes, chunk_};
+  used_bytes_ += size;
+  return piece;
+}
+
 Result<std::unique_ptr<CpuWeight>> CpuWeight::Pack(const ops::WeightSource& source,
-                                                   ThreadPool& pool) {
+                                                   ThreadPool& pool, WeightMemory& memory) {
   const auto error = [&](const std::string& what) {
     return InvalidArgument("weight '" + source.name + "': " + what);
   };
@@ -118,12 +140,12 @@ Result<std::unique_ptr<CpuWeight>> CpuWeight::Pack(const ops::WeightSource& sour
     return weight;
   }
 
-  weight->memory_ = AlignedBytes(total_bytes);
-  if (weight->memory_.data() == nullptr) {
+  weight->memory_ = memory.Take(total_bytes);
+  if (weight->memory_.data == nullptr) {
     return ResourceExhausted("weight '" + source.name + "': no memory for " +
                              std::to_string(total_bytes) + " bytes");
   }
-  uint8_t* data = weight->memory_.data();
+  uint8_t* data = weight->memory_.data;
   for (size_t i = 0; i < source.parts.size(); ++i) {
     Segment& segment = weight->segments_[i];
     segment.data = data;

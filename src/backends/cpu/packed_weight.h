@@ -38,6 +38,22 @@ class AlignedBytes {
   size_t mapped_bytes_ = 0;
 };
 
+// Memory for weights, one behind the other in chunks with huge pages: matrices of a small model in
+// 4 KiB pages of their own cost a page walk every 4 KiB that a step reads.
+class WeightMemory {
+ public:
+  struct Piece {
+    uint8_t* data = nullptr;  // zeros, aligned to 64; nullptr when memory ran out
+    int64_t size_bytes = 0;
+    std::shared_ptr<AlignedBytes> chunk;  // lives as long as any piece of it
+  };
+  Piece Take(int64_t size_bytes);
+
+ private:
+  std::shared_ptr<AlignedBytes> chunk_;
+  int64_t used_bytes_ = 0;
+};
+
 class CpuWeight : public ops::PackedWeight {
  public:
   // Rows of one source part: panels of one dtype.
@@ -60,7 +76,8 @@ class CpuWeight : public ops::PackedWeight {
 
   // Errors: kInvalidArgument when shapes do not fit together, kUnsupported for a dtype without
   // kernels, kResourceExhausted when memory runs out.
-  static Result<std::unique_ptr<CpuWeight>> Pack(const ops::WeightSource& source, ThreadPool& pool);
+  static Result<std::unique_ptr<CpuWeight>> Pack(const ops::WeightSource& source, ThreadPool& pool,
+                                                 WeightMemory& memory);
 
   const std::vector<Segment>& segments() const { return segments_; }
   int64_t num_panels() const { return num_panels_; }  // of one expert, all segments
@@ -73,7 +90,7 @@ class CpuWeight : public ops::PackedWeight {
   // Source view when only embedding reads it, in place; empty otherwise.
   const TensorView& in_place() const { return in_place_; }
 
-  int64_t packed_bytes() const override { return memory_.size_bytes(); }
+  int64_t packed_bytes() const override { return memory_.size_bytes; }
   bool integer_products() const override {
     return std::any_of(segments_.begin(), segments_.end(), [](const Segment& s) { return s.q8; });
   }
@@ -87,7 +104,7 @@ class CpuWeight : public ops::PackedWeight {
   bool any_half_groups_ = false;
   TensorView in_place_;
   std::vector<int32_t> order_;  // [num_experts, cols], or empty
-  AlignedBytes memory_;
+  WeightMemory::Piece memory_;
 };
 
 // One panel from up to 16 rows of k elements at `rows` (nullptr: a row of zeros). `out` must be

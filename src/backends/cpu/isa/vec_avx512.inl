@@ -280,6 +280,7 @@ RILL_INLINE I32 DotS(I32 acc, B64 w_abs, B64 w, const int8_t* a) {
 inline constexpr bool kHasLookup16 = true;
 template <int shift>
 RILL_INLINE V16 Lookup16(V16 table, B64 index) {
+  if constexpr (shift == 0) return {_mm512_permutexvar_ps(index.v, table.v)};
   return {_mm512_permutexvar_ps(_mm512_srli_epi32(index.v, shift), table.v)};
 }
 
