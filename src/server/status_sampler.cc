@@ -33,10 +33,9 @@ StatusSampler::Totals StatusSampler::ReadTotals(ServerStatus& status) const {
     totals.prompt_tokens += prompt;
     totals.output_tokens += output;
     totals.step_s += stats.step_ms * 1e-3;
-    totals.bytes +=
-        static_cast<double>(stats.steps) * static_cast<double>(model->llm->weight_bytes());
-    totals.multiply_adds +=
-        (prompt + output) * static_cast<double>(model->llm->info().num_parameters);
+    // The engine's own count of each step: weights, keys and values, and products.
+    totals.bytes += stats.step_cost.memory_bytes();
+    totals.multiply_adds += stats.step_cost.int8_macs + stats.step_cost.f32_macs;
   }
   status.kv_share = pages > 0 ? static_cast<double>(used_pages) / static_cast<double>(pages) : 0;
   return totals;

@@ -24,7 +24,7 @@ class StatusSampler {
   struct Totals {
     double prompt_tokens = 0, output_tokens = 0, step_s = 0;
     double bytes = 0;          // weights, once per step, and keys and values
-    double multiply_adds = 0;  // one per weight and token
+    double multiply_adds = 0;  // integer ones too: with --activations q8 the share can pass 1
   };
   Totals ReadTotals(ServerStatus& status) const;
 
