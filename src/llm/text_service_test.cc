@@ -121,12 +121,20 @@ TEST_F(TextServiceTest, StopString_EndsTheTextBeforeIt) {
 }
 
 TEST_F(TextServiceTest, Cancel_InEveryStage_EndsOnceAndFreesEverything) {
-  for (int delay_us : {0, 50, 200, 1000, 5000}) {
-    auto [handle, future] = Start(Greedy("Once upon a time", 400));
-    std::this_thread::sleep_for(std::chrono::microseconds(delay_us));
-    service_->Cancel(handle);
-    EXPECT_EQ(future.get().finish, FinishReason::kCancelled);
+  // This thread may lose its CPU for longer than the tiny model takes for all 400 tokens: then that
+  // request has ended by itself, which is right too.
+  int cancelled = 0;
+  for (int round = 0; round < 4; ++round) {
+    for (int delay_us : {0, 50, 200, 1000, 5000}) {
+      auto [handle, future] = Start(Greedy("Once upon a time", 400));
+      std::this_thread::sleep_for(std::chrono::microseconds(delay_us));
+      service_->Cancel(handle);
+      const FinishReason finish = future.get().finish;
+      EXPECT_TRUE(finish == FinishReason::kCancelled || finish == FinishReason::kLength);
+      cancelled += finish == FinishReason::kCancelled;
+    }
   }
+  EXPECT_GT(cancelled, 0);
   for (int i = 0; i < 200 && service_->live_requests() > 0; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }

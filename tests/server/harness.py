@@ -5,6 +5,7 @@ import pathlib
 import re
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -57,9 +58,12 @@ class Server:
         self.stderr_file = open(self.stderr_path, "wb")
         more = {}
         if listen_fd is not None:
-            # sh knows its own process id, which LISTEN_PID has to be; exec keeps it.
-            command = ["sh", "-c", f'exec 3<&{listen_fd}; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"',
-                       "sh", *command]
+            # LISTEN_PID has to be the server's own process id; exec keeps it. (Not with sh: Debian's
+            # knows descriptors of one digit only.)
+            become = ("import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ.update("
+                      "LISTEN_PID=str(os.getpid()), LISTEN_FDS='1'); "
+                      "os.execvp(sys.argv[2], sys.argv[2:])")
+            command = [sys.executable, "-c", become, str(listen_fd), *command]
             more["pass_fds"] = (listen_fd,)
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL,
                                         stderr=self.stderr_file, stdin=subprocess.DEVNULL,

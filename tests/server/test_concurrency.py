@@ -80,7 +80,9 @@ def test_disconnect_cancels(tiny):
     """Streaming or not: the pages come back, and the counter says so."""
     before = tiny.metric("rill_http_clients_gone_total")
     request = body("Once upon a time", 450)
-    with httpx.stream("POST", tiny.url + "/v1/completions", json=request, timeout=60) as response:
+    # 16 choices: seconds of work, however late this process comes to leave.
+    with httpx.stream("POST", tiny.url + "/v1/completions", json={**request, "n": 16},
+                      timeout=60) as response:
         next(response.iter_lines())
     tiny.wait_idle(5)
     with pytest.raises(httpx.TimeoutException):
