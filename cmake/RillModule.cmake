@@ -36,6 +36,7 @@ endif()
 if(RILL_SANITIZE)
   target_compile_options(rill_flags INTERFACE
     -fsanitize=${RILL_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all -g1)
+  target_compile_definitions(rill_flags INTERFACE RILL_SANITIZED)
   target_link_options(rill_flags INTERFACE -fsanitize=${RILL_SANITIZE})
 endif()
 if(RILL_FUZZ)

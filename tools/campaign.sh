@@ -31,6 +31,9 @@ usage() { sed -n '2,/^set -euo/p' "${BASH_SOURCE[0]}" | sed -n 's/^# \{0,1\}//p'
 
 jobs=$(getconf _NPROCESSORS_ONLN)
 shared_data=${RILL_SHARED_DATA:-$root/../shared/data}
+# Where `rill pull smollm2` puts it.
+cache=${RILL_CACHE:-${XDG_CACHE_HOME:-${HOME:-}/.cache}/rill}
+smollm2=${RILL_SMOLLM2:-$cache/models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf}
 
 need_clang() {
   command -v clang++-19 >/dev/null || {
@@ -111,8 +114,7 @@ run_aarch64() {
     rill_conformance_test logits_tool || return 1
   unit_tests aarch64 -R '^(base|quant|ops|backends|conformance)$' || status=1
 
-  local model=${RILL_SMOLLM2:-${XDG_CACHE_HOME:-$HOME/.cache}/rill/models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf}
-  [[ -f $model ]] || {
+  [[ -f $smollm2 ]] || {
     say "aarch64: no SmolLM2 for the logits (./rillw pull smollm2)"
     return 1
   }
@@ -129,12 +131,12 @@ print([ids])
 END
   for mode in q8 f32; do
     local options=("$out/ids.json" "$out/here.npy" --backend cpu --kv int8 --batch --activations "$mode")
-    build/ci/tests/logits_tool "$model" "${options[@]}" || return 1
+    build/ci/tests/logits_tool "$smollm2" "${options[@]}" || return 1
     for cpu in cortex-a53:neon cortex-a76:neon_dotprod max:i8mm; do
       isa=${cpu#*:}
       options[1]=$out/$isa.npy
       if RILL_CPU_ISA=$isa qemu-aarch64 -cpu "${cpu%:*}" -L build/aarch64-sysroot \
-        build/aarch64/tests/logits_tool "$model" "${options[@]}" &&
+        build/aarch64/tests/logits_tool "$smollm2" "${options[@]}" &&
         cmp "$out/here.npy" "$out/$isa.npy"; then
         say "SmolLM2, activations $mode: $isa (${cpu%:*}) gives the bits of this machine"
       else
@@ -252,16 +254,14 @@ run_clients() {
 }
 
 run_quality() {
-  local model
   build ci rill || return 1
-  model=${RILL_SMOLLM2:-${RILL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/rill}/models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf}
   local text
   text=$(find -L "$shared_data/eval" -name 'wiki.test.raw' -print -quit 2>/dev/null || true)
-  [[ -f $model && -n $text ]] || {
+  [[ -f $smollm2 && -n $text ]] || {
     say "quality: needs SmolLM2 (./rillw pull smollm2) and wiki.test.raw in the shared data"
     return 1
   }
-  python tests/oracle/smollm2_quality.py build/ci/apps/rill/rill "$model" "$text"
+  python tests/oracle/smollm2_quality.py build/ci/apps/rill/rill "$smollm2" "$text"
 }
 
 run_one() {

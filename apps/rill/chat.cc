@@ -206,9 +206,8 @@ Status Chat(const ModelFlags& model, const SamplingFlags& sampling, const std::s
     return Unsupported(llm->info().path +
                        ": the model has no chat template; continue a text with `rill run --raw`");
   }
-  InterruptScope keep_running(
-      InterruptScope::Second::kStopsAnswer);  // between questions and answers too, a Ctrl-C is no
-                                              // death
+  // Between questions and answers too, a Ctrl-C is no death.
+  InterruptScope keep_running(InterruptScope::Second::kStopsAnswer);
   LineReader reader;
   if (reader.terminal()) {
     std::fprintf(

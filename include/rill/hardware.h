@@ -65,7 +65,8 @@ struct CeilingOptions {
   // are skipped).
   std::vector<double> working_sets;
   int64_t buffer_bytes = int64_t{1} << 30;  // for DRAM; less where a quarter of free memory is less
-  double seconds = 0.05;                    // per rate, at least
+  int64_t least_buffer_bytes = int64_t{64} << 20;  // but never less than this
+  double seconds = 0.05;                           // per rate, at least
 };
 
 struct HardwareLimit {

@@ -133,6 +133,10 @@ struct PerplexityResult {
   double seconds = 0;
 };
 
+// What this machine can do at most with the backend, kernels and threads of `load`, as
+// Llm::MeasureCeilings, without a model.
+Result<Ceilings> MeasureCeilings(const LoadOptions& load, const CeilingOptions& options = {});
+
 class Llm {
  public:
   // `path`: a GGUF file, a Hugging Face folder, or a .safetensors/.bin file that io/ knows.

@@ -311,8 +311,11 @@ TEST(Gguf, SmolLm2_OpensInMilliseconds) {
     best_ms = std::min(best_ms, ms.count());
   }
   RecordProperty("open_us", static_cast<int>(best_ms * 1000));
-  // A sanitizer build on a busy machine takes 17 ms.
-  EXPECT_LT(best_ms, 200.0);
+#if defined(RILL_SANITIZED)
+  EXPECT_LT(best_ms, 200.0);  // 17 ms on a busy machine
+#else
+  EXPECT_LT(best_ms, 10.0);
+#endif
 }
 
 }  // namespace

@@ -252,6 +252,13 @@ Result<std::unique_ptr<Llm>> Llm::OpenFrom(const std::string& path, const io::Mo
   return llm;
 }
 
+Result<Ceilings> MeasureCeilings(const LoadOptions& load, const CeilingOptions& options) {
+  RILL_ASSIGN_OR_RETURN(const std::unique_ptr<ops::Backend> backend,
+                        backends::MakeBackend(load.backend, {.num_threads = load.num_threads,
+                                                             .cpu_isa = load.cpu_isa}));
+  return backend->MeasureCeilings(options);
+}
+
 Result<Ceilings> Llm::MeasureCeilings(const CeilingOptions& options) {
   if (!impl_->backend) return FailedPrecondition(impl_->info.path + ": opened without its weights");
   return impl_->backend->MeasureCeilings(options);

@@ -54,7 +54,7 @@ struct ServerState {
   // Shares of what the machine can do, over the last second, in [0, 1]; < 0: not known.
   std::atomic<double> memory_share{-1}, compute_share{-1};
   // What was measured at the start; 0: not known. Bytes/s, multiply-adds/s.
-  std::atomic<double> memory_bytes_per_s{0}, multiply_adds_per_s{0};
+  std::atomic<double> memory_bytes_per_s{0}, int8_macs_per_s{0}, f32_macs_per_s{0};
 };
 
 }  // namespace rill::server

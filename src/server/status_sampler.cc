@@ -2,15 +2,20 @@
 
 #include <algorithm>
 
-#include "llm/machine_limits.h"
+#include "rill/llm.h"
 
 namespace rill::server {
 
 void MeasureMachine(ServerState& state) {
-  const llm::MachineLimits limits =
-      llm::MeasureMachineLimits(state.options.load.num_threads, state.registry.budget_bytes() / 2);
-  state.memory_bytes_per_s = limits.memory_bytes_per_s;
-  state.multiply_adds_per_s = limits.multiply_adds_per_s;
+  CeilingOptions options;
+  options.buffer_bytes = std::min<int64_t>(256 << 20, state.registry.budget_bytes() / 2);
+  options.least_buffer_bytes = std::min(options.least_buffer_bytes, options.buffer_bytes);
+  options.seconds = 0.02;
+  const auto ceilings = MeasureCeilings(state.options.load, options);
+  if (!ceilings.ok()) return;  // the shares stay unknown
+  state.memory_bytes_per_s = ceilings->dram_read_gbs * 1e9;
+  state.int8_macs_per_s = ceilings->int8_dot_gmacs * 1e9;
+  state.f32_macs_per_s = ceilings->f32_fma_gflops * 1e9 / 2;
 }
 
 StatusSampler::StatusSampler(ServerState& state)
@@ -35,7 +40,8 @@ StatusSampler::Totals StatusSampler::ReadTotals(ServerStatus& status) const {
     totals.step_s += stats.step_ms * 1e-3;
     // The engine's own count of each step: weights, keys and values, and products.
     totals.bytes += stats.step_cost.memory_bytes();
-    totals.multiply_adds += stats.step_cost.int8_macs + stats.step_cost.f32_macs;
+    totals.int8_macs += stats.step_cost.int8_macs;
+    totals.f32_macs += stats.step_cost.f32_macs;
   }
   status.kv_share = pages > 0 ? static_cast<double>(used_pages) / static_cast<double>(pages) : 0;
   return totals;
@@ -54,9 +60,14 @@ ServerStatus StatusSampler::Sample() {
   status.prompt_tokens_per_s = rate(totals_.prompt_tokens, totals.prompt_tokens);
   status.output_tokens_per_s = rate(totals_.output_tokens, totals.output_tokens);
   status.busy_share = std::min(1.0, rate(totals_.step_s, totals.step_s));
-  const double bandwidth = state_.memory_bytes_per_s, peak = state_.multiply_adds_per_s;
+  const double bandwidth = state_.memory_bytes_per_s;
+  const double int8_peak = state_.int8_macs_per_s, f32_peak = state_.f32_macs_per_s;
   if (bandwidth > 0) status.memory_share = rate(totals_.bytes, totals.bytes) / bandwidth;
-  if (peak > 0) status.compute_share = rate(totals_.multiply_adds, totals.multiply_adds) / peak;
+  if (int8_peak > 0 && f32_peak > 0) {
+    // One thread does one kind or the other, so their times add up (rill/hardware.h).
+    status.compute_share = rate(totals_.int8_macs, totals.int8_macs) / int8_peak +
+                           rate(totals_.f32_macs, totals.f32_macs) / f32_peak;
+  }
   totals_ = totals;
   if (state_.http) status.streams = static_cast<int>(state_.http->counters().requests_now);
   status.draining = state_.draining;

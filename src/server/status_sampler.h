@@ -9,8 +9,9 @@
 
 namespace rill::server {
 
-// Measures memory bandwidth and multiply-adds per second of this machine with the threads that the
-// models use, in about a tenth of a second, and keeps both in `state`.
+// Measures memory bandwidth and multiply-adds per second of this machine with the kernels and the
+// threads that the models use, in about a tenth of a second, and keeps them in `state`. Holds at
+// most 256 MiB meanwhile, or half of the memory budget.
 void MeasureMachine(ServerState& state);
 
 // Owner thread: one.
@@ -23,8 +24,8 @@ class StatusSampler {
  private:
   struct Totals {
     double prompt_tokens = 0, output_tokens = 0, step_s = 0;
-    double bytes = 0;          // weights, once per step, and keys and values
-    double multiply_adds = 0;  // integer ones too: with --activations q8 the share can pass 1
+    double bytes = 0;  // weights, once per step, and keys and values
+    double int8_macs = 0, f32_macs = 0;
   };
   Totals ReadTotals(ServerStatus& status) const;
 

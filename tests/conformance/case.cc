@@ -534,4 +534,29 @@ std::vector<Case> AllCases() {
   return both;
 }
 
+std::vector<Case> RowCases(ops::OpId op, const std::string& attribute, double value, Fill fill,
+                           double extreme_value) {
+  struct Size {
+    int64_t tokens, size, pad;
+  };
+  constexpr Size kSizes[] = {{0, 8, 0},  {1, 1, 0},  {1, 15, 0}, {3, 16, 0},
+                             {2, 17, 5}, {5, 63, 1}, {4, 129, 0}};
+  std::vector<Case> cases;
+  for (const Size& s : kSizes) {
+    const std::string name =
+        std::to_string(s.tokens) + "x" + std::to_string(s.size) + "+" + std::to_string(s.pad);
+    cases.push_back(Case(op, name)
+                        .T("x", {s.tokens, s.size}, fill, s.pad)
+                        .T("y", {s.tokens, s.size}, Fill::kZero, 1)
+                        .A(attribute, value));
+  }
+  for (Fill extreme : {Fill::kTiny, Fill::kLarge, Fill::kSpecials}) {
+    cases.push_back(Case(op, "fill" + std::to_string(static_cast<int>(extreme)))
+                        .T("x", {4, 35}, extreme)
+                        .Alias("y", "x")
+                        .A(attribute, extreme_value));
+  }
+  return cases;
+}
+
 }  // namespace rill::conformance

@@ -81,6 +81,11 @@ struct Case {
   std::string FullName() const;
 };
 
+// Cases of an op y = f(x) on rows with one attribute: sizes around a vector's, padded rows, in
+// place, extreme values. `fill` and `value` of the sizes, `extreme_value` of the extreme ones.
+std::vector<Case> RowCases(ops::OpId op, const std::string& attribute, double value, Fill fill,
+                           double extreme_value);
+
 // Everything an op wrote: per output, its elements in logical order (NaN-filled padding must stay).
 struct Output {
   std::string param;

@@ -222,8 +222,7 @@ def test_never_reading_client_is_cut_and_others_go_on(build_dir):
 def test_pings_fill_the_silence_of_event_streams(build_dir):
     with Server(build_dir, ping_interval=100) as server:
         _, _, body = server.get("/v1/stream?n=2&ms=450")
-        # Some of 900 ms / 100 ms; on a busy machine a timer comes late, but never twice.
-        assert 1 <= body.count(b": ping\n\n") <= 9 and body.index(b"data: 0") < body.index(b": ping")
+        assert 3 <= body.count(b": ping\n\n") <= 5 and body.index(b"data: 0") < body.index(b": ping")
         assert server.get("/v1/slow?ms=300")[2] == b"slow\n"
 
 

@@ -84,6 +84,7 @@ def test_hardware_shares(tiny):
     page = families(tiny)
     assert page["rill_memory_bandwidth_bytes_per_second"].samples[0].value > 1e8
     assert page["rill_multiply_adds_per_second"].samples[0].value > 1e8
+    assert page["rill_int8_multiply_adds_per_second"].samples[0].value > 1e8
     for name in ("rill_memory_bandwidth_ratio", "rill_compute_ratio", "rill_kv_usage_ratio"):
         assert 0 <= page[name].samples[0].value <= 2, name
 

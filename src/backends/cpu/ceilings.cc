@@ -147,11 +147,11 @@ Result<Ceilings> MeasureCeilings(std::string_view isa, ThreadPool& pool,
   out.f32_fma_gflops = 2 * Rate(loops.f32_fma, pool, options.seconds) / 1e9;
   out.barrier_ns = BarrierNs(pool, options.seconds / 2);
 
-  constexpr int64_t kLeast = int64_t{64} << 20;
+  const int64_t least = std::max<int64_t>(options.least_buffer_bytes, 1 << 20);
   const int64_t free_bytes =
       int64_t{sysconf(_SC_AVPHYS_PAGES)} * static_cast<int64_t>(sysconf(_SC_PAGESIZE));
   const int64_t size =
-      std::max(kLeast, std::min(options.buffer_bytes, free_bytes / 4)) / 4096 * 4096;
+      std::max(least, std::min(options.buffer_bytes, free_bytes / 4)) / 4096 * 4096;
   AlignedBytes buffer(size);
   if (buffer.data() == nullptr) {
     return ResourceExhausted("ceilings: no memory for a buffer of " + std::to_string(size) +

@@ -40,7 +40,7 @@ CeilingLoops CeilingLoopsX86(std::string_view isa);
 CeilingLoops CeilingLoopsArm(std::string_view isa);
 #endif
 
-// Errors: kResourceExhausted when not even 64 MiB can be had for the read buffer.
+// Errors: kResourceExhausted when the read buffer cannot be had.
 Result<Ceilings> MeasureCeilings(std::string_view isa, ThreadPool& pool,
                                  const CeilingOptions& options);
 

@@ -314,6 +314,7 @@ void MatMul(Context& c, const CpuWeight& w, int64_t expert, const float* const* 
     int64_t count;
   };
   std::vector<Part> parts;
+  parts.reserve(w.segments().size());
   int64_t num_pieces = 0;
   for (const CpuWeight::Segment& s : w.segments()) {
     const Tiles& tiles = inputs.Of(s);

@@ -302,8 +302,11 @@ void Process(Page& page, ServerState& state) {
               "Memory bandwidth measured at the start; 0: not measured.",
               state.memory_bytes_per_s.load());
   page.Single("rill_multiply_adds_per_second", "gauge",
-              "Multiply-adds per second measured at the start; 0: not measured.",
-              state.multiply_adds_per_s.load());
+              "f32 multiply-adds per second measured at the start; 0: not measured.",
+              state.f32_macs_per_s.load());
+  page.Single("rill_int8_multiply_adds_per_second", "gauge",
+              "Integer multiply-adds per second measured at the start; 0: not measured.",
+              state.int8_macs_per_s.load());
   page.Single("rill_draining", "gauge", "1 after the first SIGTERM.", state.draining ? 1 : 0);
   page.Single("rill_models_loaded", "gauge", "Models that serve.", page.models().size());
   long pages = 0;
