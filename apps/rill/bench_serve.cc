@@ -114,6 +114,8 @@ void AddBenchServe(CLI::App& bench, CommandContext& context) {
   flags->load.concurrency = 0;
   CLI::App* command = bench.add_subcommand(
       "serve", "Load on a server with OpenAI's API: requests/s, first token, inter-token times");
+  command->footer(
+      "Example:\n  rill bench serve --url http://127.0.0.1:8080 --concurrency 32");
   LoadTestOptions& load = flags->load;
   command->add_option("--url", load.url, "Server, with or without /v1")->capture_default_str();
   command->add_option("--model", load.model, "Model name; default: the first that it lists");

@@ -305,6 +305,23 @@ void PrintJson(const Json& json) {
   WriteStdout(json.Dump(StdoutIsTerminal() ? 2 : -1) + "\n");
 }
 
+Result<std::vector<int32_t>> TokenIds(const Json& json, const std::string& source) {
+  if (!json.is_array()) {
+    return InvalidArgument(source + ": expected a JSON array of token ids, got " +
+                           std::string(json.TypeName()));
+  }
+  std::vector<int32_t> ids;
+  ids.reserve(json.array().size());
+  for (const Json& value : json.array()) {
+    if (!value.FitsInt64() || value.int_value() < 0 || value.int_value() > INT32_MAX) {
+      return InvalidArgument(fmt::format("{}: element {}: expected a token id, got {}", source,
+                                         ids.size(), value.Dump()));
+    }
+    ids.push_back(static_cast<int32_t>(value.int_value()));
+  }
+  return ids;
+}
+
 InterruptScope::InterruptScope(Second second) : outer_never_ends_(g_never_ends) {
   g_interrupted = false;
   if (second == Second::kStopsAnswer) g_never_ends = true;

@@ -77,6 +77,8 @@ Status WriteFileAtomically(const std::string& path, std::string_view bytes);
 // Writes to stdout; a closed pipe ends the process quietly, as `yes | head` does.
 void WriteStdout(std::string_view text);
 void PrintJson(const Json& json);
+// A JSON array of token ids; `source` begins the message of an error.
+Result<std::vector<int32_t>> TokenIds(const Json& json, const std::string& source);
 
 // Ctrl-C while one of these lives sets flag() instead of ending the process; a second one, when
 // the first was not acted upon within the same generation, ends it. Inside a scope that says

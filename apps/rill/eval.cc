@@ -30,21 +30,15 @@ struct EvalFlags {
 Result<std::vector<int32_t>> ReadIds(const std::string& path) {
   RILL_ASSIGN_OR_RETURN(const std::string text, ReadText(path, kMaxInputBytes));
   RILL_ASSIGN_OR_RETURN(const Json json, Json::Parse(text, path));
-  if (!json.is_array()) {
-    return InvalidArgument(path + ": expected a JSON array of token ids, got " +
-                           std::string(json.TypeName()));
-  }
-  std::vector<int32_t> ids;
-  ids.reserve(json.array().size());
-  for (const Json& value : json.array()) {
-    if (!value.FitsInt64() || value.int_value() < 0 || value.int_value() > INT32_MAX) {
-      return InvalidArgument(fmt::format("{}: element {}: expected a token id, got {}", path,
-                                         ids.size(), value.Dump()));
-    }
-    ids.push_back(static_cast<int32_t>(value.int_value()));
-  }
+  RILL_ASSIGN_OR_RETURN(auto ids, TokenIds(json, path));
   if (ids.empty()) return InvalidArgument(path + ": no token ids");
   return ids;
+}
+
+void WarnBeyondTraining(const ModelInfo& info, int64_t num_tokens) {
+  if (info.trained_context <= 0 || num_tokens <= info.trained_context) return;
+  std::fprintf(stderr, "rill: warning: %lld tokens at once, but the model was trained for %d\n",
+               static_cast<long long>(num_tokens), info.trained_context);
 }
 
 Status EvalLogits(EvalFlags& flags) {
@@ -53,6 +47,7 @@ Status EvalLogits(EvalFlags& flags) {
     flags.model.options.max_context = static_cast<int32_t>(ids.size());
   }
   RILL_ASSIGN_OR_RETURN(auto llm, flags.model.Open());
+  WarnBeyondTraining(llm->info(), static_cast<int64_t>(ids.size()));
   NpyWriter writer;
   RILL_RETURN_IF_ERROR(
       writer.Open(flags.out, {static_cast<int64_t>(ids.size()), llm->logits_width()}));
@@ -81,6 +76,7 @@ Status EvalPerplexity(EvalFlags& flags) {
   RILL_ASSIGN_OR_RETURN(auto llm, flags.model.Open());
   const int32_t window = flags.window > 0 ? flags.window : std::min(2048, llm->info().max_context);
   const int32_t stride = flags.stride > 0 ? flags.stride : window;
+  WarnBeyondTraining(llm->info(), window);
   InterruptScope interrupt;
   ProgressBar bar("perplexity", ProgressBar::Unit::kCount);
   RILL_ASSIGN_OR_RETURN(const PerplexityResult result,
@@ -260,12 +256,12 @@ void AddEval(CLI::App& app, CommandContext& context) {
         ->delimiter(',');
   }
   {
-    auto [command, flags] = add("fingerprint",
-                                "64-bit hash of the logits of a fixed prompt: the same on every "
-                                "machine, ISA and thread count",
-                                EvalFingerprint);
-    (void)command;
-    (void)flags;
+    CLI::App* command = add("fingerprint",
+                            "64-bit hash of the logits of a fixed prompt: the same on every "
+                            "machine, ISA and thread count",
+                            EvalFingerprint)
+                            .first;
+    command->footer("Example:\n  rill eval fingerprint smollm2 --activations q8");
   }
 }
 

@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "command.h"
+#include "progress.h"
 
 namespace rill::app {
 namespace {
@@ -32,17 +35,23 @@ std::string Readable(const std::string& key, const Json& value) {
   return fmt::format("{:.1f} MB", value.number_value() / 1e6);
 }
 
-// Members of an object, one "key  value" line each; arrays of objects as rows.
-void PrintSection(const std::string& title, const Json& section) {
-  std::string out = title + "\n";
+// A key of the report for people: without its underscores, and without the unit that Readable
+// writes beside the number.
+std::string Title(std::string key) {
+  if (key.ends_with("_bytes")) key.resize(key.size() - 6);
+  std::replace(key.begin(), key.end(), '_', ' ');
+  return key;
+}
+
+// Members of an object, one "key  value" line each; arrays of objects as rows. `names_are_keys`:
+// the members are the file's own, to be shown as they are.
+void PrintSection(const std::string& title, const Json& section, bool names_are_keys) {
+  std::string out = Title(title) + "\n";
   if (section.is_object()) {
     for (const auto& [key, value] : section.object()) {
-      if (!value.is_object() && !value.is_array()) {
-        const std::string name = key.ends_with(" bytes") ? key.substr(0, key.size() - 6) : key;
-        out += fmt::format("  {:<34} {}\n", name, Readable(key, value));
-      } else {
-        out += fmt::format("  {:<34} {}\n", key, value.Dump());
-      }
+      out +=
+          fmt::format("  {:<34} {}\n", names_are_keys ? key : Title(key),
+                      value.is_object() || value.is_array() ? value.Dump() : Readable(key, value));
     }
   } else if (section.is_array()) {
     for (const Json& row : section.array()) {
@@ -64,7 +73,11 @@ void PrintSection(const std::string& title, const Json& section) {
 Status Inspect(InspectFlags& flags) {
   flags.model.options.plan_only = flags.plan;
   RILL_ASSIGN_OR_RETURN(auto llm, flags.model.Open());
-  const Json report = llm->Inspect(flags.model.options.max_context);
+  ProgressBar bar("checking weights", ProgressBar::Unit::kBytes);
+  const Json report =
+      llm->Inspect(flags.model.options.max_context,
+                   [&bar](int64_t done, int64_t total) { bar.Update(done, total); });
+  bar.Clear();
   if (flags.model.json) {
     PrintJson(report);
     return OkStatus();
@@ -72,7 +85,7 @@ Status Inspect(InspectFlags& flags) {
   for (const auto& [key, section] : report.object()) {
     if (key == "tensors" && !flags.tensors) continue;
     if (key == "metadata" && !flags.all_metadata) continue;
-    PrintSection(key, section);
+    PrintSection(key, section, key == "metadata");
   }
   return OkStatus();
 }

@@ -9,6 +9,9 @@ namespace rill::app {
 void AddOps(CLI::App& app, CommandContext& context) {
   auto json = std::make_shared<bool>(false);
   CLI::App* command = app.add_subcommand("ops", "Operators, backends, kernels chosen here");
+  command->footer(
+      "RILL_CPU_ISA=NAME chooses an older instruction set than the best that is present; the bits "
+      "of\nevery result stay the same.\nExample:\n  RILL_CPU_ISA=avx2 rill ops");
   command->add_flag("--json", *json, "Machine-readable output");
   command->callback([json, &context] {
     const Json report = DescribeOps();

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <charconv>
+
 #include "command.h"
 
 namespace rill::app {
@@ -61,6 +64,31 @@ Status Tokenize(TokenizeFlags& flags) {
   return OkStatus();
 }
 
+// "[1, 2]", "1 2" and "1,2" are all ids.
+Result<std::vector<int32_t>> ParseIds(std::string text) {
+  constexpr std::string_view kSpaces = " \n\t\r";
+  const size_t begin = text.find_first_not_of(kSpaces);
+  if (begin != std::string::npos && text[begin] == '[') {
+    RILL_ASSIGN_OR_RETURN(const Json json, Json::Parse(text, "detokenize"));
+    return TokenIds(json, "detokenize");
+  }
+  std::replace(text.begin(), text.end(), ',', ' ');
+  std::vector<int32_t> ids;
+  size_t at = 0;
+  while ((at = text.find_first_not_of(kSpaces, at)) != std::string::npos) {
+    const size_t end = std::min(text.find_first_of(kSpaces, at), text.size());
+    int32_t value = 0;
+    const auto [stop, error] = std::from_chars(text.data() + at, text.data() + end, value);
+    if (error != std::errc() || stop != text.data() + end || value < 0) {
+      return InvalidArgument("detokenize: expected a token id, got '" + text.substr(at, end - at) +
+                             "'");
+    }
+    ids.push_back(value);
+    at = end;
+  }
+  return ids;
+}
+
 Status Detokenize(DetokenizeFlags& flags) {
   flags.model.options.text_only = true;
   std::string words;
@@ -68,24 +96,7 @@ Status Detokenize(DetokenizeFlags& flags) {
   if (flags.ids.empty() || (flags.ids.size() == 1 && flags.ids[0] == "-")) {
     RILL_ASSIGN_OR_RETURN(words, ReadText("-", kMaxTextBytes));
   }
-  // "[1, 2]", "1 2" and "1,2" are all ids.
-  for (char& c : words) {
-    if (c == ',' || c == '[' || c == ']' || c == '\n' || c == '\t' || c == '\r') c = ' ';
-  }
-  std::vector<int32_t> ids;
-  size_t at = 0;
-  while ((at = words.find_first_not_of(' ', at)) != std::string::npos) {
-    const size_t end = std::min(words.find(' ', at), words.size());
-    const std::string word = words.substr(at, end - at);
-    char* stop = nullptr;
-    errno = 0;
-    const long value = std::strtol(word.c_str(), &stop, 10);
-    if (*stop != '\0' || errno != 0 || value < 0 || value > INT32_MAX) {
-      return InvalidArgument("detokenize: expected a token id, got '" + word + "'");
-    }
-    ids.push_back(static_cast<int32_t>(value));
-    at = end;
-  }
+  RILL_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, ParseIds(std::move(words)));
   RILL_ASSIGN_OR_RETURN(auto llm, flags.model.Open());
   RILL_ASSIGN_OR_RETURN(const std::string text, llm->Detokenize(ids, flags.skip_special));
   if (flags.model.json) {

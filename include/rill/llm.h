@@ -169,18 +169,19 @@ class Llm {
 
   // Sliding-window perplexity as transformers' documentation defines it: windows of `window`
   // tokens begin every `stride` tokens; each token is predicted once, in the first window that has
-  // it, with what precedes it there. on_progress(done, total) in tokens; false cancels.
-  using OnProgress = std::function<bool(int64_t done, int64_t total)>;
+  // it, with what precedes it there. on_position(done, total) in tokens; false cancels.
+  using OnPosition = std::function<bool(int64_t done, int64_t total)>;
   Result<PerplexityResult> EvalPerplexity(std::string_view text, int32_t window, int32_t stride,
-                                          const OnProgress& on_progress);
+                                          const OnPosition& on_position);
 
   // Hash of the logits' bits of a fixed prompt: equal on every machine, ISA and thread count for
   // the same file, activations and KV dtype.
   Result<uint64_t> Fingerprint();
 
   // Everything that `rill inspect` prints: config, tensors by type, memory plan for `context`
-  // positions (0: max_context), kernels, metadata.
-  Json Inspect(int32_t context) const;
+  // positions (0: max_context), kernels, metadata. Reads every weight to check it; on_progress (may
+  // be null) in bytes of that.
+  Json Inspect(int32_t context, const OnProgress& on_progress = nullptr) const;
 
   // What this machine can do at most, for a "% of limit" (rill/hardware.h). Takes half a second on
   // all threads: before serving, not between steps.

@@ -22,8 +22,12 @@ std::string TensorReport::Summary() const {
   return text;
 }
 
-TensorReport CheckTensors(const TensorDirectory& tensors) {
+TensorReport CheckTensors(const TensorDirectory& tensors,
+                          const std::function<void(int64_t done, int64_t total)>& on_bytes) {
   constexpr int64_t kChunk = 4096;  // a multiple of every block size
+  constexpr int64_t kReportBytes = int64_t{16} << 20;
+  const auto total_bytes = static_cast<int64_t>(tensors.TotalBytes());
+  int64_t done_bytes = 0, reported_bytes = 0;
   std::vector<float> values(kChunk);
   TensorReport report;
   for (const TensorEntry& entry : tensors.entries()) {
@@ -41,6 +45,11 @@ TensorReport CheckTensors(const TensorDirectory& tensors) {
         if (kind != FP_NAN && kind != FP_INFINITE) continue;
         if (defect.num_nan + defect.num_inf == 0) defect.first_index = begin + i;
         (kind == FP_NAN ? defect.num_nan : defect.num_inf) += 1;
+      }
+      done_bytes += n / traits.block_weights * traits.block_bytes;
+      if (on_bytes && done_bytes - reported_bytes >= kReportBytes) {
+        reported_bytes = done_bytes;
+        on_bytes(done_bytes, total_bytes);
       }
     }
     report.num_elements += num_elements;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -26,8 +27,11 @@ struct TensorReport {
 };
 
 // Decodes everything (quant/dequant.h), so it reads the whole file: about as long as a cold read.
-// Inside a quantised block one Inf or NaN scale makes all its weights count.
-TensorReport CheckTensors(const TensorDirectory& tensors);
+// Inside a quantised block one Inf or NaN scale makes all its weights count. on_bytes(done, total)
+// (may be null) hears at least each 16 MiB.
+TensorReport CheckTensors(
+    const TensorDirectory& tensors,
+    const std::function<void(int64_t done, int64_t total)>& on_bytes = nullptr);
 
 // The same question answered quickly, for every load: looks at the scales of blocks and at plain
 // floats only, and in a file of more than `max_bytes` at evenly spread runs of 4 KiB, so that it

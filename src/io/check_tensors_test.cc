@@ -66,7 +66,13 @@ TEST(CheckTensors, SmolLm2_IsHealthy) {
   if (path.empty()) GTEST_SKIP() << "skipped: no SmolLM2";
   const auto file = OpenGguf(path);
   ASSERT_TRUE(file.ok());
-  const TensorReport report = CheckTensors(file->tensors);
+  std::vector<int64_t> heard;
+  const TensorReport report = CheckTensors(file->tensors, [&](int64_t done, int64_t total) {
+    EXPECT_EQ(total, static_cast<int64_t>(file->tensors.TotalBytes()));
+    EXPECT_LE(done, total);
+    heard.push_back(done);
+  });
+  EXPECT_EQ(heard.size(), 5u);  // of 96.6 MB, each 16 MiB
   EXPECT_EQ(report.Summary(), "");
   EXPECT_EQ(report.num_elements, 134'515'008);
 }

@@ -23,7 +23,7 @@ Status Llm::EvalLogits(std::span<const int32_t> token_ids, const OnRows& on_rows
 }
 
 Result<PerplexityResult> Llm::EvalPerplexity(std::string_view text, int32_t window, int32_t stride,
-                                             const OnProgress& on_progress) {
+                                             const OnPosition& on_position) {
   const auto start = std::chrono::steady_clock::now();
   if (impl_->info.is_encoder) return Unsupported("perplexity: the model is an encoder");
   if (window < 2)
@@ -64,7 +64,7 @@ Result<PerplexityResult> Llm::EvalPerplexity(std::string_view text, int32_t wind
             nll += term;
             ++result.num_predicted;
           }
-          if (on_progress && !on_progress(begin + row + num_rows, total)) {
+          if (on_position && !on_position(begin + row + num_rows, total)) {
             return Cancelled("interrupted");
           }
           return OkStatus();

@@ -121,29 +121,29 @@ Json PlannedMemory(const model::ModelPlan& plan, quant::KvFormat kv_dtype, int32
   const int64_t kv_bytes = kv_token_bytes * positions;
   Json memory;
   memory.Set("context", positions);
-  memory.Set("weights bytes", Json(plan.weight_bytes));
-  memory.Set("activations bytes", Json(plan.activation_bytes));
-  memory.Set("kv cache bytes", Json(kv_bytes));
-  memory.Set("kv bytes per token", Json(kv_token_bytes));
-  memory.Set("total bytes", Json(plan.weight_bytes + plan.activation_bytes + kv_bytes));
+  memory.Set("weights_bytes", Json(plan.weight_bytes));
+  memory.Set("activations_bytes", Json(plan.activation_bytes));
+  memory.Set("kv_cache_bytes", Json(kv_bytes));
+  memory.Set("kv_bytes_per_token", Json(kv_token_bytes));
+  memory.Set("total_bytes", Json(plan.weight_bytes + plan.activation_bytes + kv_bytes));
   Json::Array unused;
   for (const std::string& name : plan.unused_tensors) unused.emplace_back(name);
-  memory.Set("unused tensors", std::move(unused));
+  memory.Set("unused_tensors", std::move(unused));
   return memory;
 }
 
-Json CheckWeights(const io::TensorDirectory& tensors) {
-  const io::TensorReport report = io::CheckTensors(tensors);
+Json CheckWeights(const io::TensorDirectory& tensors, const OnProgress& on_progress) {
+  const io::TensorReport report = io::CheckTensors(tensors, on_progress);
   Json check;
-  check.Set("weights looked at", Json(report.num_elements));
-  check.Set("NaN or Inf", report.defects.empty() ? "none" : report.Summary());
+  check.Set("weights_looked_at", Json(report.num_elements));
+  check.Set("nan_or_inf", report.defects.empty() ? "none" : report.Summary());
   check.Set("subnormal", Json(report.num_subnormal));
   return check;
 }
 
 }  // namespace
 
-Json Llm::Inspect(int32_t context) const {
+Json Llm::Inspect(int32_t context, const OnProgress& on_progress) const {
   const Impl& impl = *impl_;
   Json model;
   model.Set("path", impl.info.path);
@@ -164,7 +164,7 @@ Json Llm::Inspect(int32_t context) const {
 
   Json out;
   out.Set("model", std::move(model));
-  out.Set("tensors by type", TensorsByType(impl.source.tensors));
+  out.Set("tensors_by_type", TensorsByType(impl.source.tensors));
   if (impl.model) {
     const int32_t positions = context > 0 ? context : impl.info.max_context;
     const KvLayout layout = impl.model->MakeKvLayout(impl.kv_dtype, impl.options.page_size);
@@ -173,12 +173,12 @@ Json Llm::Inspect(int32_t context) const {
     const model::Model::MemoryUse use = impl.model->memory();
     Json memory;
     memory.Set("context", positions);
-    memory.Set("weights packed bytes", Json(use.packed_bytes));
-    memory.Set("weights mapped bytes", Json(use.mapped_bytes));
-    memory.Set("activations bytes", Json(use.activation_bytes));
-    memory.Set("kv cache bytes", Json(kv_bytes));
-    memory.Set("kv bytes per token", Json(layout.page_bytes() / layout.page_size));
-    memory.Set("total bytes",
+    memory.Set("weights_packed_bytes", Json(use.packed_bytes));
+    memory.Set("weights_mapped_bytes", Json(use.mapped_bytes));
+    memory.Set("activations_bytes", Json(use.activation_bytes));
+    memory.Set("kv_cache_bytes", Json(kv_bytes));
+    memory.Set("kv_bytes_per_token", Json(layout.page_bytes() / layout.page_size));
+    memory.Set("total_bytes",
                Json(use.packed_bytes + use.mapped_bytes + use.activation_bytes + kv_bytes));
     out.Set("memory", std::move(memory));
     Json run;
@@ -187,10 +187,10 @@ Json Llm::Inspect(int32_t context) const {
     run.Set("weights", impl.options.weights);
     run.Set("kv_dtype", impl.options.kv_dtype);
     run.Set("page_size", impl.options.page_size);
-    run.Set("ops per step", Json(static_cast<int64_t>(impl.model->program().nodes().size())));
+    run.Set("ops_per_step", Json(static_cast<int64_t>(impl.model->program().nodes().size())));
     out.Set("run", std::move(run));
     out.Set("kernels", Kernels(impl.model->program(), *impl.backend));
-    out.Set("check", CheckWeights(impl.source.tensors));
+    out.Set("check", CheckWeights(impl.source.tensors, on_progress));
   } else if (impl.plan) {
     out.Set("memory", PlannedMemory(*impl.plan, impl.kv_dtype, impl.options.page_size,
                                     context > 0 ? context : impl.info.max_context));

@@ -57,6 +57,8 @@ def test_help_teaches(rill):
     for name in ("logits", "perplexity", "fingerprint"):
         assert "--json" in good(run(rill, "eval", name, "--help"))
     assert "Exit codes" in top
+    for words in (["ops"], ["eval", "fingerprint"], ["bench", "serve"]):  # an example of its own
+        assert f"rill {' '.join(words)}" in good(run(rill, *words, "--help")).split("Example:")[1]
     good(run(rill, "--version"))
 
 
@@ -204,19 +206,22 @@ def test_inspect(rill, smollm2):
     report = good_json(rill, "inspect", smollm2)
     assert "576" in json.dumps(report)
     assert any("cpu " in row["kernel"] for row in report["kernels"])
-    assert report["check"]["NaN or Inf"] == "none"
+    assert report["check"]["nan_or_inf"] == "none"
+    for section in set(report) - {"metadata"}:
+        members = report[section] if isinstance(report[section], dict) else {}
+        assert not [key for key in (section, *members) if " " in key]
     plans = [good_json(rill, "inspect", smollm2, "--plan", "--context", context, "--kv-dtype", "f32")
              for context in (1024, 2048)]
     assert "kernels" not in plans[0]
     # 30 layers, keys and values, 3 heads of 64 elements of 4 bytes
-    assert plans[0]["memory"]["kv bytes per token"] == 30 * 2 * 3 * 64 * 4
-    assert [plan["memory"]["kv cache bytes"] for plan in plans] == [1024 * 46080, 2048 * 46080]
-    assert plans[0]["memory"]["unused tensors"] == []
+    assert plans[0]["memory"]["kv_bytes_per_token"] == 30 * 2 * 3 * 64 * 4
+    assert [plan["memory"]["kv_cache_bytes"] for plan in plans] == [1024 * 46080, 2048 * 46080]
+    assert plans[0]["memory"]["unused_tensors"] == []
     for kv, bits in (("int8", 10), ("int4", 5)):
         plan = good_json(rill, "inspect", smollm2, "--plan", "--kv-dtype", kv)
-        assert plan["memory"]["kv bytes per token"] == 30 * 2 * 3 * 64 * bits // 8
+        assert plan["memory"]["kv_bytes_per_token"] == 30 * 2 * 3 * 64 * bits // 8
     full = good_json(rill, "inspect", smollm2, "--context", 1024, "--kv-dtype", "f32")
-    for key in ("kv cache bytes", "kv bytes per token", "activations bytes"):
+    for key in ("kv_cache_bytes", "kv_bytes_per_token", "activations_bytes"):
         assert full["memory"][key] == plans[0]["memory"][key]
 
 
@@ -232,6 +237,16 @@ def test_logits(rill, smollm2, tmp_path):
     best = max(range(49152), key=last.__getitem__)
     assert good(run(rill, "detokenize", smollm2, best)).strip() == "Paris"
     assert (tmp_path / "512.npy").read_bytes() == (tmp_path / "2.npy").read_bytes()
+
+
+def test_more_than_the_model_was_trained_for_is_said(rill, stories, tmp_path):
+    for count in (2048, 2049):
+        (tmp_path / "ids.json").write_text(json.dumps([5] * count))
+        done = run(rill, "eval", "logits", stories, "--tokens", tmp_path / "ids.json", "--out",
+                   tmp_path / "x.npy")
+        assert good(done)
+        assert (b"2049 tokens at once, but the model was trained for 2048" in done.stderr) == \
+            (count > 2048)
 
 
 def test_perplexity(rill, smollm2, tmp_path):

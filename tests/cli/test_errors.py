@@ -153,7 +153,7 @@ def test_weights_that_are_no_numbers(rill, stories, tmp_path):
     message = refused(run(rill, "run", path, "Once", "--raw", "-n", 3, "--check-tensors"))
     assert "nan.gguf" in message and "output_norm.weight" in message
     report = json.loads(run(rill, "inspect", path, "--json").stdout)
-    assert "output_norm.weight" in report["check"]["NaN or Inf"]
+    assert "output_norm.weight" in report["check"]["nan_or_inf"]
 
 
 @pytest.mark.parametrize("words", [[""], []])
@@ -266,10 +266,11 @@ def test_tools_must_be_an_array(rill, smollm2, tmp_path):
             tmp_path / "t.json"))
 
 
-@pytest.mark.parametrize("words", [["x"], ["-1"], ["49152"], ["99999999999999999999"], ["1.5"]])
+@pytest.mark.parametrize("words", [["x"], ["-1"], ["49152"], ["99999999999999999999"], ["1.5"],
+                                   ["[504"], ["504]"], ["[504,"]])
 def test_wrong_ids_to_detokenize(rill, smollm2, words):
     message = refused(run(rill, "detokenize", smollm2, "--", *words))
-    assert words[0] in message
+    assert words[0] in message or "detokenize:" in message
 
 
 @pytest.mark.parametrize("messages", ["", "{", "7", "{}", '"x"', "[7]", '[{"role": 7}]',

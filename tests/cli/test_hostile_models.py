@@ -121,7 +121,7 @@ def test_memory_is_planned_before_it_is_taken(rill, tmp_path):
         **tokens(["a", "b", "ab"]), "llama.context_length": 2**24,
         "llama.attention.key_length": 8192, "llama.attention.value_length": 8192}, shapes=shapes)
     report = json.loads(run(rill, "inspect", path, "--context", 2**24, "--json").stdout)
-    assert report["memory"]["kv bytes per token"] == 2 * 8192 * 10 // 8  # int8 and its scales
+    assert report["memory"]["kv_bytes_per_token"] == 2 * 8192 * 10 // 8  # int8 and its scales
     begin = time.monotonic()
     message = refused(run(rill, "run", path, "a", "--raw", "--context", 2**24), RESOURCES)
     assert "memory" in message or "GB" in message or "MB" in message
