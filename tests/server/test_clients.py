@@ -319,6 +319,22 @@ def test_schemathesis(tiny):
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 
 
+@feature("schemathesis", "own schema")
+def test_schemathesis_own(tiny):
+    """The same by /openapi.json, whose word on what is refused and how answers look is kept."""
+    tool = pathlib.Path(sys.executable).parent / "schemathesis"
+    done = subprocess.run(
+        [tool, "run", tiny.url + "/openapi.json", "--url", tiny.url, "--checks",
+         "not_a_server_error,status_code_conformance,content_type_conformance,"
+         "response_schema_conformance,negative_data_rejection", "--exclude-path-regex", "admin|server_info",
+         "--max-examples", os.environ.get("RILL_SCHEMATHESIS_EXAMPLES", "60"), "--phases",
+         "fuzzing", "--mode", "all", "--request-timeout", "60", "--suppress-health-check", "all",
+         "--seed", "1", "--no-color"],
+        capture_output=True, text=True, timeout=1800, check=False)
+    print(done.stdout[-1500:])
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+
+
 @functools.cache
 def node_results(script, url):
     modules = pathlib.Path(os.environ.get("RILL_NODE_MODULES", NODE / "node_modules"))

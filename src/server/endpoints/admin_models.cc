@@ -29,16 +29,18 @@ void AnswerStatus(ServerState& state, Responder& responder, const Status& status
   SendError(responder, error);
 }
 
-void LoadModel(ServerState& state, const ResponderPtr& responder, const Json& body) {
-  openai::FieldReader reader(body);
-  std::string wanted;
-  ModelSpec spec;
+constexpr std::string_view kDoneSchema = R"({"type":"object","required":["id","status"],
+"properties":{"id":{"type":"string"},"status":{"enum":["loaded","unloaded"]}}})";
+
+void ReadLoad(openai::FieldReader& reader, std::string& wanted, ModelSpec& spec) {
   reader.String("path", 4096, wanted);
   reader.String("name", 256, spec.name);
   if (reader.ok() && wanted.empty()) {
     reader.Fail(openai::BadRequest("missing_required_parameter", "path",
                                    "Missing required parameter: 'path'."));
   }
+  reader.Describe("aliases", R"({"type":"array","maxItems":64,)"
+                             R"("items":{"type":"string","minLength":1,"maxLength":256}})");
   if (const Json* aliases = reader.Find("aliases")) {
     if (!aliases->is_array() || aliases->array().size() > 64) {
       reader.FailType("aliases", "an array of at most 64 strings", *aliases);
@@ -53,6 +55,13 @@ void LoadModel(ServerState& state, const ResponderPtr& responder, const Json& bo
       }
     }
   }
+}
+
+void LoadModel(ServerState& state, const ResponderPtr& responder, const Json& body) {
+  openai::FieldReader reader(body);
+  std::string wanted;
+  ModelSpec spec;
+  ReadLoad(reader, wanted, spec);
   if (reader.error()) return SendError(*responder, *reader.error());
   // The work takes seconds: on a thread of its own, one load or unload at a time.
   const bool queued = state.admin.Run([&state, responder, wanted, spec]() mutable {
@@ -74,21 +83,33 @@ void AddAdminModels(ServerState& state, std::vector<Route>& routes) {
   routes.push_back({.method = Method::kPost,
                     .path = "/admin/models",
                     .access = Access::kAdmin,
-                    .handler = [&state](RequestPtr http, ResponderPtr responder) {
-                      WithJsonBody(state, http, responder, [&state, responder](const Json& body) {
-                        LoadModel(state, responder, body);
-                      });
-                    }});
+                    .handler =
+                        [&state](RequestPtr http, ResponderPtr responder) {
+                          WithJsonBody(state, http, responder,
+                                       [&state, responder](const Json& body) {
+                                         LoadModel(state, responder, body);
+                                       });
+                        },
+                    .doc = {.summary = "Load a model",
+                            .request = openai::SchemaOf([](openai::FieldReader& reader) {
+                                         std::string wanted;
+                                         ModelSpec spec;
+                                         ReadLoad(reader, wanted, spec);
+                                       }).ToJson(),
+                            .responses = {{200, openai::JsonSchema(kDoneSchema)}}}});
   routes.push_back({.method = Method::kDelete,
                     .path = "/admin/models/{id*}",
                     .access = Access::kAdmin,
-                    .handler = [&state](RequestPtr http, ResponderPtr responder) {
-                      const std::string name = *http->FindParam("id");
-                      state.admin.Run([&state, responder, name] {
-                        AnswerStatus(state, *responder, state.registry.Unload(name), "unloaded",
-                                     name);
-                      });
-                    }});
+                    .handler =
+                        [&state](RequestPtr http, ResponderPtr responder) {
+                          const std::string name = *http->FindParam("id");
+                          state.admin.Run([&state, responder, name] {
+                            AnswerStatus(state, *responder, state.registry.Unload(name), "unloaded",
+                                         name);
+                          });
+                        },
+                    .doc = {.summary = "Unload a model once its requests have ended",
+                            .responses = {{200, openai::JsonSchema(kDoneSchema)}}}});
 }
 
 }  // namespace rill::server

@@ -9,6 +9,25 @@
 namespace rill::server {
 namespace {
 
+constexpr std::string_view kAnswerSchema = R"({"type":"object",
+"required":["id","object","created","model","choices","usage"],"properties":{
+ "id":{"type":"string"},"object":{"const":"chat.completion"},"created":{"type":"integer"},
+ "model":{"type":"string"},"system_fingerprint":{"type":"string"},
+ "choices":{"type":"array","minItems":1,"items":{"type":"object",
+  "required":["index","message","logprobs","finish_reason"],"properties":{
+  "index":{"type":"integer"},
+  "message":{"type":"object","required":["role","content","refusal"],"properties":{
+   "role":{"const":"assistant"},"content":{"type":"string"},"refusal":{"type":"null"}}},
+  "logprobs":{"anyOf":[{"type":"null"},{"type":"object","required":["content","refusal"],
+   "properties":{"content":{"type":"array","items":{"type":"object",
+    "required":["token","logprob","bytes","top_logprobs"],"properties":{
+    "token":{"type":"string"},"logprob":{"type":"number","maximum":0},
+    "bytes":{"type":"array","items":{"type":"integer","minimum":0,"maximum":255}},
+    "top_logprobs":{"type":"array","items":{"type":"object",
+     "required":["token","logprob","bytes"]}}}}},"refusal":{"type":"null"}}}]},
+  "finish_reason":{"enum":["stop","length"]}}}},
+ "usage":{"$ref":"#/components/schemas/Usage"}}})";
+
 void Handle(ServerState& state, const RequestPtr& http, const ResponderPtr& responder,
             const Json& body) {
   auto model = FindModelOf(state, body, *responder);
@@ -43,14 +62,22 @@ void Handle(ServerState& state, const RequestPtr& http, const ResponderPtr& resp
 }  // namespace
 
 void AddChatCompletions(ServerState& state, std::vector<Route>& routes) {
+  RouteDoc doc = {.summary = "An answer to a conversation", .may_stream = true};
+  doc.request = openai::SchemaOf([&state](openai::FieldReader& reader) {
+                  openai::ChatRequest request;
+                  openai::ReadChatRequest(reader, DocumentedLimits(state), request);
+                }).ToJson();
+  doc.responses = {{200, openai::JsonSchema(kAnswerSchema)}};
   routes.push_back({.method = Method::kPost,
                     .path = "/v1/chat/completions",
-                    .handler = [&state](RequestPtr http, ResponderPtr responder) {
-                      WithJsonBody(state, http, responder,
-                                   [&state, http, responder](const Json& body) {
-                                     Handle(state, http, responder, body);
-                                   });
-                    }});
+                    .handler =
+                        [&state](RequestPtr http, ResponderPtr responder) {
+                          WithJsonBody(state, http, responder,
+                                       [&state, http, responder](const Json& body) {
+                                         Handle(state, http, responder, body);
+                                       });
+                        },
+                    .doc = std::move(doc)});
 }
 
 }  // namespace rill::server

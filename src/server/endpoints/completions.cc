@@ -6,6 +6,23 @@
 namespace rill::server {
 namespace {
 
+constexpr std::string_view kAnswerSchema = R"({"type":"object",
+"required":["id","object","created","model","choices","usage"],"properties":{
+ "id":{"type":"string"},"object":{"const":"text_completion"},"created":{"type":"integer"},
+ "model":{"type":"string"},"system_fingerprint":{"type":"string"},
+ "choices":{"type":"array","minItems":1,"items":{"type":"object",
+  "required":["index","text","logprobs","finish_reason"],"properties":{
+  "index":{"type":"integer"},"text":{"type":"string"},
+  "logprobs":{"anyOf":[{"type":"null"},{"type":"object",
+   "required":["tokens","token_logprobs","top_logprobs","text_offset"],"properties":{
+   "tokens":{"type":"array","items":{"type":"string"}},
+   "token_logprobs":{"type":"array","items":{"type":["number","null"]}},
+   "top_logprobs":{"type":["array","null"],"items":{"type":["object","null"],
+    "additionalProperties":{"type":"number"}}},
+   "text_offset":{"type":"array","items":{"type":"integer"}}}}]},
+  "finish_reason":{"enum":["stop","length"]}}}},
+ "usage":{"$ref":"#/components/schemas/Usage"}}})";
+
 void Handle(ServerState& state, const RequestPtr& http, const ResponderPtr& responder,
             const Json& body) {
   auto model = FindModelOf(state, body, *responder);
@@ -46,14 +63,22 @@ void Handle(ServerState& state, const RequestPtr& http, const ResponderPtr& resp
 }  // namespace
 
 void AddCompletions(ServerState& state, std::vector<Route>& routes) {
+  RouteDoc doc = {.summary = "Texts that go on from prompts", .may_stream = true};
+  doc.request = openai::SchemaOf([&state](openai::FieldReader& reader) {
+                  openai::CompletionRequest request;
+                  openai::ReadCompletionRequest(reader, DocumentedLimits(state), request);
+                }).ToJson();
+  doc.responses = {{200, openai::JsonSchema(kAnswerSchema)}};
   routes.push_back({.method = Method::kPost,
                     .path = "/v1/completions",
-                    .handler = [&state](RequestPtr http, ResponderPtr responder) {
-                      WithJsonBody(state, http, responder,
-                                   [&state, http, responder](const Json& body) {
-                                     Handle(state, http, responder, body);
-                                   });
-                    }});
+                    .handler =
+                        [&state](RequestPtr http, ResponderPtr responder) {
+                          WithJsonBody(state, http, responder,
+                                       [&state, http, responder](const Json& body) {
+                                         Handle(state, http, responder, body);
+                                       });
+                        },
+                    .doc = std::move(doc)});
 }
 
 }  // namespace rill::server

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "server/openai/api_error.h"
 #include "server/openai/field_reader.h"
@@ -53,6 +54,15 @@ std::vector<Route> AllRoutes(ServerState& state) {
 #include "server/endpoint_list.def"
 #undef ENDPOINT
   return routes;
+}
+
+openai::ParseLimits DocumentedLimits(const ServerState& state) {
+  openai::ParseLimits limits;
+  limits.vocab_size = std::numeric_limits<int32_t>::max();
+  limits.max_context = std::numeric_limits<int32_t>::max();
+  limits.max_choices = state.options.max_choices;
+  limits.max_top_logprobs = state.options.max_logprobs;
+  return limits;
 }
 
 void SendJson(Responder& responder, int status, std::string body) {

@@ -20,6 +20,9 @@ using ResponderPtr = std::shared_ptr<Responder>;
 // All routes of endpoint_list.def. `state` must outlive the server that uses them.
 std::vector<Route> AllRoutes(ServerState& state);
 
+// Limits of requests for the published schemas: those of all models.
+openai::ParseLimits DocumentedLimits(const ServerState& state);
+
 void SendJson(Responder& responder, int status, std::string body);
 void SendError(Responder& responder, const ApiError& error);
 

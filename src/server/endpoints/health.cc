@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "server/endpoints/endpoint.h"
+#include "server/openai/field_reader.h"
 
 namespace rill::server {
 namespace {
@@ -40,18 +41,28 @@ void Answer(Responder& responder, const std::string& problem) {
 }  // namespace
 
 void AddHealth(ServerState& state, std::vector<Route>& routes) {
-  auto add = [&](const char* path, Access access, std::function<void(Responder&)> answer) {
+  const Json status = openai::JsonSchema(
+      R"({"type":"object","required":["status"],"properties":{"status":{"type":"string"}}})");
+  auto add = [&](const char* path, Access access, const char* summary,
+                 std::function<void(Responder&)> answer) {
+    RouteDoc doc = {.summary = summary};
+    if (access == Access::kPublic) {
+      doc.responses = {{200, status}, {503, status}};
+    } else {
+      doc.responses = {{200, openai::JsonSchema(R"({"type":"object"})")}};
+    }
     routes.push_back(
         {.path = path,
          .access = access,
          .handler = [answer](RequestPtr, ResponderPtr responder) { answer(*responder); },
-         .while_draining = true});
+         .while_draining = true,
+         .doc = std::move(doc)});
   };
   // The process lives, its I/O threads turn and its engines' steps end.
-  add("/live", Access::kPublic,
+  add("/live", Access::kPublic, "Does the process work?",
       [&state](Responder& responder) { Answer(responder, WhyHanging(state)); });
   // Requests can be answered (vLLM's meaning; true during a drain as well).
-  add("/health", Access::kPublic,
+  add("/health", Access::kPublic, "Can requests be answered?",
       [&state](Responder& responder) { Answer(responder, WhyUnable(state)); });
   // New requests should come here.
   auto ready = [&state](Responder& responder) {
@@ -60,21 +71,21 @@ void AddHealth(ServerState& state, std::vector<Route>& routes) {
     if (problem.empty() && state.draining) problem = "draining";
     Answer(responder, problem);
   };
-  add("/ready", Access::kPublic, ready);
-  add("/health/ready", Access::kPublic, ready);
-  add("/version", Access::kUser, [](Responder& responder) {
+  add("/ready", Access::kPublic, "Should new requests come here?", ready);
+  add("/health/ready", Access::kPublic, "The same as /ready", ready);
+  add("/version", Access::kUser, "The version of Rill", [](Responder& responder) {
     const Json build = DescribeBuild();
     const Json* version = build.Find("version");
     Json out;
     out.Set("version", version ? *version : Json("unknown"));
     SendJson(responder, 200, out.Dump());
   });
-  add("/load", Access::kUser, [&state](Responder& responder) {
+  add("/load", Access::kUser, "Requests on their way", [&state](Responder& responder) {
     int64_t load = 0;
     for (const auto& model : state.registry.List()) load += model->llm->text().live_requests();
     SendJson(responder, 200, fmt::format(R"({{"server_load":{}}})", load));
   });
-  add("/is_sleeping", Access::kUser,
+  add("/is_sleeping", Access::kUser, "Always false",
       [](Responder& responder) { SendJson(responder, 200, R"({"is_sleeping":false})"); });
 }
 

@@ -5,9 +5,15 @@
 
 #include "server/endpoints/endpoint.h"
 #include "server/openai/api_error.h"
+#include "server/openai/field_reader.h"
 
 namespace rill::server {
 namespace {
+
+constexpr std::string_view kModelSchema = R"({"type":"object",
+"required":["id","object","created","owned_by"],"properties":{"id":{"type":"string"},
+"object":{"const":"model"},"created":{"type":"integer"},"owned_by":{"type":"string"},
+"root":{"type":"string"},"parent":{"type":"null"},"max_model_len":{"type":"integer"}}})";
 
 void AppendModel(std::string& out, const std::string& id, int64_t created, const std::string& root,
                  int32_t max_context) {
@@ -56,21 +62,28 @@ void AddModels(ServerState& state, std::vector<Route>& routes) {
                         [&state](RequestPtr, ResponderPtr responder) {
                           SendJson(*responder, 200, ListModels(state));
                         },
-                    .while_draining = true});
-  routes.push_back({.path = "/v1/models/{id*}",
-                    .handler =
-                        [&state](RequestPtr request, ResponderPtr responder) {
-                          const std::string name = *request->FindParam("id");
-                          for (const auto& model : state.registry.List()) {
-                            if (!model->Answers(name)) continue;
-                            std::string out;
-                            AppendModel(out, name, model->created, model->id,
-                                        model->llm->info().max_context);
-                            return SendJson(*responder, 200, std::move(out));
-                          }
-                          SendError(*responder, openai::ModelNotFound(name));
-                        },
-                    .while_draining = true});
+                    .while_draining = true,
+                    .doc = {.summary = "The models of this server and their other names",
+                            .responses = {{200, openai::JsonSchema(
+                                                    R"({"type":"object",
+                            "required":["object","data"],"properties":{"object":{"const":"list"},
+                            "data":{"type":"array","items":)" +
+                                                    std::string(kModelSchema) + "}}}")}}}});
+  routes.push_back(
+      {.path = "/v1/models/{id*}",
+       .handler =
+           [&state](RequestPtr request, ResponderPtr responder) {
+             const std::string name = *request->FindParam("id");
+             for (const auto& model : state.registry.List()) {
+               if (!model->Answers(name)) continue;
+               std::string out;
+               AppendModel(out, name, model->created, model->id, model->llm->info().max_context);
+               return SendJson(*responder, 200, std::move(out));
+             }
+             SendError(*responder, openai::ModelNotFound(name));
+           },
+       .while_draining = true,
+       .doc = {.summary = "One model", .responses = {{200, openai::JsonSchema(kModelSchema)}}}});
 }
 
 }  // namespace rill::server

@@ -1,5 +1,6 @@
 // GET /server_info: what the server is and which limits it keeps. For administrators.
 #include "server/endpoints/endpoint.h"
+#include "server/openai/field_reader.h"
 
 namespace rill::server {
 namespace {
@@ -74,7 +75,9 @@ void AddServerInfo(ServerState& state, std::vector<Route>& routes) {
                         [&state](RequestPtr, ResponderPtr responder) {
                           SendJson(*responder, 200, Info(state).Dump());
                         },
-                    .while_draining = true});
+                    .while_draining = true,
+                    .doc = {.summary = "Models, memory and limits",
+                            .responses = {{200, openai::JsonSchema(R"({"type":"object"})")}}}});
 }
 
 }  // namespace rill::server

@@ -12,28 +12,42 @@ namespace {
 
 constexpr size_t kInlineBytes = 8u << 10;  // more is tokenised on a worker
 
-void Tokenize(const RequestPtr& http, Responder& responder, const Json& body,
-              const std::shared_ptr<ServedModel>& model) {
-  openai::FieldReader reader(body);
+struct TokenizeFields {
   llm::TextRequest request;
   bool with_strings = false;
-  reader.Bool("add_special_tokens", request.add_special);
-  reader.Bool("return_token_strs", with_strings);
-  const bool is_chat = body.Find("messages") != nullptr;
+};
+
+// `is_chat`: of messages, otherwise of a prompt.
+void ReadTokenize(openai::FieldReader& reader, const openai::ParseLimits& limits, bool is_chat,
+                  TokenizeFields& out) {
+  std::string model;
+  reader.String("model", 512, model);
+  reader.Bool("add_special_tokens", out.request.add_special);
+  reader.Bool("return_token_strs", out.with_strings);
   if (is_chat) {
     ChatInput chat;
-    openai::NormaliseMessages(reader, model->limits, chat.messages);
-    openai::ReadTemplateFields(reader, model->limits, chat, request.continue_final_message);
-    request.prompt = std::move(chat);
+    openai::NormaliseMessages(reader, limits, chat.messages);
+    openai::ReadTemplateFields(reader, limits, chat, out.request.continue_final_message);
+    out.request.prompt = std::move(chat);
   } else {
     std::string prompt;
     if (!reader.String("prompt", 128u << 20, prompt) && reader.ok()) {
       reader.Fail(openai::BadRequest("missing_required_parameter", "prompt",
                                      "Missing required parameter: 'prompt' or 'messages'."));
     }
-    request.prompt = std::move(prompt);
-    request.parse_special = true;
+    reader.Describe("prompt", R"({"type":"string"})", /*required=*/true);
+    out.request.prompt = std::move(prompt);
+    out.request.parse_special = true;
   }
+}
+
+void Tokenize(const RequestPtr& http, Responder& responder, const Json& body,
+              const std::shared_ptr<ServedModel>& model) {
+  openai::FieldReader reader(body);
+  TokenizeFields fields;
+  const bool is_chat = body.Find("messages") != nullptr;
+  ReadTokenize(reader, model->limits, is_chat, fields);
+  const llm::TextRequest& request = fields.request;
   if (reader.error()) return SendError(responder, *reader.error());
   std::vector<int32_t> ids;
   // An empty text has no tokens, though a completion of it starts somewhere.
@@ -49,7 +63,7 @@ void Tokenize(const RequestPtr& http, Responder& responder, const Json& body,
   }
   std::string out = fmt::format(R"({{"count":{},"max_model_len":{},"tokens":[{}],"token_strs":)",
                                 ids.size(), model->llm->info().max_context, fmt::join(ids, ","));
-  if (with_strings) {
+  if (fields.with_strings) {
     out += '[';
     for (size_t i = 0; i < ids.size(); ++i) {
       if (i) out += ',';
@@ -63,9 +77,11 @@ void Tokenize(const RequestPtr& http, Responder& responder, const Json& body,
   SendJson(responder, 200, std::move(out));
 }
 
-void Detokenize(Responder& responder, const Json& body, const std::shared_ptr<ServedModel>& model) {
-  openai::FieldReader reader(body);
-  std::vector<int32_t> ids;
+void ReadDetokenize(openai::FieldReader& reader, const openai::ParseLimits& limits,
+                    std::vector<int32_t>& ids) {
+  std::string model;
+  reader.String("model", 512, model);
+  openai::DescribeTokenIds(reader, "tokens", limits.vocab_size, 1u << 20, /*required=*/true);
   const Json* tokens = reader.Find("tokens");
   if (!tokens) {
     reader.Fail(openai::BadRequest("missing_required_parameter", "tokens",
@@ -73,9 +89,14 @@ void Detokenize(Responder& responder, const Json& body, const std::shared_ptr<Se
   } else if (!tokens->is_array()) {
     reader.FailType("tokens", "an array of token ids", *tokens);
   } else {
-    openai::ReadTokenIds(reader, "tokens", tokens->array(), model->limits.vocab_size, 1u << 20,
-                         ids);
+    openai::ReadTokenIds(reader, "tokens", tokens->array(), limits.vocab_size, 1u << 20, ids);
   }
+}
+
+void Detokenize(Responder& responder, const Json& body, const std::shared_ptr<ServedModel>& model) {
+  openai::FieldReader reader(body);
+  std::vector<int32_t> ids;
+  ReadDetokenize(reader, model->limits, ids);
   if (reader.error()) return SendError(responder, *reader.error());
   auto text = model->llm->llm().Detokenize(ids, /*skip_special=*/false);
   if (!text.ok()) return SendError(responder, openai::RequestError(text.status(), ""));
@@ -119,33 +140,61 @@ void OffTheIoThread(ServerState& state, const RequestPtr& http, const ResponderP
 }  // namespace
 
 void AddTokenize(ServerState& state, std::vector<Route>& routes) {
+  auto schema = [&state](bool is_chat) {
+    return openai::SchemaOf([&](openai::FieldReader& reader) {
+             TokenizeFields fields;
+             ReadTokenize(reader, DocumentedLimits(state), is_chat, fields);
+           })
+        .ToJson();
+  };
+  Json either;
+  either.Set("anyOf", Json::Array{schema(true), schema(false)});
   routes.push_back(
       {.method = Method::kPost,
        .path = "/tokenize",
-       .handler = [&state](RequestPtr http, ResponderPtr responder) {
-         WithJsonBody(state, http, responder, [&state, http, responder](const Json& body) {
-           auto model = FindModelOf(state, body, *responder);
-           if (!model) return;
-           OffTheIoThread(state, http, responder,
-                          [=, body = Json(body)] { Tokenize(http, *responder, body, model); });
-         });
-       }});
+       .handler =
+           [&state](RequestPtr http, ResponderPtr responder) {
+             WithJsonBody(state, http, responder, [&state, http, responder](const Json& body) {
+               auto model = FindModelOf(state, body, *responder);
+               if (!model) return;
+               OffTheIoThread(state, http, responder,
+                              [=, body = Json(body)] { Tokenize(http, *responder, body, model); });
+             });
+           },
+       .doc = {.summary = "The token ids of a text or a conversation",
+               .request = std::move(either),
+               .responses = {{200, openai::JsonSchema(R"({"type":"object",
+"required":["count","max_model_len","tokens","token_strs"],"properties":{
+ "count":{"type":"integer"},"max_model_len":{"type":"integer"},
+ "tokens":{"type":"array","items":{"type":"integer"}},
+ "token_strs":{"type":["array","null"],"items":{"type":"string"}}}})")}}}});
   routes.push_back(
       {.method = Method::kPost,
        .path = "/detokenize",
-       .handler = [&state](RequestPtr http, ResponderPtr responder) {
-         WithJsonBody(state, http, responder, [&state, http, responder](const Json& body) {
-           auto model = FindModelOf(state, body, *responder);
-           if (!model) return;
-           OffTheIoThread(state, http, responder,
-                          [=, body = Json(body)] { Detokenize(*responder, body, model); });
-         });
-       }});
+       .handler =
+           [&state](RequestPtr http, ResponderPtr responder) {
+             WithJsonBody(state, http, responder, [&state, http, responder](const Json& body) {
+               auto model = FindModelOf(state, body, *responder);
+               if (!model) return;
+               OffTheIoThread(state, http, responder,
+                              [=, body = Json(body)] { Detokenize(*responder, body, model); });
+             });
+           },
+       .doc = {.summary = "The text of token ids",
+               .request = openai::SchemaOf([&](openai::FieldReader& reader) {
+                            std::vector<int32_t> ids;
+                            ReadDetokenize(reader, DocumentedLimits(state), ids);
+                          }).ToJson(),
+               .responses = {{200, openai::JsonSchema(R"({"type":"object","required":["prompt"],
+"properties":{"prompt":{"type":"string"}}})")}}}});
   if (state.options.tokenizer_info) {
     routes.push_back(
-        {.path = "/tokenizer_info", .handler = [&state](RequestPtr http, ResponderPtr responder) {
-           TokenizerInfo(state, *http, *responder);
-         }});
+        {.path = "/tokenizer_info",
+         .handler = [&state](RequestPtr http,
+                             ResponderPtr responder) { TokenizerInfo(state, *http, *responder); },
+         .doc = {.summary = "The tokenizer and the chat template",
+                 .responses = {{200, openai::JsonSchema(R"({"type":"object"})")}},
+                 .query = {"model"}}});
   }
 }
 

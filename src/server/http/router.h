@@ -5,15 +5,17 @@
 // tolerated. A GET route also answers HEAD.
 //
 // Every route says who may call it; the gate in front of all of them is one function of the
-// transport (http_server.cc), and RouteList() is what tests enumerate.
+// transport (http_server.cc), and HttpServer::routes() is what tests enumerate.
 #pragma once
 
 #include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "rill/json.h"
 #include "rill/status.h"
 #include "server/http/message.h"
 #include "server/http/responder.h"
@@ -29,6 +31,15 @@ enum class Access : uint8_t {
 // Called on an I/O thread once the body is complete. Must not block: hand the work on.
 using Handler = std::function<void(std::shared_ptr<const HttpRequest>, std::shared_ptr<Responder>)>;
 
+// What a route takes and gives, for GET /openapi.json; schemas are JSON Schema 2020-12.
+struct RouteDoc {
+  std::string summary = {};
+  Json request = {};                                 // of the body; null: there is none
+  std::vector<std::pair<int, Json>> responses = {};  // by status; a null schema: plain text
+  bool may_stream = false;                           // status 200 also as server-sent events
+  std::vector<std::string> query = {};               // names of optional query parameters
+};
+
 struct Route {
   Method method = Method::kGet;
   std::string path;
@@ -37,6 +48,7 @@ struct Route {
   size_t max_body = 0;  // bytes; 0: the server's HttpLimits::max_body_bytes
   // Served during a drain as well: health, metrics, admin. Other routes answer 503 then.
   bool while_draining = false;
+  RouteDoc doc = {};
 };
 
 class Router {

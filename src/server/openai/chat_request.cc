@@ -31,6 +31,21 @@ void Invalid(FieldReader& reader, const std::string& param, std::string_view mes
   reader.Fail(InvalidValue(param, fmt::format("Invalid value for '{}': {}", param, message)));
 }
 
+// What NormaliseMessages takes; {} is the most messages. Further members go to the template.
+constexpr std::string_view kMessagesSchema = R"({{"type":"array","minItems":1,"maxItems":{},
+"items":{{"type":"object","required":["role"],"properties":{{
+ "role":{{"enum":["developer","system","user","assistant","tool","function","observation"]}},
+ "content":{{"anyOf":[{{"type":["string","null"]}},
+  {{"type":"array","items":{{"anyOf":[{{"type":"string"}},
+   {{"type":"object","required":["type","text"],
+    "properties":{{"type":{{"enum":["text","input_text","output_text"]}},"text":{{"type":"string"}}}}}},
+   {{"type":"object","required":["type","refusal"],
+    "properties":{{"type":{{"const":"refusal"}},"refusal":{{"type":"string"}}}}}}]}}}}]}},
+ "name":{{"type":["string","null"]}},"tool_call_id":{{"type":["string","null"]}},
+ "tool_calls":{{"type":["array","null"],"maxItems":128,"items":{{"type":"object",
+  "required":["function"],"properties":{{"function":{{"type":"object","required":["name"],
+   "properties":{{"name":{{"type":"string"}}}}}}}}}}}}}}}}}})";
+
 // A string, or an array of {"type": "text", "text": …} (strings alone too).
 bool ReadContent(FieldReader& reader, size_t index, const Json& content, Json& out) {
   const std::string param = MessageParam(index, "content");
@@ -120,7 +135,9 @@ bool ReadToolCalls(FieldReader& reader, size_t index, const Json& calls, Json& o
 
 }  // namespace
 
-bool NormaliseMessages(FieldReader& reader, const ParseLimits& limits, Json& out) {
+bool NormaliseMessages(FieldReader& reader, const ParseLimits& limits, Json& out, bool required) {
+  reader.Describe(
+      "messages", [&] { return fmt::format(kMessagesSchema, limits.max_messages); }, required);
   const Json* messages = reader.Find("messages");
   if (!reader.ok()) return false;
   if (!messages) {
@@ -207,6 +224,7 @@ void ReadTemplateFields(FieldReader& reader, const ParseLimits& limits, ChatInpu
     }
     chat.add_generation_prompt = false;
   }
+  reader.Describe("documents", R"({"type":"array"})");
   if (const Json* documents = reader.Find("documents")) {
     if (!documents->is_array()) {
       reader.FailType("documents", "an array of objects", *documents);
@@ -214,6 +232,11 @@ void ReadTemplateFields(FieldReader& reader, const ParseLimits& limits, ChatInpu
       chat.documents = *documents;
     }
   }
+  reader.Describe("chat_template_kwargs", [&] {
+    return fmt::format(R"({{"type":"object","maxProperties":{},"additionalProperties":)"
+                       R"({{"type":["string","number","boolean","null"]}}}})",
+                       kMaxTemplateArguments);
+  });
   const Json* kwargs = reader.Find("chat_template_kwargs");
   if (!kwargs) return;
   if (!kwargs->is_object()) return reader.FailType("chat_template_kwargs", "an object", *kwargs);
@@ -264,6 +287,11 @@ std::vector<std::string> TemplateWords(std::string_view source) {
 std::optional<ApiError> ParseChatRequest(const Json& body, const ParseLimits& limits,
                                          ChatRequest& out) {
   FieldReader reader(body);
+  ReadChatRequest(reader, limits, out);
+  return reader.error();
+}
+
+void ReadChatRequest(FieldReader& reader, const ParseLimits& limits, ChatRequest& out) {
   out.params.sampling.max_tokens = -1;  // all that fits, unless the request says
   ReadGenerationParams(reader, limits, out.params);
   NormaliseMessages(reader, limits, out.chat.messages);
@@ -282,6 +310,7 @@ std::optional<ApiError> ParseChatRequest(const Json& body, const ParseLimits& li
 
   reader.RefuseUnless("tools", "tools are not supported yet.", "[]");
   reader.RefuseUnless("functions", "tools are not supported yet.", "[]");
+  reader.Describe("tool_choice", R"({"enum":["none","auto"]})");
   if (const Json* choice = reader.Find("tool_choice")) {
     const bool harmless = choice->is_string() &&
                           (choice->string_value() == "none" || choice->string_value() == "auto");
@@ -295,7 +324,6 @@ std::optional<ApiError> ParseChatRequest(const Json& body, const ParseLimits& li
   reader.RefuseUnless("modalities", "only text is supported.", "[\"text\"]");
   reader.RefuseUnless("web_search_options", "web search is not supported.");
   reader.RefuseUnless("echo", "not supported for chat; use /v1/completions.", "false");
-  return reader.error();
 }
 
 }  // namespace rill::server::openai

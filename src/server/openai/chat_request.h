@@ -15,14 +15,18 @@ struct ChatRequest {
   bool logprobs = false;
 };
 
-// Fills `out`, or says what is wrong. `body` must be an object.
+// Fills `out`; errors are left in `reader`.
+void ReadChatRequest(FieldReader& reader, const ParseLimits& limits, ChatRequest& out);
+// The same of a whole body, which must be an object: what is wrong, if anything.
 std::optional<ApiError> ParseChatRequest(const Json& body, const ParseLimits& limits,
                                          ChatRequest& out);
 
 // Checks a messages array and turns it into what chat templates read: an array of text parts
 // becomes one string (joined by newlines), "developer" becomes "system", arguments of tool calls
 // become objects. Fields of unknown names go through to the template.
-bool NormaliseMessages(FieldReader& reader, const ParseLimits& limits, Json& out);
+// `required` is for the schema alone.
+bool NormaliseMessages(FieldReader& reader, const ParseLimits& limits, Json& out,
+                       bool required = true);
 
 // add_generation_prompt, continue_final_message, chat_template_kwargs, documents, and the refusal
 // of chat_template.

@@ -24,6 +24,19 @@ bool ReadIds(FieldReader& reader, const ParseLimits& limits, const Json::Array& 
 }
 
 void ReadPrompt(FieldReader& reader, const ParseLimits& limits, CompletionRequest& out) {
+  reader.Describe(
+      "prompt",
+      [&] {
+        return fmt::format(
+            R"({{"anyOf":[{{"type":"string"}},{{"type":"array","minItems":1,"maxItems":{0},)"
+            R"("items":{{"type":"string"}}}},{1},{{"type":"array","minItems":1,)"
+            R"("maxItems":{0},"items":{1}}}]}})",
+            limits.max_prompts,
+            fmt::format(R"({{"type":"array","minItems":1,"items":)"
+                        R"({{"type":"integer","minimum":0,"maximum":{}}}}})",
+                        limits.vocab_size - 1));
+      },
+      true);
   const Json* prompt = reader.Find("prompt");
   if (!reader.ok()) return;
   if (!prompt) {
@@ -65,6 +78,11 @@ void ReadPrompt(FieldReader& reader, const ParseLimits& limits, CompletionReques
 std::optional<ApiError> ParseCompletionRequest(const Json& body, const ParseLimits& limits,
                                                CompletionRequest& out) {
   FieldReader reader(body);
+  ReadCompletionRequest(reader, limits, out);
+  return reader.error();
+}
+
+void ReadCompletionRequest(FieldReader& reader, const ParseLimits& limits, CompletionRequest& out) {
   GenerationParams& params = out.params;
   params.sampling.max_tokens = 16;  // OpenAI's default
   ReadGenerationParams(reader, limits, params);
@@ -72,10 +90,15 @@ std::optional<ApiError> ParseCompletionRequest(const Json& body, const ParseLimi
   reader.Bool("add_special_tokens", out.add_special);
   reader.Bool("echo", out.echo);
   int32_t top = 0;
+  reader.Describe("logprobs", [&] {
+    return fmt::format(R"({{"anyOf":[{{"type":"boolean"}},)"
+                       R"({{"type":"integer","minimum":0,"maximum":{}}}]}})",
+                       limits.max_top_logprobs);
+  });
   if (const Json* logprobs = reader.Find("logprobs"); logprobs && logprobs->is_bool()) {
     // Chat's form of the field, which some clients send here.
     out.logprobs = logprobs->bool_value();
-  } else if (reader.Int("logprobs", 0, limits.max_top_logprobs, top)) {
+  } else if (logprobs && reader.Int("logprobs", 0, limits.max_top_logprobs, top)) {
     out.logprobs = true;
   }
   if (out.logprobs) params.sampling.logprobs = top;
@@ -102,7 +125,6 @@ std::optional<ApiError> ParseCompletionRequest(const Json& body, const ParseLimi
     reader.FailValue("echo", "log-probabilities of the prompt are not available in a stream.");
   }
   reader.RefuseUnless("suffix", "filling in the middle is not supported.", "\"\"");
-  return reader.error();
 }
 
 }  // namespace rill::server::openai

@@ -20,7 +20,9 @@ struct CompletionRequest {
   bool logprobs = false;
 };
 
-// Fills `out`, or says what is wrong. `body` must be an object.
+// Fills `out`; errors are left in `reader`.
+void ReadCompletionRequest(FieldReader& reader, const ParseLimits& limits, CompletionRequest& out);
+// The same of a whole body, which must be an object: what is wrong, if anything.
 std::optional<ApiError> ParseCompletionRequest(const Json& body, const ParseLimits& limits,
                                                CompletionRequest& out);
 

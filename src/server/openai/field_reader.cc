@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+
+#include "base/check.h"
 
 namespace rill::server::openai {
 
@@ -30,14 +33,69 @@ std::string_view WordForType(const Json& value) {
   return "an object";
 }
 
+Json JsonSchema(std::string_view text) {
+  Result<Json> json = Json::Parse(text, "schema");
+  CHECK(json.ok()) << json.status().message() << ": " << text;
+  return std::move(*json);
+}
+
+namespace {
+
+const Json kNoFields{Json::Object{}};
+
+// `schema`, or null.
+Json OrNull(Json schema) {
+  const Json* type = schema.Find("type");
+  if (type && type->is_string() && !schema.Find("enum")) {
+    schema.Set("type", Json::Array{*type, "null"});
+    return schema;
+  }
+  Json either;
+  either.Set("anyOf", Json::Array{std::move(schema), JsonSchema(R"({"type":"null"})")});
+  return either;
+}
+
+}  // namespace
+
+void FieldSchema::Add(std::string_view key, Json schema, bool required) {
+  auto at = std::find_if(properties_.begin(), properties_.end(),
+                         [&](const Json::Member& member) { return member.first == key; });
+  if (at == properties_.end()) at = properties_.insert(at, {std::string(key), Json()});
+  at->second = required ? std::move(schema) : OrNull(std::move(schema));
+  if (required) required_.emplace_back(key);
+}
+
+void FieldSchema::AddUndescribed(std::string_view key) {
+  undescribed_.emplace_back(key);
+}
+
+Json FieldSchema::ToJson() const {
+  Json out;
+  out.Set("type", "object");
+  out.Set("properties", properties_);
+  if (!required_.empty()) out.Set("required", Json::Array(required_.begin(), required_.end()));
+  return out;
+}
+
+FieldReader::FieldReader(FieldSchema& schema) : object_(kNoFields), schema_(&schema) {}
+
+void FieldReader::Describe(std::string_view key, std::string_view schema, bool required) {
+  if (!schema_) return;
+  schema_->Add(key, JsonSchema(schema), required);
+  described_.emplace_back(key);
+}
+
 const Json* FieldReader::Find(std::string_view key) const {
+  if (schema_ && std::find(described_.begin(), described_.end(), key) == described_.end()) {
+    schema_->AddUndescribed(key);
+  }
   if (error_) return nullptr;
   const Json* value = object_.Find(key);
   return value && !value->is_null() ? value : nullptr;
 }
 
 void FieldReader::Fail(ApiError error) {
-  if (!error_) error_ = std::move(error);
+  if (!error_ && !schema_) error_ = std::move(error);
 }
 
 void FieldReader::FailType(std::string_view param, std::string_view expected, const Json& got) {
@@ -53,6 +111,9 @@ void FieldReader::FailValue(std::string_view key, std::string message) {
 }
 
 bool FieldReader::Int(std::string_view key, int64_t low, int64_t high, int64_t& out) {
+  if (schema_) {
+    Describe(key, fmt::format(R"({{"type":"integer","minimum":{},"maximum":{}}})", low, high));
+  }
   const Json* value = Find(key);
   if (!value) return false;
   if (!value->is_number()) {
@@ -82,6 +143,9 @@ bool FieldReader::Int(std::string_view key, int64_t low, int64_t high, int32_t& 
 }
 
 bool FieldReader::Number(std::string_view key, double low, double high, float& out) {
+  if (schema_) {
+    Describe(key, fmt::format(R"({{"type":"number","minimum":{},"maximum":{}}})", low, high));
+  }
   const Json* value = Find(key);
   if (!value) return false;
   if (!value->is_number()) {
@@ -99,6 +163,7 @@ bool FieldReader::Number(std::string_view key, double low, double high, float& o
 }
 
 bool FieldReader::Bool(std::string_view key, bool& out) {
+  Describe(key, R"({"type":"boolean"})");
   const Json* value = Find(key);
   if (!value) return false;
   if (!value->is_bool()) {
@@ -110,6 +175,8 @@ bool FieldReader::Bool(std::string_view key, bool& out) {
 }
 
 bool FieldReader::String(std::string_view key, size_t max_bytes, std::string& out) {
+  // The schema counts characters: no text within the limit has more.
+  if (schema_) Describe(key, fmt::format(R"({{"type":"string","maxLength":{}}})", max_bytes));
   const Json* value = Find(key);
   if (!value) return false;
   if (!value->is_string()) {
@@ -127,6 +194,12 @@ bool FieldReader::String(std::string_view key, size_t max_bytes, std::string& ou
 
 void FieldReader::RefuseUnless(std::string_view key, std::string_view why,
                                std::string_view harmless) {
+  if (schema_) {
+    Json schema = JsonSchema(fmt::format(R"({{"enum":[{}]}})", harmless));
+    schema.Set("description", "Not supported: " + std::string(why));
+    schema_->Add(key, std::move(schema));
+    described_.emplace_back(key);
+  }
   const Json* value = Find(key);
   if (!value) return;
   // Only a short value can be the harmless one: an array of a million numbers is not printed.

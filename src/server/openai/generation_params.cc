@@ -16,6 +16,12 @@ constexpr size_t kMaxSaltBytes = 256;
 constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
 
 void ReadStop(FieldReader& reader, const ParseLimits& limits, std::vector<std::string>& out) {
+  reader.Describe("stop", [&] {
+    return fmt::format(R"({{"anyOf":[{{"type":"string","minLength":1}},)"
+                       R"({{"type":"array","maxItems":{},)"
+                       R"("items":{{"type":"string","minLength":1}}}}]}})",
+                       limits.max_stop_strings);
+  });
   const Json* stop = reader.Find("stop");
   if (!stop) return;
   auto add = [&](const Json& value) {
@@ -40,6 +46,12 @@ void ReadStop(FieldReader& reader, const ParseLimits& limits, std::vector<std::s
 }
 
 void ReadLogitBias(FieldReader& reader, const ParseLimits& limits, std::vector<LogitBias>& out) {
+  reader.Describe("logit_bias", [&] {
+    return fmt::format(R"({{"type":"object","maxProperties":{},"description":"By token id.",)"
+                       R"("propertyNames":{{"pattern":"^[0-9]+$"}},"additionalProperties":)"
+                       R"({{"type":"number","minimum":-100,"maximum":100}}}})",
+                       limits.max_logit_bias);
+  });
   const Json* bias = reader.Find("logit_bias");
   if (!bias) return;
   if (!bias->is_object()) return reader.FailType("logit_bias", "an object", *bias);
@@ -88,16 +100,13 @@ void ReadMaxTokens(FieldReader& reader, GenerationParams& out) {
 
 void ReadStreamOptions(FieldReader& reader, GenerationParams& out) {
   reader.Bool("stream", out.stream);
-  const Json* options = reader.Find("stream_options");
-  if (!options) return;
-  if (!options->is_object()) return reader.FailType("stream_options", "an object", *options);
-  FieldReader inner(*options, "stream_options.");
-  inner.Bool("include_usage", out.include_usage);
-  inner.Bool("continuous_usage_stats", out.continuous_usage);
-  bool obfuscation = false;  // padding against traffic analysis: accepted, not done
-  inner.Bool("include_obfuscation", obfuscation);
-  if (inner.error()) return reader.Fail(*inner.error());
-  if (!out.stream) {
+  const bool has_options = reader.Object("stream_options", [&](FieldReader& inner) {
+    inner.Bool("include_usage", out.include_usage);
+    inner.Bool("continuous_usage_stats", out.continuous_usage);
+    bool obfuscation = false;  // padding against traffic analysis: accepted, not done
+    inner.Bool("include_obfuscation", obfuscation);
+  });
+  if (has_options && !out.stream) {
     reader.FailValue("stream_options", "only allowed when 'stream' is true.");
   }
 }
@@ -115,6 +124,9 @@ void RefuseWhatIsMissing(FieldReader& reader) {
   reader.RefuseUnless("allowed_token_ids", "not supported yet.");
   reader.RefuseUnless("bad_words", "not supported yet.", "[]");
   reader.RefuseUnless("logits_processors", "not supported.");
+  reader.Describe(
+      "response_format",
+      R"({"type":"object","properties":{"type":{"enum":["text"]}},"required":["type"]})");
   if (const Json* format = reader.Find("response_format")) {
     const Json* type = format->is_object() ? format->Find("type") : nullptr;
     if (!format->is_object()) {
@@ -137,6 +149,16 @@ ApiError ContextLengthExceeded(std::string param, int64_t max_context, int64_t p
                                 "prompt has {} tokens, and at least one must be left for the "
                                 "completion.",
                                 max_context, prompt_tokens));
+}
+
+void DescribeTokenIds(FieldReader& reader, std::string_view key, int32_t vocab_size,
+                      size_t max_size, bool required) {
+  auto schema = [&] {
+    return fmt::format(R"({{"type":"array","maxItems":{},"items":)"
+                       R"({{"type":"integer","minimum":0,"maximum":{}}}}})",
+                       max_size, vocab_size - 1);
+  };
+  reader.Describe(key, schema, required);
 }
 
 bool ReadTokenIds(FieldReader& reader, std::string_view param, const Json::Array& array,
@@ -201,6 +223,7 @@ void ReadGenerationParams(FieldReader& reader, const ParseLimits& limits, Genera
                                                sampling.max_tokens, sampling.min_tokens));
   }
   reader.Bool("ignore_eos", sampling.ignore_eos);
+  DescribeTokenIds(reader, "stop_token_ids", limits.vocab_size, SamplingParams::kMaxStopIds);
   if (const Json* ids = reader.Find("stop_token_ids")) {
     if (!ids->is_array()) {
       reader.FailType("stop_token_ids", "an array of token ids", *ids);
@@ -220,6 +243,8 @@ void ReadGenerationParams(FieldReader& reader, const ParseLimits& limits, Genera
     out.priority = static_cast<int32_t>(-priority);
   }
   reader.String("cache_salt", kMaxSaltBytes, out.cache_salt);
+  reader.Describe("cache_salt", R"({"type":"string","minLength":1,"maxLength":256})");
+  static_assert(kMaxSaltBytes == 256);
   if (reader.Has("cache_salt") && out.cache_salt.empty() && reader.ok()) {
     reader.FailValue("cache_salt", "must not be empty.");
   }

@@ -53,6 +53,9 @@ void ReadGenerationParams(FieldReader& reader, const ParseLimits& limits, Genera
 // names `param`.
 bool ReadTokenIds(FieldReader& reader, std::string_view param, const Json::Array& array,
                   int32_t vocab_size, size_t max_size, std::vector<int32_t>& out);
+// The same as a schema.
+void DescribeTokenIds(FieldReader& reader, std::string_view key, int32_t vocab_size,
+                      size_t max_size, bool required = false);
 
 // The error of a prompt that cannot fit, in OpenAI's words, which frameworks look for.
 ApiError ContextLengthExceeded(std::string param, int64_t max_context, int64_t prompt_tokens);

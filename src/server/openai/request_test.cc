@@ -346,5 +346,28 @@ TEST(ChatRequest, Coercions_AreTheDocumentedOnes) {
             7);
 }
 
+// A field that a parser reads without saying what it takes would be missing in /openapi.json.
+TEST(RequestSchema, EveryFieldThatIsRead_IsDescribed) {
+  const FieldSchema chat = SchemaOf([](FieldReader& reader) {
+    ChatRequest request;
+    ReadChatRequest(reader, Limits(), request);
+  });
+  const FieldSchema completion = SchemaOf([](FieldReader& reader) {
+    CompletionRequest request;
+    ReadCompletionRequest(reader, Limits(), request);
+  });
+  for (const FieldSchema* schema : {&chat, &completion}) {
+    EXPECT_EQ(schema->undescribed(), std::vector<std::string>{});
+    const Json json = schema->ToJson();
+    EXPECT_GT(json.Find("properties")->object().size(), 40u);
+    EXPECT_EQ(json.Find("required")->array().size(), 1u);
+  }
+  const Json json = completion.ToJson();
+  const Json* temperature = json.Find("properties")->Find("temperature");
+  EXPECT_EQ(temperature->Dump(), R"({"type":["number","null"],"minimum":0,"maximum":2})");
+  EXPECT_EQ(SchemaOf([](FieldReader& reader) { reader.Has("new"); }).undescribed(),
+            std::vector<std::string>{"new"});
+}
+
 }  // namespace
 }  // namespace rill::server::openai
