@@ -50,9 +50,14 @@ class Oracle:
 
     def tokenizer(self):
         if self._tokenizer is None:
+            from tokenizers import pre_tokenizers
             from transformers import AutoTokenizer
             self._tokenizer = AutoTokenizer.from_pretrained(self.path.parent,
                                                             gguf_file=self.path.name)
+            # The conversion from GGUF forgets that the model's tokenizer splits digits first.
+            self._tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+                [pre_tokenizers.Digits(individual_digits=True),
+                 pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)])
         return self._tokenizer
 
     def model(self):

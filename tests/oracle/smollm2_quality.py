@@ -27,7 +27,8 @@ def main() -> int:
     args = parser.parse_args()
     stride = args.stride or args.window
     oracle = Oracle(args.model)
-    text = pathlib.Path(args.text).read_text(encoding="utf-8")
+    with open(args.text, encoding="utf-8", newline="") as file:  # its line ends as they are
+        text = file.read()
     ids = oracle.tokenizer()(text)["input_ids"]
     last = [0.0]
 

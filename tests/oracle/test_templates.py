@@ -255,6 +255,18 @@ def test_template_literals_are_trusted(tool):
     ("{% set ns = namespace(l=[1],m=[1]) %}{% for i in range(150) %}{% set ns.l = [ns.l, ns.l] %}"
      "{% set ns.m = [ns.m, ns.m] %}{% endfor %}{{ ns.l == ns.m }}", "steps"),
     ("{% set ns = namespace() %}{% set ns.me = ns %}{{ ns }}", "larger than"),
+    ("{% set " + ",".join(f"v{i:05}" for i in range(50000)) + " = range(50000) %}{% for j in "
+     "range(9000) %}{% for i in range(1000) %}{% if v49999 %}{% endif %}{% endfor %}{% endfor %}",
+     "steps"),
+    ("{% for i in range(100000) %}{% set x='a'*16000000 %}{% endfor %}", "steps"),
+    ("{% for i in range(40000) %}{{ ('ab'*2000000)|length }}{% endfor %}", "steps"),
+    ("{% set ns = namespace(" + ",".join(f"a{i}=1" for i in range(20000)) + ") %}{% for i in "
+     "range(90000) %}{% set ns.a19999 = ns.a19998 %}{% endfor %}", "steps"),
+    ("{% macro m(" + ",".join(f"p{i}" for i in range(9000)) + ") %}{% endmacro %}{% for i in "
+     "range(1000) %}{{ m(" + ",".join(f"p{i}=1" for i in reversed(range(9000))) + ") }}"
+     "{% endfor %}", "steps"),
+    ("{% set d = dict(" + ",".join(f"k{i}=1" for i in range(40000)) + ") %}"
+     "{% for i in range(9000) %}{% set e = dict(**d) %}{% endfor %}", "steps"),
 ])
 def test_hostile_templates_end_with_an_error(tool, source, needle):
     started = time.monotonic()
@@ -264,6 +276,21 @@ def test_hostile_templates_end_with_an_error(tool, source, needle):
     assert needle in answer.get("error", "rendered"), answer
     assert answer["error"].startswith("template:1: ")
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("source", [
+    "{% set a = 1 %}" * 69000, "{% if 1 %}a{% endif %}" * 40000,
+    "{% for i in x %}{% endfor %}" * 35000, "{{ dict(" + ",".join(
+        f"k{i}=1" for i in range(90000)) + ") }}",
+    "{% macro m(" + ",".join(f"p{i}" for i in range(120000)) + ") %}{% endmacro %}",
+    "{% if a %}" + "{% elif b %}" * 80000 + "{% endif %}", "a{# b #}" * 120000, "\n{{ a }}" * 120000,
+    "{% set " + ",".join(f"v{i:05}" for i in range(99999)) + " = x %}", "{{" + " a~" * 300000 + "a}}",
+])
+def test_a_megabyte_compiles_in_seconds(tool, source):
+    """Whatever it is, compiling takes linear time (0.3 s on an idle machine)."""
+    started = time.monotonic()
+    tool.compile(source)
+    assert len(source) > 2**19 and time.monotonic() - started < 5
 
 
 @pytest.mark.skipif(not os.environ.get("RILL_TEMPLATE_CAMPAIGN"), reason="long campaign, by name only")

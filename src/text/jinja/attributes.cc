@@ -141,6 +141,8 @@ bool FindAttribute(Runtime& rt, const Value& object, std::string_view name, Valu
       return true;
     }
     case ObjectType::kNamespace:
+      rt.Step(
+          static_cast<int64_t>(static_cast<NamespaceObject*>(object.o)->attributes.size() / 16));
       for (const auto& [key, value] : static_cast<NamespaceObject*>(object.o)->attributes) {
         if (key != name) continue;
         *out = value;

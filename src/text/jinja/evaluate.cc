@@ -168,6 +168,7 @@ bool Interpreter::EvalArgs(const CallArgs& call, Args* args) {
       rt_.Fail("expected strings as keys of a dict after **");
       return false;
     }
+    rt_.Step(static_cast<int64_t>(args->named.size() / 16));
     for (const auto& [name, old] : args->named) {
       if (name == key.s->text) {
         rt_.Fail("got multiple values for keyword argument '" + name + "'");

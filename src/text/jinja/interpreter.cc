@@ -10,23 +10,33 @@ namespace {
 // C++ stack each.
 constexpr int kNestingPerDepth = 10;
 
+// More variables of one scope than this are found by a hash.
+constexpr size_t kIndexFrom = 16;
+
 }  // namespace
 
 const Value* Scope::Find(const std::string& name) const {
-  for (const auto& [key, value] : variables) {
+  if (!index_.empty()) {
+    const auto at = index_.find(name);
+    return at == index_.end() ? nullptr : &variables_[at->second].second;
+  }
+  for (const auto& [key, value] : variables_) {
     if (key == name) return &value;
   }
   return nullptr;
 }
 
 void Scope::Set(const std::string& name, Value value) {
-  for (auto& [key, old] : variables) {
-    if (key == name) {
-      old = std::move(value);
-      return;
-    }
+  if (const Value* old = Find(name)) {
+    *const_cast<Value*>(old) = std::move(value);
+    return;
   }
-  variables.emplace_back(name, std::move(value));
+  variables_.emplace_back(name, std::move(value));
+  if (!index_.empty()) {
+    index_.emplace(name, variables_.size() - 1);
+  } else if (variables_.size() > kIndexFrom) {
+    for (size_t i = 0; i < variables_.size(); ++i) index_.emplace(variables_[i].first, i);
+  }
 }
 
 Interpreter::Nested::Nested(Interpreter& interpreter) : interpreter_(interpreter) {
@@ -45,7 +55,7 @@ Interpreter::ScopeGuard::ScopeGuard(Interpreter& interpreter, ScopePtr parent)
 
 Value Interpreter::Render(const Body& body, std::vector<std::pair<std::string, Value>> variables) {
   scope_ = std::make_shared<Scope>();
-  scope_->variables = std::move(variables);
+  for (auto& [name, value] : variables) scope_->Set(name, std::move(value));
   Flow flow = Flow::kNext;
   Value text;
   {
@@ -167,6 +177,7 @@ void Interpreter::Assign(const Target& target, const Value& value) {
                "'");
       return;
     }
+    rt_.Step(static_cast<int64_t>(ns->attributes.size() / 16));
     for (auto& [name, old] : ns->attributes) {
       if (name == target.attribute) {
         old = value;
@@ -258,6 +269,7 @@ Value Interpreter::CallMacro(const MacroObject& macro, Args& args) {
     ScopeGuard guard(*this, macro.scope);
     const size_t num_params = def.params.size();
     const auto take_named = [&](const std::string& name, Value* value) {
+      rt_.Step(static_cast<int64_t>(args.named.size() / 16));
       for (auto it = args.named.begin(); it != args.named.end(); ++it) {
         if (it->first != name) continue;
         *value = std::move(it->second);

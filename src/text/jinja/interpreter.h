@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -15,12 +16,18 @@
 
 namespace rill::text::jinja {
 
-struct Scope {
-  std::vector<std::pair<std::string, Value>> variables;
+class Scope {
+ public:
   std::shared_ptr<Scope> parent;
 
   const Value* Find(const std::string& name) const;  // here only
   void Set(const std::string& name, Value value);
+
+ private:
+  // In a row while they are few, as in nearly all scopes; a template may set as many as it has
+  // bytes.
+  std::vector<std::pair<std::string, Value>> variables_;
+  std::unordered_map<std::string, size_t> index_;  // into variables_; empty while they are few
 };
 
 struct MacroObject : Object {

@@ -132,10 +132,11 @@ class Lexer {
     if (sign == '-') {
       end = SkipSpaceBack(at_, tag);
     } else if (sign != '+' && !is_variable) {
-      const size_t newline = tag == 0 ? std::string::npos : source_.rfind('\n', tag - 1);
-      const bool has_newline = newline != std::string::npos && newline >= at_;
+      // Only the data is looked at: a search to the start of the source at each tag is quadratic.
+      const size_t newline = std::string_view(source_).substr(at_, tag - at_).rfind('\n');
+      const bool has_newline = newline != std::string::npos;
       if (has_newline || line_starting_) {
-        const size_t line_begin = has_newline ? newline + 1 : at_;
+        const size_t line_begin = has_newline ? at_ + newline + 1 : at_;
         if (SkipSpaceBack(line_begin, tag) == line_begin) end = line_begin;
       }
     }

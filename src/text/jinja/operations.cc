@@ -230,6 +230,9 @@ bool Runtime::Contains(const Value& container, const Value& item) {
 
 namespace {
 
+// Bytes of a repeated text that are appended at once.
+constexpr int64_t kRepeatBlock = 4096;
+
 // Python's floor division and modulo of 64-bit integers; b != 0.
 int64_t FloorMod(int64_t a, int64_t b) {
   if (b == -1) return 0;
@@ -299,7 +302,20 @@ Value Runtime::Binary(std::string_view op, const Value& a, const Value& b) {
     if (repeated.is_string()) {
       if (repeated.s->text.empty()) times = 0;
       TextBuilder builder = Builder();
-      for (int64_t i = 0; i < times && !builder.overflowed(); ++i) builder.Append(*repeated.s);
+      // A short text first becomes a longer one: a call for each byte of 'a' * 16000000 costs more
+      // than its bytes are charged.
+      const auto size = static_cast<int64_t>(repeated.s->text.size());
+      const int64_t per_block = std::min<int64_t>(times, size > 0 ? kRepeatBlock / size : 0);
+      if (per_block > 1) {
+        TextBuilder block = Builder();
+        for (int64_t i = 0; i < per_block; ++i) block.Append(*repeated.s);
+        const Value long_text = Take(std::move(block));
+        if (failed()) return {};
+        for (; times >= per_block && !builder.overflowed(); times -= per_block) {
+          builder.Append(*long_text.s);
+        }
+      }
+      for (; times > 0 && !builder.overflowed(); --times) builder.Append(*repeated.s);
       return Take(std::move(builder), repeated.s->markup);
     }
     if (const SequenceObject* sequence = AsSequence(repeated)) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 #include <string>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -240,14 +241,13 @@ class Parser : public ExpressionParser {
   }
 
   void ParseSignature(MacroDef& macro) {
+    std::unordered_set<std::string> names;
     ExpectOp("(");
     while (!IsOp(")") && !failed()) {
       if (!macro.params.empty()) ExpectOp(",");
       const int line = Current().line;
       std::string name = ExpectName("a parameter name");
-      if (std::find(macro.params.begin(), macro.params.end(), name) != macro.params.end()) {
-        Fail(line, "parameter '" + name + "' is repeated");
-      }
+      if (!names.insert(name).second) Fail(line, "parameter '" + name + "' is repeated");
       macro.params.push_back(std::move(name));
       if (SkipOp("=")) {
         macro.defaults.push_back(ParseExpression());

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <unordered_set>
 #include <utility>
 
 #include "text/jinja/parser_base.h"
@@ -359,6 +360,7 @@ void ExpressionParser::ParseCallArgs(Expr& node) {
     return child;
   };
   const int line = Current().line;
+  std::unordered_set<std::string> names;
   const auto ensure = [&](bool valid) {
     if (!valid) Fail(line, "invalid order of arguments in a call");
   };
@@ -375,9 +377,7 @@ void ExpressionParser::ParseCallArgs(Expr& node) {
       ensure(call.star_star == nullptr);
       std::string name = Advance().text;
       Advance();
-      for (const auto& [other, value] : call.named) {
-        if (other == name) Fail(line, "keyword argument '" + name + "' is repeated");
-      }
+      if (!names.insert(name).second) Fail(line, "keyword argument '" + name + "' is repeated");
       ExprPtr value = ParseExpression();
       call.named.emplace_back(std::move(name), note(std::move(value)));
     } else {
