@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks that every #include in src/ and apps/ goes downwards.
+"""Checks that every #include in include/, src/ and apps/ goes downwards.
 
 A module may include only the modules listed for it here (ARCHITECTURE.md, section 2).
 Prints each violation as file:line and exits 1 when there is one.
@@ -14,14 +14,13 @@ ALLOWED = {
     "quant": ["tensor", "base"],
     "ops": ["quant", "tensor", "base"],
     "backends": ["ops", "quant", "tensor", "base"],
-    "comm": ["tensor", "base"],
     "io": ["quant", "tensor", "base"],
     "kv": ["quant", "tensor", "base"],
-    "model": ["ops", "comm", "io", "quant", "tensor", "base"],
+    "model": ["ops", "io", "quant", "tensor", "base"],
     "sampling": ["ops", "quant", "tensor", "base"],
-    "engine": ["model", "kv", "sampling", "ops", "comm", "io", "quant", "tensor", "base"],
+    "engine": ["model", "kv", "sampling", "ops", "io", "quant", "tensor", "base"],
     "text": ["io", "quant", "tensor", "sampling", "base"],
-    "llm": ["text", "engine", "sampling", "model", "kv", "io", "comm", "backends", "ops", "quant",
+    "llm": ["text", "engine", "sampling", "model", "kv", "io", "backends", "ops", "quant",
             "tensor", "base"],
     "server": ["llm", "base"],
 }
@@ -33,11 +32,12 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 def check(root: pathlib.Path) -> list[str]:
     """All violations under root/src and root/apps, as 'file:line: message'."""
     found = []
-    for path in sorted([*root.glob("src/**/*"), *root.glob("apps/**/*")]):
+    for path in sorted([*root.glob("src/**/*"), *root.glob("apps/**/*"),
+                        *root.glob("include/**/*")]):
         if path.suffix not in {".h", ".cc", ".inl", ".def", ".cu", ".cuh"}:
             continue
         parts = path.relative_to(root).parts
-        module = parts[1] if parts[0] == "src" else "apps"
+        module = parts[1] if parts[0] == "src" else parts[0]
         for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
             match = INCLUDE.match(line)
             if not match:
@@ -51,7 +51,10 @@ def check(root: pathlib.Path) -> list[str]:
             first = target.split("/")[0]
             if first == "rill":
                 continue
-            if module == "apps":
+            if module == "include":
+                found.append(f"{where}: public headers use rill/*.h and the standard library, "
+                             f"not '{target}'")
+            elif module == "apps":
                 # The public headers suffice: apps use those and their own files, nothing of src/.
                 if first in ALLOWED:
                     found.append(f"{where}: apps use the public headers rill/*.h, not '{target}'")

@@ -23,6 +23,21 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// What a tokenizer says that its model cannot follow.
+void WarnAboutTokenizer(const text::Tokenizer& tokenizer, ModelInfo& info) {
+  if (info.vocab_size > 0 && tokenizer.vocab_size() > info.vocab_size) {
+    info.warnings.push_back(
+        fmt::format("{}: the tokenizer has {} tokens, the model knows {}: a text with one of the "
+                    "others is refused",
+                    info.path, tokenizer.vocab_size(), info.vocab_size));
+  }
+  if (tokenizer.stop_ids().empty() && !info.is_encoder) {
+    info.warnings.push_back(info.path +
+                            ": no file names a token that ends an answer (eos_token_id): answers "
+                            "end at their limit of tokens");
+  }
+}
+
 double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
@@ -240,6 +255,7 @@ Result<std::unique_ptr<Llm>> Llm::OpenFrom(const std::string& path, const io::Mo
     }
   }
   if (options.text_only && !impl.tokenizer) return impl.tokenizer_status;
+  if (impl.tokenizer && impl.model) WarnAboutTokenizer(*impl.tokenizer, impl.info);
   impl.info.has_tokenizer = impl.tokenizer != nullptr;
   impl.info.has_chat_template = impl.chat_template != nullptr;
   if (!impl.template_status.ok() && impl.template_status.code() != StatusCode::kNotFound) {

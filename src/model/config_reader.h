@@ -50,7 +50,8 @@ class HfConfig : public StickyError {
   HfConfig(const Json& json, std::string culprit) : json_(json), culprit_(std::move(culprit)) {}
 
   const Json& json() const { return json_; }
-  const Json* Find(Keys keys) const;  // null values count as absent
+  const std::string& culprit() const { return culprit_; }  // begins every message
+  const Json* Find(Keys keys) const;                       // null values count as absent
   bool Has(Keys keys) const { return Find(keys) != nullptr; }
 
   int32_t Size(Keys keys);                    // required, in [1, kMaxSize]

@@ -104,9 +104,12 @@ Result<Description> DescribeHf(const io::ModelSource& source) {
 
 std::vector<std::string> NearestNames(std::string_view name, std::vector<std::string> known,
                                       size_t count) {
-  name = name.substr(0, 64);
+  std::string wanted(name.substr(0, 64));
+  std::transform(wanted.begin(), wanted.end(), wanted.begin(), [](unsigned char c) {
+    return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
+  });
   std::stable_sort(known.begin(), known.end(), [&](const std::string& a, const std::string& b) {
-    return EditDistance(name, a) < EditDistance(name, b);
+    return EditDistance(wanted, a) < EditDistance(wanted, b);
   });
   if (known.size() > count) known.resize(count);
   return known;

@@ -66,6 +66,10 @@ Status CheckSpec(const DecoderSpec& spec, int64_t num_tensors) {
                                        spec.moe.num_experts));
   }
   RILL_RETURN_IF_ERROR(CheckFloat("norm epsilon", spec.norm.eps, true));
+  if (spec.norm.eps > 1) {
+    return InvalidArgument(
+        fmt::format("norm epsilon: expected a number in (0, 1], got {}", spec.norm.eps));
+  }
   RILL_RETURN_IF_ERROR(CheckFloat("embedding scale", spec.embed_scale, false));
   RILL_RETURN_IF_ERROR(CheckFloat("residual multiplier", spec.residual_scale, false));
   RILL_RETURN_IF_ERROR(CheckFloat("attention scale", spec.score_scale, false));

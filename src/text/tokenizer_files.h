@@ -51,6 +51,9 @@ Result<std::shared_ptr<const Tokenizer>> LoadGgufTokenizer(const io::GgufMetadat
 
 // A token name as tokenizer_config.json writes it: a string or {"content": …}. Empty when absent.
 std::string SideTokenName(const Json& config, std::string_view key);
+// That what is read of the side files has its type. An id below 0 or beyond the vocabulary stands
+// for none, as in released files. Errors: kInvalidArgument with file and key.
+Status CheckSideFiles(const TokenizerSideFiles& side);
 // Fills bos_id, eos_id and stop_ids from the side files, by name then by id.
 void ApplySideFiles(const TokenizerSideFiles& side, TokenizerParts& parts);
 // The tokens of tokenizer_config.json's "added_tokens_decoder".

@@ -361,7 +361,11 @@ Status ReadModel(const Json& json, bool raw_bytes, TokenizerParts& parts) {
 Result<std::vector<AddedToken>> ReadAddedTokensDecoder(const Json& config) {
   std::vector<AddedToken> out;
   const Json* tokens = config.Find("added_tokens_decoder");
-  if (!tokens || !tokens->is_object()) return out;
+  if (!tokens || tokens->is_null()) return out;
+  if (!tokens->is_object()) {
+    return InvalidArgument("added_tokens_decoder: expected an object, got " +
+                           std::string(tokens->TypeName()));
+  }
   for (const auto& [key, value] : tokens->object()) {
     int64_t id = 0;
     for (const char c : key) {

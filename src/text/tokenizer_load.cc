@@ -29,13 +29,13 @@ bool LooksLikeTiktoken(std::string_view bytes) {
 }
 
 // An absent file is null; a broken one is an error.
-Result<Json> ReadJson(const ReadFile& read, std::string_view name) {
+Result<Json> ReadJson(const ReadFile& read, const std::string& folder, std::string_view name) {
   Result<std::string> text = read(name, kMaxConfigBytes);
   if (!text.ok()) {
     if (text.status().code() == StatusCode::kNotFound) return Json();
     return text.status();
   }
-  return Json::Parse(*text, name);
+  return Json::Parse(*text, folder + "/" + std::string(name));
 }
 
 Result<std::shared_ptr<const Tokenizer>> LoadNamed(std::string_view name, std::string_view bytes,
@@ -51,7 +51,8 @@ Result<std::shared_ptr<const Tokenizer>> LoadNamed(std::string_view name, std::s
 // The first tokenizer file of a folder, in the order of tokenizer.h.
 Result<std::shared_ptr<const Tokenizer>> LoadFolder(const std::string& folder, const ReadFile& read,
                                                     TokenizerSideFiles side) {
-  RILL_ASSIGN_OR_RETURN(side.tokenizer_config, ReadJson(read, "tokenizer_config.json"));
+  RILL_ASSIGN_OR_RETURN(side.tokenizer_config, ReadJson(read, folder, "tokenizer_config.json"));
+  RILL_RETURN_IF_ERROR(CheckSideFiles(side).WithPrefix(folder));
   const auto culprit = [&](std::string_view name) { return folder + "/" + std::string(name); };
   for (const std::string_view name : {"tokenizer.json", "tokenizer.model"}) {
     Result<std::string> bytes = read(name, kMaxFileBytes);
@@ -107,8 +108,8 @@ Result<std::shared_ptr<const Tokenizer>> LoadTokenizerFile(const std::string& pa
   if (std::filesystem::is_directory(path, error)) {
     const ReadFile read = FolderReader(path);
     TokenizerSideFiles side;
-    RILL_ASSIGN_OR_RETURN(side.generation_config, ReadJson(read, "generation_config.json"));
-    RILL_ASSIGN_OR_RETURN(side.config, ReadJson(read, "config.json"));
+    RILL_ASSIGN_OR_RETURN(side.generation_config, ReadJson(read, path, "generation_config.json"));
+    RILL_ASSIGN_OR_RETURN(side.config, ReadJson(read, path, "config.json"));
     return LoadFolder(path, read, std::move(side));
   }
   const std::string name = std::filesystem::path(path).filename().string();

@@ -35,7 +35,56 @@ std::optional<int32_t> FindSideToken(const TokenizerSideFiles& side, std::string
   return std::nullopt;
 }
 
+Status Wrong(std::string_view file, std::string_view key, std::string_view expected,
+             const Json& got) {
+  return InvalidArgument(std::string(file) + ": " + std::string(key) + ": expected " +
+                         std::string(expected) + ", got " + std::string(got.TypeName()));
+}
+
 }  // namespace
+
+Status CheckSideFiles(const TokenizerSideFiles& side) {
+  constexpr std::string_view kFile = "tokenizer_config.json";
+  const Json& config = side.tokenizer_config;
+  if (!config.is_null() && !config.is_object()) {
+    return InvalidArgument(std::string(kFile) + ": expected an object, got " +
+                           std::string(config.TypeName()));
+  }
+  for (const char* key : {"bos_token", "eos_token", "unk_token", "pad_token", "cls_token",
+                          "sep_token", "mask_token"}) {
+    const Json* value = config.Find(key);
+    if (!value || value->is_null() || value->is_string()) continue;
+    const Json* content = value->Find("content");
+    if (!content || !content->is_string()) {
+      return Wrong(kFile, key, "a string or an object with a string \"content\"", *value);
+    }
+  }
+  for (const char* key : {"add_bos_token", "add_eos_token", "add_prefix_space"}) {
+    const Json* value = config.Find(key);
+    if (value && !value->is_null() && !value->is_bool()) {
+      return Wrong(kFile, key, "true or false", *value);
+    }
+  }
+  RILL_RETURN_IF_ERROR(ReadAddedTokensDecoder(config).status().WithPrefix(kFile));
+  const std::pair<std::string_view, const Json*> files[] = {
+      {"generation_config.json", &side.generation_config}, {"config.json", &side.config}};
+  for (const auto& [file, json] : files) {
+    if (!json->is_null() && !json->is_object()) {
+      return InvalidArgument(std::string(file) + ": expected an object, got " +
+                             std::string(json->TypeName()));
+    }
+    for (const char* key : {"bos_token_id", "eos_token_id"}) {
+      const Json* value = json->Find(key);
+      if (!value || value->is_null() || value->is_int()) continue;
+      bool are_ids = value->is_array();
+      for (size_t i = 0; are_ids && i < value->array().size(); ++i) {
+        are_ids = value->array()[i].is_int();
+      }
+      if (!are_ids) return Wrong(file, key, "a token id or a list of token ids", *value);
+    }
+  }
+  return OkStatus();
+}
 
 std::string SideTokenName(const Json& config, std::string_view key) {
   const Json* value = config.Find(key);

@@ -22,10 +22,11 @@ def run(rill: str, *words, timeout=60, stdin=None, **environment) -> subprocess.
 
 
 def refused(done: subprocess.CompletedProcess, *codes: int) -> str:
-    """The one sentence of a refusal; asserts its form."""
+    """The one sentence of a refusal, after warnings; asserts its form."""
     text = done.stderr.decode()
     assert done.returncode in (codes or (USAGE,)), (done.returncode, text)
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in text.splitlines()
+             if line.strip() and not line.startswith("rill: warning: ")]
     assert len(lines) == 1 and lines[0].startswith("rill: "), text
     assert len(lines[0]) < 1500
     return lines[0]

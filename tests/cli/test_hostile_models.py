@@ -240,3 +240,68 @@ def test_what_jinja_leaves_undefined_is_nothing(rill, tmp_path, template):
     (tmp_path / "m.json").write_text('[{"role": "user", "content": "ab"}]')
     done = run(rill, "render", path, "--messages", tmp_path / "m.json")
     assert done.returncode == 0 and done.stdout.strip() == b"", done
+
+
+@pytest.fixture
+def folder(shared_data, tmp_path):
+    """A Hugging Face folder of a tiny random model, with a tokenizer of four tokens."""
+    oracle = shared_data / "models" / "hf-oracle"
+    (tmp_path / "model.safetensors").symlink_to(oracle / "tiny_llama.safetensors")
+    (tmp_path / "config.json").write_text((oracle / "tiny_llama_config.json").read_text())
+    (tmp_path / "tokenizer.json").write_text(json.dumps({
+        "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2, "c": 3}, "merges": ["a b"]}}))
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": 3}')
+    return tmp_path
+
+
+@pytest.mark.parametrize("file, text, needle", [
+    ("generation_config.json", '{"eos_token_id": "x"}', "eos_token_id: expected a token id"),
+    ("generation_config.json", '{"eos_token_id": [[1]]}', "eos_token_id: expected a token id"),
+    ("generation_config.json", '{"eos_token_id": 1.5}', "eos_token_id: expected a token id"),
+    ("generation_config.json", "[]", "expected an object"),
+    ("tokenizer_config.json", "[]", "expected an object"),
+    ("tokenizer_config.json", '{"eos_token": 7}', "eos_token: expected a string"),
+    ("tokenizer_config.json", '{"add_bos_token": "yes"}', "add_bos_token: expected true or false"),
+    ("tokenizer_config.json", '{"added_tokens_decoder": {"x": {}}}', "expected a number as key"),
+    ("tokenizer_config.json", '{"added_tokens_decoder": 7}', "expected an object"),
+    ("tokenizer_config.json", "{", "tokenizer_config.json"),
+])
+def test_wrong_side_files(rill, folder, file, text, needle):
+    assert run(rill, "tokenize", folder, "ab").returncode == 0
+    (folder / file).write_text(text)
+    done = run(rill, "tokenize", folder, "ab")
+    message = done.stderr.decode()
+    assert done.returncode == 2 and needle in message and file in message and str(folder) in message
+
+
+@pytest.mark.parametrize("key, value, needle", [
+    ("partial_rotary_factor", 2.0, "partial_rotary_factor: expected a number in [0, 1], got 2"),
+    ("partial_rotary_factor", -0.5, "partial_rotary_factor"),
+    ("rope_scaling", {"rope_type": "linear", "factor": "x"}, "factor: expected a finite number"),
+    ("rope_scaling", {"rope_type": "none such"}, "rope_type 'none such' is not supported"),
+    ("rms_norm_eps", 1.5, "norm epsilon: expected a number in (0, 1], got 1.5"),
+    ("model_type", "MIXTRAL", "nearest are mixtral"),
+])
+def test_lying_configurations_are_named(rill, folder, key, value, needle):
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("rope_parameters", None)
+    (folder / "config.json").write_text(json.dumps({**config, key: value}))
+    done = run(rill, "inspect", folder)
+    message = done.stderr.decode()
+    assert done.returncode in (2, 4) and needle in message and str(folder) in message, message
+
+
+def test_what_the_tokenizer_promises_and_the_model_has_not(rill, folder):
+    done = run(rill, "run", folder, "ab", "--raw", "-n", "1")
+    assert done.returncode == 0 and b"ends an answer" not in done.stderr
+    for value in ("-1", "99999", "null"):
+        (folder / "generation_config.json").write_text(f'{{"eos_token_id": {value}}}')
+        config = json.loads((folder / "config.json").read_text())
+        config.pop("eos_token_id", None)
+        (folder / "config.json").write_text(json.dumps(config))
+        done = run(rill, "run", folder, "ab", "--raw", "-n", "1")
+        assert done.returncode == 0 and b"no file names a token that ends an answer" in done.stderr
+    vocab = {"a": 0, "b": 1, "ab": 2, **{f"<{i}>": i for i in range(3, 1000)}}
+    (folder / "tokenizer.json").write_text(json.dumps(
+        {"model": {"type": "BPE", "vocab": vocab, "merges": ["a b"]}}))
+    assert b"the tokenizer has 1000 tokens" in run(rill, "run", folder, "ab", "--raw", "-n", "1").stderr

@@ -189,6 +189,25 @@ def test_model_is_pulled_only_when_it_will_be_used(tree, tmp_path):
         assert "pulling" not in tree.run(*words).stderr, words
 
 
+def test_an_environment_without_pip_is_made_anew(tree):
+    """As an interrupted `python3 -m venv` leaves it."""
+    (tree.root / "tests").mkdir()
+    (tree.root / "tests" / "requirements.txt").write_text("")
+    half = tree.root / ".venv" / "bin" / "python"
+    half.parent.mkdir(parents=True)
+    half.write_text("#!/bin/sh\nexit 1\n")
+    half.chmod(0o755)
+    tree.stub("python3", f"""[ "$*" = "-m venv --clear {tree.root}/.venv" ] || exit 9
+printf '#!/bin/sh\\necho "venv $*" >>"$STATE/calls"\\n' >"{half}" """)
+    done = tree.run("setup-tests")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{tree.root}/.venv\n"
+    calls = tree.calls()
+    assert "python3 -m venv --clear" in calls and "venv -m pip install" in calls
+    assert tree.run("setup-tests").returncode == 0
+    assert "-m " not in tree.calls()  # the second time there is nothing to do
+
+
 def test_no_word_explains_without_setting_up(tree):
     done = tree.run()
     assert done.returncode == 0 and "./rillw test" in done.stdout

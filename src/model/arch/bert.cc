@@ -23,7 +23,7 @@ void ReadHf(HfConfig& c, Description& out) {
   s.residual = Residual::kPostNorm;
   s.final_norm = false;
   if (c.Text({"position_embedding_type"}, "absolute") != "absolute") {
-    c.Fail(Unsupported("config.json: position_embedding_type: only 'absolute' is supported"));
+    c.Fail(Unsupported(c.culprit() + ": position_embedding_type: only 'absolute' is supported"));
   }
   UseNoRope(out);
   WeightNames& n = out.names;

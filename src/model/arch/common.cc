@@ -29,10 +29,9 @@ void ReadHfSizes(HfConfig& c, Description& out) {
   s.num_kv_heads = c.Size({"num_key_value_heads"}, s.num_heads);
   if (const Json* head_dim = c.Find({"head_dim"});
       head_dim == nullptr && s.hidden_size % s.num_heads != 0) {
-    c.Fail(
-        InvalidArgument(fmt::format("config.json: hidden_size {} is not a multiple of "
-                                    "num_attention_heads {}",
-                                    s.hidden_size, s.num_heads)));
+    c.Fail(InvalidArgument(
+        fmt::format("{}: hidden_size {} is not a multiple of num_attention_heads {}", c.culprit(),
+                    s.hidden_size, s.num_heads)));
   }
   s.k_dim = s.v_dim = c.Size({"head_dim"}, std::max(1, s.hidden_size / s.num_heads));
   s.vocab_size = c.Size({"vocab_size", "padded_vocab_size"});
@@ -57,13 +56,17 @@ RopeConfig ReadHfRope(HfConfig& c, const DecoderSpec& s, const RopeDefaults& def
     c.FailKey("rope_scaling", "an object", params);
     params = &kEmpty;
   }
-  HfConfig r(*params, "config.json: rope_scaling");
+  HfConfig r(*params, c.culprit() + ": rope_scaling");
   RopeConfig out;
   out.theta = r.Number({"rope_theta"},
                        c.Number({"rope_theta", "rotary_emb_base", "rope_base"}, defaults.theta));
   const double partial =
       r.Number({"partial_rotary_factor"},
                c.Number({"partial_rotary_factor", "rotary_pct", "rope_pct"}, defaults.partial));
+  if (!(partial >= 0 && partial <= 1)) {
+    c.Fail(InvalidArgument(fmt::format(
+        "{}: partial_rotary_factor: expected a number in [0, 1], got {}", c.culprit(), partial)));
+  }
   out.rotary_dim = defaults.rotary_dim > 0
                        ? defaults.rotary_dim
                        : static_cast<int32_t>(std::floor(s.k_dim * std::clamp(partial, 0.0, 1.0)));
@@ -103,9 +106,9 @@ RopeConfig ReadHfRope(HfConfig& c, const DecoderSpec& s, const RopeDefaults& def
     out.long_factor = r.Numbers({"long_factor"});
   } else {
     c.Fail(Unsupported(fmt::format(
-        "config.json: rope_type '{}' is not supported; known are default, linear, dynamic, yarn, "
+        "{}: rope_type '{}' is not supported; known are default, linear, dynamic, yarn, "
         "llama3, longrope",
-        type.substr(0, 64))));
+        c.culprit(), type.substr(0, 64))));
   }
   c.Fail(r.status());
   return out;

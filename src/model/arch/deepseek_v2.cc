@@ -27,7 +27,7 @@ void ReadMoe(HfConfig& c, Description& out) {
   // DeepSeek-V2 never divides by the sum: norm_topk_prob is false in every released model.
   moe.normalize = c.Bool({"norm_topk_prob"}, v3);
   if (moe.normalize && !v3) {
-    c.Fail(Unsupported("config.json: norm_topk_prob: true is not supported for deepseek_v2"));
+    c.Fail(Unsupported(c.culprit() + ": norm_topk_prob: true is not supported for deepseek_v2"));
   }
   const std::string method = c.Text({"topk_method"}, v3 ? "noaux_tc" : "greedy");
   if (v3) {
@@ -38,7 +38,8 @@ void ReadMoe(HfConfig& c, Description& out) {
     moe.num_groups = c.Size({"n_group"}, 1);
     moe.top_groups = c.Size({"topk_group"}, 1);
   } else if (method != "greedy") {
-    c.Fail(Unsupported("config.json: topk_method: expected greedy or group_limited_greedy, got " +
+    c.Fail(Unsupported(c.culprit() +
+                       ": topk_method: expected greedy or group_limited_greedy, got " +
                        method.substr(0, 64)));
   }
   const int32_t dense = c.Int({"first_k_dense_replace"}, 0);

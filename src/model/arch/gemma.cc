@@ -19,7 +19,7 @@ void SetSandwich(WeightNames& n) {
 void ReadHf(HfConfig& outer, Description& out) {
   // Multimodal checkpoints keep the text model's configuration inside.
   const Json* text = outer.Find({"text_config"});
-  HfConfig c(text != nullptr && text->is_object() ? *text : outer.json(), "config.json");
+  HfConfig c(text != nullptr && text->is_object() ? *text : outer.json(), outer.culprit());
   ReadHfLlamaLike(c, out, true);
   DecoderSpec& s = out.spec;
   if (!c.Has({"head_dim"})) s.k_dim = s.v_dim = 256;
