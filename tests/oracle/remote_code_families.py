@@ -142,7 +142,8 @@ def baichuan(seed, vocab, alibi):
     return config, w, lambda ids: llama_like(w, ids, qkv_of, False, vocab, slopes, vocab > 1000)
 
 
-def chatglm(seed, rope_ratio):
+def chatglm(seed, rope_ratio=None):
+    """ChatGLM 3 and GLM-4; without rope_ratio as ChatGLM 2 writes it."""
     w = Weights(seed)
     groups = 2
 
@@ -157,7 +158,7 @@ def chatglm(seed, rope_ratio):
             q = qkv[:, :HIDDEN].reshape(-1, HEADS, DIM)
             k = qkv[:, HIDDEN:HIDDEN + groups * DIM].reshape(-1, groups, DIM)
             v = qkv[:, HIDDEN + groups * DIM:].reshape(-1, groups, DIM)
-            theta = 10000.0 * rope_ratio
+            theta = 10000.0 * (rope_ratio or 1.0)
             q, k = rotate(q, theta, DIM // 2, True), rotate(k, theta, DIM // 2, True)
             x = x + attend(q, k, v) @ w.matrix(p + "self_attention.dense.weight", HIDDEN, HIDDEN).T
             n = rms(x, w.vector(p + "post_attention_layernorm.weight", HIDDEN, 1), 1e-5)
@@ -171,8 +172,10 @@ def chatglm(seed, rope_ratio):
                   num_attention_heads=HEADS, kv_channels=DIM, padded_vocab_size=VOCAB,
                   ffn_hidden_size=INNER, layernorm_epsilon=1e-5, seq_length=64, rmsnorm=True,
                   multi_query_attention=True, multi_query_group_num=groups, add_qkv_bias=True,
-                  add_bias_linear=False, post_layer_norm=True, rope_ratio=rope_ratio,
+                  add_bias_linear=False, post_layer_norm=True,
                   apply_residual_connection_post_layernorm=False)
+    if rope_ratio:
+        config["rope_ratio"] = rope_ratio
     return config, w, forward
 
 
@@ -182,6 +185,7 @@ MAKERS = {
     "baichuan_7b": lambda: baichuan(3, VOCAB, False),
     "baichuan_13b": lambda: baichuan(4, VOCAB, True),
     "baichuan2_7b": lambda: baichuan(5, 125696, False),
+    "chatglm2": lambda: chatglm(8),
     "chatglm3": lambda: chatglm(6, 1.0),
     "glm4_remote_code": lambda: chatglm(7, 50.0),
 }

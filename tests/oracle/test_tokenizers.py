@@ -123,6 +123,14 @@ def wikitext(shared_data):
 
 # --- oracles: (name, path in the shared data, encode, decode or None) ------------------------------
 
+def smol(path):
+    """SmolLM2's tokenizer from its GGUF file."""
+    from smollm2_oracle import Oracle
+    oracle = Oracle(path).tokenizer().backend_tokenizer
+    return (lambda texts: [e.ids for e in oracle.encode_batch(texts, add_special_tokens=False)],
+            lambda ids: oracle.decode(ids, skip_special_tokens=False))
+
+
 def hf(path, **options):
     data = json.loads(path.read_text(encoding="utf-8"))
     # Rules whose tokens hold spaces ("a b" with more than one): the package reads them as pairs only.
@@ -189,6 +197,7 @@ def qwen2(path):
 
 
 ORACLES = [
+    ("smollm2 gguf", "", smol),
     ("llama2 json", "llama2/tokenizer.json", hf),
     ("mistral json", "mistral/hf/tokenizer.json", hf),
     ("qwen2 vocab+merges", "qwen2", qwen2),
@@ -212,8 +221,10 @@ ORACLES = [
 
 
 @pytest.mark.parametrize("name,relative,make", ORACLES, ids=[o[0] for o in ORACLES])
-def test_campaign(name, relative, make, tool, shared_data, wikitext):
+def test_campaign(name, relative, make, tool, shared_data, wikitext, request):
     path = shared_data / "tokenizers" / relative
+    if not relative:
+        path = pathlib.Path(request.getfixturevalue("smollm2"))
     if not path.exists():
         pytest.skip(f"skipped: no {relative} in the shared data")
     encode, decode = make(path)
