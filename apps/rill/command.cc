@@ -15,6 +15,7 @@
 
 #include "output_file.h"
 #include "progress.h"
+#include "rill/file_error.h"
 #include "rill/model_store.h"
 
 namespace rill::app {
@@ -258,7 +259,7 @@ Result<std::string> ReadText(const std::string& path, size_t max_bytes) {
   const bool is_stdin = path == "-";
   const std::string culprit = is_stdin ? "stdin" : path;
   const int fd = is_stdin ? STDIN_FILENO : open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return NotFound(culprit + ": " + std::strerror(errno));
+  if (fd < 0) return FileError(culprit + ": " + std::strerror(errno), errno);
   std::string out;
   char buffer[1 << 16];
   Status status;
@@ -266,7 +267,7 @@ Result<std::string> ReadText(const std::string& path, size_t max_bytes) {
     const ssize_t got = read(fd, buffer, sizeof buffer);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) {
-      status = InvalidArgument(culprit + ": " + std::strerror(errno));
+      status = FileError(culprit + ": " + std::strerror(errno), errno);
       break;
     }
     if (got == 0) break;

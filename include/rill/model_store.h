@@ -32,12 +32,14 @@ struct CachedModel {
   std::string path;
   int64_t size_bytes = 0;
 };
-std::vector<CachedModel> ListCachedModels();
+// Errors: kFailedPrecondition when no variable says where the cache is.
+Result<std::vector<CachedModel>> ListCachedModels();
+// Empty when no variable says where.
 std::string ModelCacheFolder();
 
 struct PullOptions {
-  // Bytes so far and in all (0: unknown) of the file `what`. False cancels; what was fetched stays
-  // and a later pull goes on from there.
+  // Bytes so far and in all (0: unknown) of the file `what`. False cancels: what was fetched
+  // from the Hub or a URL stays and a later pull goes on from there; of a package nothing stays.
   std::function<bool(std::string_view what, int64_t done, int64_t total)> on_progress;
   // Which of several files was chosen, another attempt, and the like: one sentence each.
   std::function<void(std::string_view note)> on_note;

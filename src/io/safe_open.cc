@@ -13,6 +13,7 @@
 #include <memory>
 
 #include "base/utf8.h"
+#include "rill/file_error.h"
 
 namespace rill::io {
 namespace {
@@ -37,9 +38,7 @@ std::string RealPath(const std::string& path) {
 }
 
 Status ErrnoStatus(const std::string& path, int error) {
-  const std::string text = PrintableUtf8(path) + ": cannot be opened: " + std::strerror(error);
-  if (error == ENOENT || error == ENOTDIR) return NotFound(text);
-  return Unavailable(text);
+  return FileError(PrintableUtf8(path) + ": cannot be opened: " + std::strerror(error), error);
 }
 
 std::string_view KindName(mode_t mode) {
@@ -160,7 +159,9 @@ Result<std::string> ReadAll(const OpenedFile& file, std::string_view path, size_
     const ssize_t n =
         ::pread(file.fd.get(), text.data() + done, text.size() - done, static_cast<off_t>(done));
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return Unavailable(PrintableUtf8(path) + ": reading: " + std::strerror(errno));
+    if (n < 0) {
+      return FileError(PrintableUtf8(path) + ": reading: " + std::strerror(errno), errno);
+    }
     if (n == 0) return DataLoss(PrintableUtf8(path) + ": the file shrank while it was read");
     done += static_cast<size_t>(n);
   }
@@ -168,3 +169,30 @@ Result<std::string> ReadAll(const OpenedFile& file, std::string_view path, size_
 }
 
 }  // namespace rill::io
+
+namespace rill {
+
+Status FileError(std::string message, int error) {
+  switch (error) {
+    case ENOENT:
+    case ENOTDIR: return NotFound(std::move(message));
+    case EACCES:
+    case EPERM:
+    case ELOOP:
+    case ENAMETOOLONG:
+    case EISDIR:
+    case EEXIST:
+    case EINVAL: return InvalidArgument(std::move(message));
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+    case EROFS:
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM: return ResourceExhausted(std::move(message));
+    case EIO: return DataLoss(std::move(message));
+    default: return FailedPrecondition(std::move(message));
+  }
+}
+
+}  // namespace rill

@@ -33,7 +33,7 @@ struct OpenedFile {
 
 // Opens a non-empty regular file to read. A FIFO, device, socket or folder is refused at once
 // (never waited for), and so is an empty file.
-// Errors: kNotFound, kInvalidArgument, kUnavailable (no permission, too many open files, …).
+// Errors: those of FileError (rill/file_error.h), and kInvalidArgument for what is no such file.
 Result<OpenedFile> OpenRegularFile(const std::string& path);
 
 // The same for `name` inside `folder`, as openat2(RESOLVE_BENEATH) does it: absolute names, "..",

@@ -9,6 +9,7 @@
 
 #include "base/utf8.h"
 #include "llm/pull_manifest.h"
+#include "rill/file_error.h"
 
 namespace rill::llm {
 namespace {
@@ -214,11 +215,17 @@ Result<std::string> ModelStore::Resolve(std::string_view model) const {
   std::error_code error;
   const std::string path(model);
   if (fs::exists(path, error)) return path;
+  const bool is_path = model.find('/') != std::string_view::npos || model.ends_with(".gguf");
+  // There may well be one, but it cannot be looked at: no permission, links in a circle.
+  if (is_path && error) {
+    const Status why =
+        FileError(PrintableUtf8(model) + ": cannot be opened: " + error.message(), error.value());
+    if (why.code() != StatusCode::kNotFound) return why;
+  }
 
   std::string message = "no model '" + PrintableUtf8(model) + "': ";
-  message += model.find('/') != std::string_view::npos || model.ends_with(".gguf")
-                 ? "no such file or folder"
-                 : "neither a model in " + models_folder() + " nor a file or folder";
+  message += is_path ? "no such file or folder"
+                     : "neither a model in " + models_folder() + " nor a file or folder";
   std::vector<std::string> known;
   for (const StoredModel& stored : List()) known.push_back(stored.name);
   message += known.empty() ? "; no model is pulled yet" : "; pulled are: " + JoinNames(known);

