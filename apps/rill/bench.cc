@@ -8,6 +8,7 @@
 
 #include "bench_report.h"
 #include "command.h"
+#include "numbers.h"
 #include "progress.h"
 #include "rill/bench.h"
 
@@ -31,10 +32,17 @@ struct BenchFlags {
 
 // "8x512+128": 8 decodes at context 512 and a prefill chunk of 128.
 Result<BenchCase> ParseMixed(const std::string& text) {
-  int decodes = 0, context = 0, chunk = 0, used = 0;
-  if (std::sscanf(text.c_str(), "%dx%d+%d%n", &decodes, &context, &chunk, &used) != 3 ||
-      static_cast<size_t>(used) != text.size() || decodes < 1 || context < 0 || chunk < 1 ||
-      decodes > 4096 || context > (1 << 20) || chunk > (1 << 20)) {
+  const std::string_view word = text;
+  const size_t times = word.find('x');
+  const size_t plus = word.find('+');
+  int32_t decodes = 0, context = 0, chunk = 0;
+  if (times != word.npos && plus != word.npos && times < plus) {
+    decodes = ParseNumber<int32_t>(word.substr(0, times)).value_or(0);
+    context = ParseNumber<int32_t>(word.substr(times + 1, plus - times - 1)).value_or(-1);
+    chunk = ParseNumber<int32_t>(word.substr(plus + 1)).value_or(0);
+  }
+  if (decodes < 1 || context < 0 || chunk < 1 || decodes > 4096 || context > (1 << 20) ||
+      chunk > (1 << 20)) {
     return InvalidArgument("--mixed: expected DECODESxCONTEXT+CHUNK like 8x512+128, got '" + text +
                            "'");
   }
@@ -172,23 +180,31 @@ void AddKernels(CLI::App& bench, CommandContext& context) {
   command->add_option("--only", o.name, "NAME or NAME:FORMAT (--list names them)");
   command->add_flag("--list", flags->list, "Names of the kernels");
   command->add_option("--tokens", o.tokens, "Rows of activations, or queries")
+      ->check(CLI::Range(1, 1 << 16))
       ->capture_default_str();
-  command->add_option("--rows", o.rows, "Output features")->capture_default_str();
+  command->add_option("--rows", o.rows, "Output features")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
   command->add_option("--cols", o.cols, "Input features; attention: 64 for each query head")
+      ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
-  command->add_option("--at", o.context, "Attention: positions")->capture_default_str();
+  command->add_option("--at", o.context, "Attention: positions")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
   command
       ->add_option("--matrices", o.num_matrices,
                    "Distinct weights in turn (0: 256 MiB of them, so that none stays in a cache)")
       ->check(CLI::Range(0, 4096))
       ->capture_default_str();
   command->add_option("--seconds", o.seconds, "How long")
-      ->check(CLI::Range(0.001, 3600.0))
+      ->check(Between(0.001, 3600))
       ->capture_default_str();
   command->add_option("--activations", o.activations, "f32 or q8")->capture_default_str();
   command->add_option("--kv-dtype", o.kv_dtype, "Of keys and values")->capture_default_str();
   command->add_option("--backend", o.backend, "cpu or reference")->capture_default_str();
-  command->add_option("-t,--threads", o.num_threads, "0: all")->capture_default_str();
+  command->add_option("-t,--threads", o.num_threads, "0: all")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
   command->add_flag("--json", flags->json, "Machine-readable output");
   command->footer("Example:\n  perf record rill bench kernels --only linear:q4_k --tokens 8");
   command->callback([flags, &context] {
@@ -241,7 +257,7 @@ void AddBench(CLI::App& app, CommandContext& context) {
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   command->add_option("--min-time", flags->min_seconds, "Seconds of a case, at least")
-      ->check(CLI::Range(0.0, 3600.0))
+      ->check(Between(0, 3600))
       ->capture_default_str();
   command
       ->add_option("--kv-memory", flags->kv_memory_mb,
@@ -251,12 +267,18 @@ void AddBench(CLI::App& app, CommandContext& context) {
   command->add_flag("--profile", flags->profile, "Time, bytes and products of every op");
   std::string shapes;
   for (const std::string& name : SyntheticShapes()) shapes += (shapes.empty() ? "" : " ") + name;
-  command->add_option("--synthetic", flags->synthetic,
-                      "SHAPE:FORMAT: a model of random weights, made in memory (" + shapes + ")");
-  command->add_option("--write-gguf", flags->write_gguf,
-                      "Only write the synthetic model to this file, for other programs");
-  command->add_option("--out", flags->out,
-                      "Also write the JSON here (a folder: <machine>-<commit>.json in it)");
+  command
+      ->add_option("--synthetic", flags->synthetic,
+                   "SHAPE:FORMAT: a model of random weights, made in memory (" + shapes + ")")
+      ->check(FileName("SHAPE:FORMAT"));
+  command
+      ->add_option("--write-gguf", flags->write_gguf,
+                   "Only write the synthetic model to this file, for other programs")
+      ->check(OutputFileName());
+  command
+      ->add_option("--out", flags->out,
+                   "Also write the JSON here (a folder: <machine>-<commit>.json in it)")
+      ->check(OutputFileName());
   command->footer(
       "Examples:\n  rill bench smollm2\n  rill bench smollm2 -p 512 -b 1,8,16 --at 0,4096 --json\n"
       "  rill bench --synthetic llama-1.1b:q4_0\n"

@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "command.h"
+#include "numbers.h"
 #include "progress.h"
 #include "rill/load_test.h"
 
@@ -25,10 +26,11 @@ struct BenchServeFlags {
 
 // "fixed:IN,OUT"
 Result<std::vector<LoadRequest>> FixedRequests(const std::string& lengths, size_t count) {
-  int in = 0, out = 0;
-  char rest = 0;
-  if (std::sscanf(lengths.c_str(), "%d,%d%c", &in, &out, &rest) != 2 || in < 1 || out < 1 ||
-      in > (1 << 20) || out > (1 << 20)) {
+  const size_t comma = std::min(lengths.find(','), lengths.size());
+  const std::string_view after = std::string_view(lengths).substr(comma);
+  const int32_t in = ParseNumber<int32_t>(std::string_view(lengths).substr(0, comma)).value_or(0);
+  const int32_t out = after.empty() ? 0 : ParseNumber<int32_t>(after.substr(1)).value_or(0);
+  if (in < 1 || out < 1 || in > (1 << 20) || out > (1 << 20)) {
     return InvalidArgument(
         "--dataset: expected fixed:IN,OUT with token counts, got 'fixed:" + lengths + "'");
   }
@@ -114,8 +116,7 @@ void AddBenchServe(CLI::App& bench, CommandContext& context) {
   flags->load.concurrency = 0;
   CLI::App* command = bench.add_subcommand(
       "serve", "Load on a server with OpenAI's API: requests/s, first token, inter-token times");
-  command->footer(
-      "Example:\n  rill bench serve --url http://127.0.0.1:8080 --concurrency 32");
+  command->footer("Example:\n  rill bench serve --url http://127.0.0.1:8080 --concurrency 32");
   LoadTestOptions& load = flags->load;
   command->add_option("--url", load.url, "Server, with or without /v1")->capture_default_str();
   command->add_option("--model", load.model, "Model name; default: the first that it lists");
@@ -125,36 +126,44 @@ void AddBenchServe(CLI::App& bench, CommandContext& context) {
       ->add_option("--dataset", flags->dataset,
                    "sharegpt:FILE, azure:FILE or fixed:IN,OUT (token counts)")
       ->capture_default_str();
-  command->add_option("--tokenizer", flags->tokenizer,
-                      "MODEL whose tokenizer counts ShareGPT's lengths; default: bytes / 4");
+  command
+      ->add_option("--tokenizer", flags->tokenizer,
+                   "MODEL whose tokenizer counts ShareGPT's lengths; default: bytes / 4")
+      ->check(FileName("a name, a file or a folder"));
   command
       ->add_option("-n,--requests", flags->num_requests, "Requests; default: 1024, or the file's")
       ->check(CLI::Range(1, 10'000'000));
-  command->add_option("--max-total-tokens", flags->max_total_tokens,
-                      "Leave out requests longer than this, prompt and answer together");
+  command
+      ->add_option("--max-total-tokens", flags->max_total_tokens,
+                   "Leave out requests longer than this, prompt and answer together (0: none)")
+      ->check(CLI::Range(0, 1 << 24))
+      ->capture_default_str();
   command
       ->add_option("-c,--concurrency", load.concurrency,
                    "Clients (default 32); with another arrival the most at once")
       ->check(CLI::Range(1, 65'536));
   command->add_flag("--together", flags->together, "All requests at once");
   command->add_option("--poisson", flags->poisson_rate, "Independent arrivals, RATE per second")
-      ->check(CLI::PositiveNumber);
+      ->check(AboveUpTo(0, 1e6));
   command
       ->add_option("--replay", flags->replay_speed,
                    "The trace's arrival times, SPEED times as fast")
-      ->check(CLI::PositiveNumber);
+      ->check(AboveUpTo(0, 1e6));
   command->add_option("--seed", load.seed, "Of the Poisson arrivals")->capture_default_str();
   command->add_flag("--chat", load.chat, "/v1/chat/completions instead of /v1/completions");
   command->add_flag("--no-ignore-eos", flags->keep_eos,
                     "Let the model end its answers; for servers that refuse ignore_eos");
-  command->add_option("--temperature", load.temperature, "Sampling")->capture_default_str();
+  command->add_option("--temperature", load.temperature, "Sampling")
+      ->check(Between(0, 100))
+      ->capture_default_str();
   command->add_option("--extra-body", load.extra_body, "JSON object merged into every request");
   command->add_option("--timeout", load.request_timeout_s, "Seconds for one request")
-      ->check(CLI::Range(0.001, 86'400.0))
+      ->check(Between(0.001, 86'400))
       ->capture_default_str();
   command->add_flag("--insecure", load.insecure_tls, "Accept any TLS certificate");
-  command->add_option("--plot", flags->plot, "Write a picture (SVG)");
-  command->add_option("--details", flags->details, "Write every request's times (JSON lines)");
+  command->add_option("--plot", flags->plot, "Write a picture (SVG)")->check(OutputFileName());
+  command->add_option("--details", flags->details, "Write every request's times (JSON lines)")
+      ->check(OutputFileName());
   command->add_flag("--json", flags->json, "One JSON object on stdout");
   command->callback([flags, &context] {
     const Status status = BenchServe(*flags);

@@ -6,13 +6,13 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <random>
 
+#include "numbers.h"
 #include "output_file.h"
 #include "progress.h"
 #include "rill/file_error.h"
@@ -69,9 +69,7 @@ void ModelFlags::AddTo(CLI::App& command, bool model_positional, bool model_requ
     auto* option = command.add_option(
         "MODEL", model, "A pulled model's name, a GGUF file, or a Hugging Face folder");
     if (model_required) option->required();
-    option->check([](const std::string& given) {
-      return given.empty() ? "expected a name, a file or a folder, got nothing" : "";
-    });
+    option->check(FileName("a name, a file or a folder"));
   }
   AddJson(command);
   command
@@ -151,46 +149,51 @@ void SamplingFlags::AddTo(CLI::App& command) {
       ->capture_default_str()
       ->group(group);
   command.add_option("--temperature", s.temperature, "0: greedy")
+      ->check(Between(0, 100))
       ->capture_default_str()
       ->group(group);
   command.add_option("--top-k", s.top_k, "Keep the k likeliest tokens (0: all)")
+      ->check(CLI::Range(0, 1 << 24))
       ->capture_default_str()
       ->group(group);
   command.add_option("--top-p", s.top_p, "Keep the likeliest tokens of this total probability")
+      ->check(AboveUpTo(0, 1))
       ->capture_default_str()
       ->group(group);
   command.add_option("--min-p", s.min_p, "Drop tokens below this share of the likeliest one")
+      ->check(Between(0, 1))
       ->capture_default_str()
       ->group(group);
   command.add_option("--typical-p", s.typical_p, "Locally typical sampling (1: off)")
+      ->check(AboveUpTo(0, 1))
       ->capture_default_str()
       ->group(group);
   command.add_option("--repetition-penalty", s.repetition_penalty, "1: off")
+      ->check(Between(0.01, 100))
       ->capture_default_str()
       ->group(group);
   command.add_option("--presence-penalty", s.presence_penalty, "0: off")
+      ->check(Between(-2, 2))
       ->capture_default_str()
       ->group(group);
   command.add_option("--frequency-penalty", s.frequency_penalty, "0: off")
+      ->check(Between(-2, 2))
       ->capture_default_str()
       ->group(group);
   command
       .add_option("--logit-bias", logit_bias, "ID=BIAS, added to that token's logit; repeatable")
       ->group(group);
-  seed_option = command.add_option("--seed", seed, "Same seed, same answer (default: random)")
-                    ->check([](const std::string& given) {
-                      // The conversion would wrap it round.
-                      return given.starts_with('-') ? "expected a number >= 0, got " + given : "";
-                    })
-                    ->group(group);
+  seed_option =
+      command.add_option("--seed", seed, "Same seed, same answer (default: random)")->group(group);
   command.add_option("--min-tokens", s.min_tokens, "No end before this many tokens")
+      ->check(CLI::Range(0, 1 << 24))
       ->capture_default_str()
       ->group(group);
   command.add_flag("--ignore-eos", s.ignore_eos, "Go on past the end-of-text token")->group(group);
   command.add_option("--stop", options.stop, "Stop before this text; repeatable")->group(group);
 }
 
-Result<GenerateOptions> SamplingFlags::Finish() const {
+Result<GenerateOptions> SamplingFlags::Finish(int32_t vocab_size) const {
   GenerateOptions out = options;
   if (seed_option && seed_option->count() > 0) {
     out.sampling.seed = seed;
@@ -202,21 +205,28 @@ Result<GenerateOptions> SamplingFlags::Finish() const {
     return InvalidArgument(fmt::format("--min-tokens: expected at most --max-tokens {}, got {}",
                                        out.sampling.max_tokens, out.sampling.min_tokens));
   }
+  if (logit_bias.size() > static_cast<size_t>(SamplingParams::kMaxLogitBias)) {
+    return InvalidArgument(fmt::format("--logit-bias: expected at most {} of them, got {}",
+                                       SamplingParams::kMaxLogitBias, logit_bias.size()));
+  }
   for (const std::string& entry : logit_bias) {
     const size_t equals = entry.find('=');
-    int32_t id = 0;
-    float bias = 0;
-    const char* begin = entry.data();
-    const char* end = begin + entry.size();
-    bool good = equals != std::string::npos;
-    if (good) {
-      auto first = std::from_chars(begin, begin + equals, id);
-      auto second = std::from_chars(begin + equals + 1, end, bias);
-      good = first.ec == std::errc() && first.ptr == begin + equals && second.ec == std::errc() &&
-             second.ptr == end;
+    std::optional<int32_t> id;
+    std::optional<float> bias;
+    if (equals != std::string::npos) {
+      id = ParseNumber<int32_t>(std::string_view(entry).substr(0, equals));
+      bias = ParseNumber<float>(std::string_view(entry).substr(equals + 1));
     }
-    if (!good) return InvalidArgument("--logit-bias: expected ID=BIAS, got '" + entry + "'");
-    out.sampling.logit_bias.push_back({id, bias});
+    if (!id || !bias || *id < 0 || *id >= vocab_size || std::abs(*bias) > 100.0f) {
+      return InvalidArgument(fmt::format(
+          "--logit-bias: expected ID=BIAS, a token id{} and a number in [-100, 100], got '{}'",
+          vocab_size == INT32_MAX ? std::string() : fmt::format(" below {}", vocab_size), entry));
+    }
+    for (const LogitBias& other : out.sampling.logit_bias) {
+      if (other.token_id != *id) continue;
+      return InvalidArgument(fmt::format("--logit-bias: token {} is given twice", *id));
+    }
+    out.sampling.logit_bias.push_back({*id, *bias});
   }
   for (const std::string& stop : out.stop) {
     if (stop.empty()) return InvalidArgument("--stop: the text must not be empty");
@@ -282,6 +292,55 @@ Result<std::string> ReadText(const std::string& path, size_t max_bytes) {
   return out;
 }
 
+Status CheckUtf8(std::string_view text, const std::string& culprit) {
+  // Unicode 15, table 3-7: well-formed UTF-8 byte sequences.
+  for (size_t at = 0; at < text.size();) {
+    const auto byte = [text, at](size_t i) {
+      return at + i < text.size() ? static_cast<unsigned char>(text[at + i]) : 0;
+    };
+    const int first = byte(0);
+    size_t size = 1;
+    int low = 0x80, high = 0xBF;  // of the second byte
+    if (first >= 0xC2 && first <= 0xDF) {
+      size = 2;
+    } else if (first >= 0xE0 && first <= 0xEF) {
+      size = 3;
+      if (first == 0xE0) low = 0xA0;   // not what two bytes hold
+      if (first == 0xED) high = 0x9F;  // not a surrogate
+    } else if (first >= 0xF0 && first <= 0xF4) {
+      size = 4;
+      if (first == 0xF0) low = 0x90;
+      if (first == 0xF4) high = 0x8F;  // at most U+10FFFF
+    }
+    bool good = size > 1 || first < 0x80;
+    if (size > 1) good = byte(1) >= low && byte(1) <= high;
+    for (size_t i = 2; i < size; ++i) good = good && byte(i) >= 0x80 && byte(i) <= 0xBF;
+    if (!good) {
+      return InvalidArgument(fmt::format("{}: expected UTF-8, got byte 0x{:02x} at offset {}",
+                                         culprit == "-" ? "stdin" : culprit, first, at));
+    }
+    at += size;
+  }
+  return OkStatus();
+}
+
+CLI::Validator FileName(const std::string& expected) {
+  return CLI::Validator(
+      [expected](std::string& given) {
+        return given.empty() ? "expected " + expected + ", got nothing" : std::string();
+      },
+      "");
+}
+
+CLI::Validator OutputFileName() {
+  return CLI::Validator(
+      [](std::string& given) -> std::string {
+        if (given.empty()) return "expected a file name, got nothing";
+        return given == "-" ? "expected a file name: stdout has the report (./- is a file)" : "";
+      },
+      "");
+}
+
 Status WriteFileAtomically(const std::string& path, std::string_view bytes) {
   OutputFile file;
   RILL_RETURN_IF_ERROR(file.Open(path));
@@ -302,8 +361,16 @@ void WriteStdout(std::string_view text) {
   }
 }
 
+void WriteText(std::string_view text) {
+  if (StdoutIsTerminal()) {
+    WriteStdout(ForTerminal(text));
+  } else {
+    WriteStdout(text);
+  }
+}
+
 void PrintJson(const Json& json) {
-  WriteStdout(json.Dump(StdoutIsTerminal() ? 2 : -1) + "\n");
+  WriteText(json.Dump(StdoutIsTerminal() ? 2 : -1) + "\n");
 }
 
 Result<std::vector<int32_t>> TokenIds(const Json& json, const std::string& source) {

@@ -57,8 +57,9 @@ struct SamplingFlags {
   CLI::Option* seed_option = nullptr;
 
   void AddTo(CLI::App& command);
-  // Flags to options; a random seed when none was given. Errors name the flag.
-  Result<GenerateOptions> Finish() const;
+  // Flags to options; a random seed when none was given. Errors name the flag. Needs no model:
+  // that a token id is of its vocabulary is checked when `vocab_size` is given.
+  Result<GenerateOptions> Finish(int32_t vocab_size = INT32_MAX) const;
 };
 
 bool StdinIsTerminal();
@@ -74,8 +75,18 @@ Result<std::string> ReadText(const std::string& path, size_t max_bytes);
 // Whole or not at all (output_file.h).
 Status WriteFileAtomically(const std::string& path, std::string_view bytes);
 
+// Is `text` UTF-8? The error names `culprit`, the first byte that is not, and where it is.
+Status CheckUtf8(std::string_view text, const std::string& culprit);
+
+// Checks of an option: not empty; for a file that is written beside what stdout gets, not "-".
+CLI::Validator FileName(const std::string& expected = "a file name");
+CLI::Validator OutputFileName();
+
 // Writes to stdout; a closed pipe ends the process quietly, as `yes | head` does.
 void WriteStdout(std::string_view text);
+// The same for a text that a model or a file made: a terminal gets it ForTerminal. Whole UTF-8
+// characters.
+void WriteText(std::string_view text);
 void PrintJson(const Json& json);
 // A JSON array of token ids; `source` begins the message of an error.
 Result<std::vector<int32_t>> TokenIds(const Json& json, const std::string& source);

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "command.h"
+#include "numbers.h"
 
 namespace {
 
@@ -18,7 +19,7 @@ constexpr const char* kFooter = R"(Examples:
 
 MODEL is a name that was pulled, a GGUF file, or a Hugging Face folder.
 Exit codes: 0 done, 1 failure, 2 wrong usage or input, 3 not found, 4 not supported,
-            5 out of memory, disk or context, 6 network, 74 a model file changed
+            5 out of memory, disk, open files or context, 6 network, 74 a model file changed
             while it was in use, 130 interrupted.
 Environment: RILL_CACHE (where models live), RILL_CPU_ISA (see `rill ops`),
              RILL_OFFLINE, HF_TOKEN, HF_ENDPOINT.)";
@@ -27,6 +28,7 @@ Environment: RILL_CACHE (where models live), RILL_CPU_ISA (see `rill ops`),
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is an error of write(), not a death
+  std::signal(SIGXFSZ, SIG_IGN);  // and so is a file that reaches the limit of `ulimit -f`
   rill::ExitOnMappingFault();
   CLI::App app("Rill: one LLM inference engine, from phone to data centre.", "rill");
   rill::app::CommandContext context;
@@ -39,12 +41,14 @@ int main(int argc, char** argv) {
 #define SUBCOMMAND(Name) rill::app::Add##Name(app, context);
 #include "subcommand_list.def"
 #undef SUBCOMMAND
+  rill::app::RequireDecimalNumbers(app);
+  // Before the flags are parsed, and when they cannot be.
+  bool wants_json = false;
+  for (int i = 1; i < argc; ++i) wants_json |= std::string_view(argv[i]) == "--json";
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() != 0) {
-      bool wants_json = false;
-      for (int i = 1; i < argc; ++i) wants_json |= std::string_view(argv[i]) == "--json";
       const int code =
           rill::app::ReportError(rill::InvalidArgument(std::string(error.what())), wants_json);
       std::fputs("Run with --help for more information.\n", stderr);
@@ -55,7 +59,7 @@ int main(int argc, char** argv) {
     rill::app::WriteStdout(help.str());
     return rill::app::kExitOk;
   } catch (const std::exception& error) {  // bad_alloc and the like: still a sentence, not a crash
-    return rill::app::ReportError(rill::ResourceExhausted(error.what()), false);
+    return rill::app::ReportError(rill::ResourceExhausted(error.what()), wants_json);
   }
   if (version) {
     const rill::Json build = rill::DescribeBuild();

@@ -55,7 +55,7 @@ Status Render(RenderFlags& flags) {
     out.Set("ids", std::move(ids));
     PrintJson(out);
   } else {
-    WriteStdout(prompt.text);
+    WriteText(prompt.text);
     if (StdoutIsTerminal() && !prompt.text.ends_with('\n')) WriteStdout("\n");
   }
   return OkStatus();
@@ -71,8 +71,9 @@ void AddRender(CLI::App& app, CommandContext& context) {
       "--messages -");
   flags->model.AddTo(*command);
   command->add_option("--messages", flags->messages, "JSON array of messages ('-': stdin)")
+      ->check(FileName())
       ->required();
-  command->add_option("--tools", flags->tools, "JSON array of tool definitions");
+  command->add_option("--tools", flags->tools, "JSON array of tool definitions")->check(FileName());
   command->add_option("--vars", flags->extra, "JSON object: further template variables");
   command->add_flag("--no-generation-prompt", flags->no_generation_prompt,
                     "Do not open the assistant's turn");

@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "command.h"
+#include "numbers.h"
 #include "rill/model_store.h"
 #include "rill/server.h"
 
@@ -27,10 +28,10 @@ struct ServeFlags {
 // "8G", "512M", "1073741824"
 Result<int64_t> ParseBytes(const std::string& flag, const std::string& text) {
   if (text.empty()) return int64_t{0};
-  char* end = nullptr;
-  const double number = std::strtod(text.c_str(), &end);
+  const size_t digits = std::min(text.find_first_not_of("0123456789."), text.size());
+  const double number = ParseNumber<double>(std::string_view(text).substr(0, digits)).value_or(0);
   double unit = 1;
-  std::string suffix = end;
+  std::string suffix = text.substr(digits);
   if (suffix.ends_with("iB")) {
     suffix.resize(suffix.size() - 2);
   } else if (suffix.ends_with("B")) {
@@ -41,7 +42,7 @@ Result<int64_t> ParseBytes(const std::string& flag, const std::string& text) {
   if (suffix == "G") unit = 1024.0 * 1024 * 1024;
   if (suffix == "T") unit = 1024.0 * 1024 * 1024 * 1024;
   const double bytes = number * unit;
-  if (end == text.c_str() || (unit == 1 && !suffix.empty()) || !(bytes > 0) || bytes > 1e15) {
+  if ((unit == 1 && !suffix.empty()) || !(bytes > 0) || bytes > 1e15) {
     return InvalidArgument(flag + ": expected a size such as 8G or 512M, got '" + text + "'");
   }
   return static_cast<int64_t>(bytes);
@@ -206,10 +207,12 @@ void AddServe(CLI::App& app, CommandContext& context) {
   command
       ->add_option("--memory", flags->memory,
                    "Memory for all models together, as 8G (default: 90 % of what is free)")
+      ->check(FileName("a size such as 8G"))
       ->group(group);
   command
       ->add_option("--kv-memory", flags->kv_memory,
                    "KV memory per model, as 4G (default: what the budget leaves)")
+      ->check(FileName("a size such as 4G"))
       ->group(group);
   command->add_option("--max-choices", options.max_choices, "Largest n and best_of")
       ->check(CLI::Range(1, 128))
@@ -238,21 +241,26 @@ void AddServe(CLI::App& app, CommandContext& context) {
       ->check(CLI::Range(0, 65535))
       ->capture_default_str()
       ->group(group);
-  command->add_option("--unix", options.unix_path, "Also listen on this Unix socket")->group(group);
+  command->add_option("--unix", options.unix_path, "Also listen on this Unix socket")
+      ->check(FileName())
+      ->group(group);
   command
       ->add_option("--admin-port", options.admin_port,
                    "Admin routes on this loopback port (0: any; default: nowhere)")
       ->check(CLI::Range(-1, 65535))
       ->group(group);
   command->add_option("--admin-unix", options.admin_unix_path, "Admin routes on this Unix socket")
+      ->check(FileName())
       ->group(group);
   command
       ->add_flag("--admin-on-main", options.admin_on_main,
                  "Admin routes on the main address too, for keys marked admin")
       ->group(group);
   command->add_option("--tls-cert", options.tls_certificate, "PEM file: the certificate chain")
+      ->check(FileName())
       ->group(group);
   command->add_option("--tls-key", options.tls_private_key, "PEM file: the private key")
+      ->check(FileName())
       ->group(group);
   command->add_option("--io-threads", options.io_threads, "Threads for connections")
       ->check(CLI::Range(1, 64))
@@ -268,6 +276,7 @@ void AddServe(CLI::App& app, CommandContext& context) {
       ->add_option("--key-file", options.key_file,
                    "API keys, one a line: NAME KEY|sha256:HEX [admin] [max_concurrent=N] "
                    "[requests_per_minute=N]; $RILL_API_KEY is one more")
+      ->check(FileName())
       ->group(group);
   command
       ->add_flag("--allow-unauthenticated", options.allow_unauthenticated,
@@ -288,6 +297,7 @@ void AddServe(CLI::App& app, CommandContext& context) {
       ->capture_default_str()
       ->group(group);
   command->add_option("--log-file", options.log_file, "Log to this file (default: stderr)")
+      ->check(FileName())
       ->group(group);
   command->add_flag("--no-request-log", flags->no_request_log, "No line per request")->group(group);
   command
@@ -314,7 +324,7 @@ void AddServe(CLI::App& app, CommandContext& context) {
   command
       ->add_option("--watchdog", options.watchdog_s,
                    "Seconds after which a step that has not ended makes /live fail (0: never)")
-      ->check(CLI::Range(0.0, 86400.0))
+      ->check(Between(0, 86400))
       ->capture_default_str()
       ->group(group);
   command->add_flag("-q,--quiet", flags->quiet, "No summary, no live line")->group(group);
