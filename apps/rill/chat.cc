@@ -120,30 +120,29 @@ class Conversation {
   Conversation(Llm& llm, const SamplingFlags& sampling, std::string system, bool json)
       : llm_(llm), sampling_(sampling), system_(std::move(system)), json_(json) {}
 
-  // False: leave.
-  bool HandleCommand(const std::string& line) {
+  Status HandleCommand(const std::string& line, bool& leave) {
     const size_t space = line.find(' ');
     const std::string name = line.substr(0, space);
     const std::string rest = space == std::string::npos ? "" : line.substr(space + 1);
-    if (name == "/exit" || name == "/quit" || name == "/bye") return false;
-    if (name == "/reset") {
+    if (name == "/exit" || name == "/quit" || name == "/bye") {
+      leave = true;
+    } else if (name == "/reset") {
       turns_.clear();
     } else if (name == "/system") {
       if (rest.empty()) {
-        WriteStdout((system_.empty() ? "(the template's own)" : system_) + "\n");
+        WriteText((system_.empty() ? "(the template's own)" : system_) + "\n");
       } else {
         system_ = rest;
         turns_.clear();
       }
     } else if (name == "/save") {
-      const Status status = rest.empty() ? InvalidArgument("/save: name a file")
-                                         : WriteFileAtomically(rest, Messages().Dump(2) + "\n");
-      if (!status.ok()) std::fprintf(stderr, "rill: %s\n", ForTerminal(status.message()).c_str());
+      return rest.empty() ? InvalidArgument("/save: name a file")
+                          : WriteFileAtomically(rest, Messages().Dump(2) + "\n");
     } else {
-      if (name != "/help") std::fprintf(stderr, "rill: no command %s\n", name.c_str());
+      if (name != "/help") std::fprintf(stderr, "rill: no command %s\n", ForTerminal(name).c_str());
       std::fputs(kHelp, stderr);
     }
-    return true;
+    return OkStatus();
   }
 
   Status Answer(const std::string& text) {
@@ -153,7 +152,9 @@ class Conversation {
     auto generated = Generate(input);
     if (!generated.ok()) {
       turns_.pop_back();  // the next try starts from what worked
-      return generated.status();
+      const Status status = generated.status();
+      if (status.code() != StatusCode::kResourceExhausted || turns_.empty()) return status;
+      return ResourceExhausted(status.message() + "; /reset forgets the conversation");
     }
     turns_.push_back(Message("assistant", generated->text));
     return OkStatus();
@@ -175,7 +176,7 @@ class Conversation {
     options.on_prompt = [&bar](int64_t done, int64_t total) { bar.Update(done, total); };
     auto on_text = [&](std::string_view piece) {
       bar.Clear();
-      if (!json_) WriteStdout(piece);
+      if (!json_) WriteText(piece);
     };
     RILL_ASSIGN_OR_RETURN(GenerateResult result,
                           llm_.Generate(prompt.token_ids, options, on_text, interrupt.flag()));
@@ -197,8 +198,13 @@ class Conversation {
   Json::Array turns_;
 };
 
-Status Chat(const ModelFlags& model, const SamplingFlags& sampling, const std::string& system) {
+// `exit_code`: of the last message that failed, when nobody at a terminal has seen it fail.
+Status Chat(const ModelFlags& model, const SamplingFlags& sampling, const std::string& system,
+            int& exit_code) {
+  // Wrong flags fail here once, not at each message; what needs no model, before it is loaded.
+  RILL_RETURN_IF_ERROR(sampling.Finish().status());
   RILL_ASSIGN_OR_RETURN(auto llm, model.Open());
+  RILL_RETURN_IF_ERROR(sampling.Finish(llm->info().vocab_size).status());
   if (!llm->info().chat_template_error.empty()) {
     return Unsupported(llm->info().chat_template_error);
   }
@@ -221,21 +227,24 @@ Status Chat(const ModelFlags& model, const SamplingFlags& sampling, const std::s
     const auto outcome = ReadMessage(reader, message);
     if (outcome == LineReader::Outcome::kEnd) return OkStatus();
     if (outcome == LineReader::Outcome::kInterrupted || message.empty()) continue;
-    if (message.starts_with('/')) {
-      if (!conversation.HandleCommand(message)) return OkStatus();
-      continue;
-    }
-    const Status status = conversation.Answer(message);
+    bool leave = false;
+    const Status status = message.starts_with('/') ? conversation.HandleCommand(message, leave)
+                                                   : conversation.Answer(message);
     // A question that does not fit ends that question, not the conversation.
-    if (!status.ok()) std::fprintf(stderr, "rill: %s\n", ForTerminal(status.message()).c_str());
+    if (!status.ok()) {
+      const int code = ReportError(status, model.json);
+      if (!StdinIsTerminal()) exit_code = code;
+    }
+    if (leave) return OkStatus();
   }
 }
 
 }  // namespace
 
 int ChatMain(const ModelFlags& model, const SamplingFlags& sampling, const std::string& system) {
-  const Status status = Chat(model, sampling, system);
-  return status.ok() ? kExitOk : ReportError(status, model.json);
+  int exit_code = kExitOk;
+  const Status status = Chat(model, sampling, system, exit_code);
+  return status.ok() ? exit_code : ReportError(status, model.json);
 }
 
 void AddChat(CLI::App& app, CommandContext& context) {
@@ -246,8 +255,10 @@ void AddChat(CLI::App& app, CommandContext& context) {
   };
   auto flags = std::make_shared<ChatFlags>();
   CLI::App* command = app.add_subcommand("chat", "Talk with a model");
-  command->footer(std::string("In the conversation:\n") + kHelp +
-                  "Lines piped into stdin are messages, one each.");
+  command->footer(
+      std::string("In the conversation:\n") + kHelp +
+      "Lines piped into stdin are messages, one each; the exit code is then that of the "
+      "last one that\nfailed.");
   flags->model.AddTo(*command, true, false);
   command->add_option("--system", flags->system,
                       "System message (default: the template's own, if it has one)");

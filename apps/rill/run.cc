@@ -43,7 +43,12 @@ void SortPositionals(RunFlags& flags) {
   flags.model.model.clear();
 }
 
+Status SystemNeedsTemplate(const std::string& why) {
+  return InvalidArgument("--system needs a chat template, " + why);
+}
+
 Status Run(RunFlags& flags, int& exit_code) {
+  if (flags.raw && !flags.system.empty()) return SystemNeedsTemplate("and --raw uses none");
   std::string prompt = flags.prompt;
   if (!flags.prompt_file.empty()) {
     if (flags.has_prompt) return InvalidArgument("run: PROMPT and --file exclude each other");
@@ -55,6 +60,10 @@ Status Run(RunFlags& flags, int& exit_code) {
   if (prompt.empty() && !(flags.raw && flags.has_prompt)) {
     return InvalidArgument("run: the prompt is empty: give PROMPT, --file, or text on stdin");
   }
+  RILL_RETURN_IF_ERROR(CheckUtf8(prompt, !flags.prompt_file.empty() ? flags.prompt_file
+                                         : flags.has_prompt && flags.prompt != "-" ? "PROMPT"
+                                                                                   : "stdin"));
+  RILL_RETURN_IF_ERROR(CheckUtf8(flags.system, "--system"));
   RILL_ASSIGN_OR_RETURN(GenerateOptions options, flags.sampling.Finish());
   RILL_ASSIGN_OR_RETURN(auto llm, flags.model.Open());
   if (llm->info().is_encoder) {
@@ -67,6 +76,9 @@ Status Run(RunFlags& flags, int& exit_code) {
   // one.
   const bool use_template =
       !flags.raw && (llm->info().has_chat_template || !llm->info().chat_template_error.empty());
+  if (!use_template && !flags.system.empty()) {
+    return SystemNeedsTemplate("and " + llm->info().path + " has none");
+  }
   if (use_template) {
     ChatInput chat;
     chat.messages = MakeMessages(flags.system, prompt);
@@ -90,7 +102,7 @@ Status Run(RunFlags& flags, int& exit_code) {
   const bool stream = !flags.model.json;
   auto on_text = [&](std::string_view piece) {
     bar.Clear();
-    if (stream) WriteStdout(piece);
+    if (stream) WriteText(piece);
   };
   RILL_ASSIGN_OR_RETURN(const GenerateResult result,
                         llm->Generate(rendered.token_ids, options, on_text, interrupt.flag()));
@@ -122,7 +134,8 @@ The answer goes to stdout, statistics to stderr. Without a prompt on a terminal:
   flags->model.AddTo(*command, true, false);
   flags->prompt_option =
       command->add_option("PROMPT", flags->prompt, "The user's message ('-' or none: read stdin)");
-  command->add_option("-f,--file", flags->prompt_file, "Read the prompt from a file");
+  command->add_option("-f,--file", flags->prompt_file, "Read the prompt from a file")
+      ->check(FileName());
   command->add_option("--system", flags->system,
                       "System message (default: the template's own, if it has one)");
   command->add_flag("--raw", flags->raw,
@@ -133,6 +146,12 @@ The answer goes to stdout, statistics to stderr. Without a prompt on a terminal:
     flags->has_prompt = flags->prompt_option->count() > 0;
     SortPositionals(*flags);
     if (!flags->has_prompt && flags->prompt_file.empty() && StdinIsTerminal()) {
+      if (flags->raw) {
+        context.exit_code = ReportError(
+            InvalidArgument("--raw needs PROMPT or --file: a chat uses the chat template"),
+            flags->model.json);
+        return;
+      }
       context.exit_code = ChatMain(flags->model, flags->sampling, flags->system);
       return;
     }

@@ -376,6 +376,14 @@ def test_a_cache_that_cannot_be_made(rill, tmp_path, cache):
     assert f"{cache}/models/smollm2: cannot be made" in message
 
 
+def test_system_message_without_a_template(rill, stories):
+    message = refused(run(rill, "run", stories, "Hi", "--system", "Be brief."))
+    assert "--system needs a chat template" in message and "stories" in message
+    message = refused(run(rill, "run", "nonesuch.gguf", "Hi", "--raw", "--system", "Be brief."))
+    assert "--system needs a chat template" in message and "--raw" in message
+    assert run(rill, "run", stories, "Hi", "--raw", "--system", "", "-n", 1).returncode == OK
+
+
 def test_wrong_isa_is_told(rill, smollm2):
     done = run(rill, "run", smollm2, "Hi", "-n", 1, RILL_CPU_ISA="nonesuch")
     assert done.returncode != 0 and b"RILL_CPU_ISA" in done.stderr
