@@ -42,6 +42,13 @@ void WarnBeyondTraining(const ModelInfo& info, int64_t num_tokens) {
 }
 
 Status EvalLogits(EvalFlags& flags) {
+  const bool to_stdout = flags.out == "-";
+  if (to_stdout && flags.model.json) {
+    return InvalidArgument("--out -: stdout gets the array, so --json has no place");
+  }
+  if (to_stdout && StdoutIsTerminal()) {
+    return InvalidArgument("--out -: stdout is a terminal; name a file or a pipe for the array");
+  }
   RILL_ASSIGN_OR_RETURN(const auto ids, ReadIds(flags.tokens));
   if (flags.model.options.max_context == 0) {
     flags.model.options.max_context = static_cast<int32_t>(ids.size());
@@ -65,7 +72,7 @@ Status EvalLogits(EvalFlags& flags) {
     out.Set("shape",
             Json::Array{Json(static_cast<int64_t>(ids.size())), Json(llm->logits_width())});
     PrintJson(out);
-  } else {
+  } else if (!to_stdout) {
     WriteStdout(fmt::format("{}: [{}, {}] f32\n", flags.out, ids.size(), llm->logits_width()));
   }
   return OkStatus();
@@ -195,6 +202,11 @@ Status EvalQuality(EvalFlags& flags) {
 void AddEval(CLI::App& app, CommandContext& context) {
   CLI::App* eval = app.add_subcommand("eval", "Logits, perplexity, quality, fingerprint");
   eval->require_subcommand(1);
+  eval->footer(
+      "Examples:\n  rill eval logits smollm2 --tokens ids.json --out logits.npy\n"
+      "  rill eval perplexity smollm2 --text wiki.test.raw\n"
+      "  rill eval quality smollm2 --text wiki.test.raw --tokens 2048\n"
+      "  rill eval fingerprint smollm2\n`rill eval COMMAND --help` says more of each.");
 
   auto add = [&](const char* name, const char* description, Status (*action)(EvalFlags&)) {
     auto flags = std::make_shared<EvalFlags>();
@@ -211,8 +223,11 @@ void AddEval(CLI::App& app, CommandContext& context) {
         add("logits", "Logits of every position of a token sequence, as a NumPy file", EvalLogits);
     command->footer("Example:\n  rill eval logits smollm2 --tokens ids.json --out logits.npy");
     command->add_option("--tokens", flags->tokens, "JSON array of token ids ('-': stdin)")
+        ->check(FileName())
         ->required();
-    command->add_option("--out", flags->out, "X.npy: [num_tokens, vocab_size] f32")->required();
+    command->add_option("--out", flags->out, "X.npy: [num_tokens, vocab_size] f32 ('-': stdout)")
+        ->check(FileName())
+        ->required();
   }
   {
     auto [command, flags] =
@@ -220,7 +235,9 @@ void AddEval(CLI::App& app, CommandContext& context) {
     command->footer(
         "Windows of --window tokens begin every --stride tokens; each token is predicted once.\n"
         "Example:\n  rill eval perplexity smollm2 --text wiki.test.raw --window 1024 --stride 512");
-    command->add_option("--text", flags->text, "The text file ('-': stdin)")->required();
+    command->add_option("--text", flags->text, "The text file ('-': stdin)")
+        ->check(FileName())
+        ->required();
     command->add_option("--window", flags->window, "Tokens per window (0: 2048 or the context)")
         ->check(CLI::Range(0, 1 << 24));
     command->add_option("--stride", flags->stride, "Tokens between windows (0: the window)")
@@ -235,7 +252,9 @@ void AddEval(CLI::App& app, CommandContext& context) {
         "Every variant against the model with f16 weights made from the file, f32 activations and\n"
         "f32 keys and values, at each position of the text. Formats:" +
         formats + "\nExample:\n  rill eval quality smollm2 --text wiki.test.raw --tokens 2048");
-    command->add_option("--text", flags->text, "The text file ('-': stdin)")->required();
+    command->add_option("--text", flags->text, "The text file ('-': stdin)")
+        ->check(FileName())
+        ->required();
     command->add_option("--tokens", flags->quality.num_tokens, "Of the text, from its start")
         ->check(CLI::Range(2, 1 << 20))
         ->capture_default_str();

@@ -1,5 +1,6 @@
-// A file that is there whole or not at all: written beside its place and renamed into it. What is
-// no file (a device, a pipe) is written to as it is, never replaced; a link leads to its target.
+// A file that is there whole or not at all: it has no name until it is whole (where the file system
+// cannot do that, a name beside its place). What is no file (a device, a pipe) is written to as it
+// is, never replaced; a link leads to its target; "-" is stdout.
 #pragma once
 
 #include <cstdio>
@@ -23,10 +24,15 @@ class OutputFile {
 
  private:
   Status Fail(int error);
+  // 0, or the errno that stood in the way.
+  int OpenUnnamed();
+  int OpenNamed();
+  int PutInPlace();
 
   std::string path_;       // as the user named it
-  std::string target_;     // its real place
-  std::string temporary_;  // empty: no regular file
+  std::string target_;     // its real place; empty: no regular file
+  std::string temporary_;  // the name beside it
+  bool has_name_ = false;  // temporary_ is there
   std::FILE* file_ = nullptr;
 };
 

@@ -59,6 +59,8 @@ def test_help_teaches(rill):
     assert "Exit codes" in top
     for words in (["ops"], ["eval", "fingerprint"], ["bench", "serve"]):  # an example of its own
         assert f"rill {' '.join(words)}" in good(run(rill, *words, "--help")).split("Example:")[1]
+    of_eval = good(run(rill, "eval", "--help")).split("Examples:")[1]
+    assert "rill eval logits" in of_eval and "rill run" not in of_eval
     good(run(rill, "--version"))
 
 
@@ -490,17 +492,66 @@ def test_impatient_interrupts_in_a_chat_do_not_end_it(rill, smollm2, tmp_path):
     assert chat.wait() == 0
 
 
-def test_an_interrupt_leaves_no_half_written_logits(rill, smollm2, tmp_path):
+def wait_until_it_writes(process: subprocess.Popen, folder: pathlib.Path) -> None:
+    """Until the process has a file open in `folder` that it writes: one with or without a name."""
+    deadline = time.monotonic() + 60
+    while True:
+        for link in pathlib.Path(f"/proc/{process.pid}/fd").iterdir():
+            try:
+                if os.readlink(link).startswith(f"{folder}/") and link.lstat().st_mode & 0o200:
+                    return
+            except FileNotFoundError:
+                pass
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number, code", [
+    (signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)])
+def test_no_signal_leaves_half_written_logits(rill, smollm2, tmp_path, number, code):
     (tmp_path / "ids.json").write_text(json.dumps([1] * 6000))
     process = subprocess.Popen([rill, "eval", "logits", smollm2, "--tokens", tmp_path / "ids.json",
                                 "--out", tmp_path / "x.npy"], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("x.npy.*")):
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    wait_until_it_writes(process, tmp_path)
+    process.send_signal(number)
+    assert process.wait(60) == code
+    if number != signal.SIGINT:
+        try:
+            os.close(os.open(tmp_path, os.O_TMPFILE | os.O_WRONLY))
+        except OSError:
+            pytest.skip("skipped: this file system has no files without a name")
     assert [path.name for path in tmp_path.iterdir()] == ["ids.json"]
+
+
+def test_a_file_at_its_size_limit_is_an_error(rill, stories, tmp_path):
+    (tmp_path / "ids.json").write_text(json.dumps([1] * 100))
+    done = run("prlimit", "--fsize=65536", rill, "eval", "logits", stories, "--tokens",
+               tmp_path / "ids.json", "--out", tmp_path / "x.npy")
+    assert done.returncode == 5 and b"x.npy: File too large" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["ids.json"]
+
+
+def test_written_files_replace_and_have_the_umask(rill, stories, tmp_path):
+    (tmp_path / "ids.json").write_text("[1, 2]")
+    for name in ("x.npy", "x.npy", "./y.npy"):  # new, there already, with a folder
+        subprocess.run([rill, "eval", "logits", stories, "--tokens", "ids.json", "--out", name],
+                       cwd=tmp_path, check=True, capture_output=True, umask=0o027)
+        assert read_npy(tmp_path / name)[0][0] == 2
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o640
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ids.json", "x.npy", "y.npy"]
+
+
+def test_logits_on_stdout(rill, stories, tmp_path):
+    (tmp_path / "ids.json").write_text("[1, 2]")
+    words = ["eval", "logits", stories, "--tokens", tmp_path / "ids.json", "--out"]
+    good(run(rill, *words, tmp_path / "x.npy"))
+    done = subprocess.run([rill, *map(str, words), "-"], cwd=tmp_path, capture_output=True, check=True)
+    assert done.stdout == (tmp_path / "x.npy").read_bytes() and not (tmp_path / "-").exists()
+    done = run(rill, *words, "-", "--json")
+    assert done.returncode == 2 and b"--out -" in done.stderr
+    terminal = Terminal(rill, *words, "-")
+    terminal.expect("--out -: stdout is a terminal")
+    assert terminal.wait() == 2
 
 
 def test_stopped_pip_is_not_said_to_go_on(rill, tmp_path):

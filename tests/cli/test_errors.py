@@ -376,6 +376,22 @@ def test_a_cache_that_cannot_be_made(rill, tmp_path, cache):
     assert f"{cache}/models/smollm2: cannot be made" in message
 
 
+@pytest.mark.parametrize("words", [
+    ["eval", "logits", "MODEL", "--tokens", "ids.json", "--out", ""],
+    ["eval", "logits", "MODEL", "--out", "x.npy", "--tokens", ""],
+    ["eval", "perplexity", "MODEL", "--text", ""], ["run", "MODEL", "--file", ""],
+    ["tokenize", "MODEL", "--file", ""], ["render", "MODEL", "--messages", ""],
+    ["render", "MODEL", "--messages", "-", "--tools", ""], ["bench", "MODEL", "--out", ""],
+    ["bench", "MODEL", "--out", "-"], ["bench", "--synthetic", "x:y", "--write-gguf", "-"],
+    ["bench", "--synthetic", ""], ["bench", "serve", "--plot", ""], ["bench", "serve", "--details", "-"],
+    ["serve", "MODEL", "--log-file", ""], ["serve", "MODEL", "--key-file", ""],
+    ["serve", "MODEL", "--memory", ""], ["serve", "MODEL", "--kv-memory", ""]])
+def test_no_name_names_its_flag(rill, stories, words):
+    done = run(rill, *[stories if word == "MODEL" else word for word in words])
+    assert done.returncode == USAGE and done.stdout == b""
+    assert done.stderr.decode().startswith(f"rill: {words[-2]}: expected "), done.stderr
+
+
 def test_system_message_without_a_template(rill, stories):
     message = refused(run(rill, "run", stories, "Hi", "--system", "Be brief."))
     assert "--system needs a chat template" in message and "stories" in message
