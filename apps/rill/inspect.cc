@@ -49,9 +49,10 @@ void PrintSection(const std::string& title, const Json& section, bool names_are_
   std::string out = Title(title) + "\n";
   if (section.is_object()) {
     for (const auto& [key, value] : section.object()) {
-      out +=
-          fmt::format("  {:<34} {}\n", names_are_keys ? key : Title(key),
-                      value.is_object() || value.is_array() ? value.Dump() : Readable(key, value));
+      out += fmt::format("  {:<34} {}\n", names_are_keys ? key : Title(key),
+                         value.is_array() && value.array().empty() ? "none"
+                         : value.is_object() || value.is_array()   ? value.Dump()
+                                                                   : Readable(key, value));
     }
   } else if (section.is_array()) {
     for (const Json& row : section.array()) {

@@ -64,4 +64,26 @@ void ProgressBar::Update(int64_t done, int64_t total) {
   std::fflush(stderr);
 }
 
+BusyNote::BusyNote(std::string label) : label_(std::move(label)) {
+  if (!StderrIsTerminal()) return;
+  thread_ = std::thread([this] {
+    std::unique_lock lock(mutex_);
+    if (wake_.wait_for(lock, std::chrono::milliseconds(500), [this] { return done_; })) return;
+    std::fprintf(stderr, "\r%s…\x1b[K", label_.c_str());
+    std::fflush(stderr);
+    wake_.wait(lock, [this] { return done_; });
+    std::fputs("\r\x1b[K", stderr);
+  });
+}
+
+BusyNote::~BusyNote() {
+  if (!thread_.joinable()) return;
+  {
+    std::lock_guard lock(mutex_);
+    done_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+}
+
 }  // namespace rill::app

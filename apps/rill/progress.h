@@ -3,8 +3,11 @@
 #pragma once
 
 #include <chrono>
+#include <condition_variable>
 #include <cstdint>
+#include <mutex>
 #include <string>
+#include <thread>
 
 namespace rill::app {
 
@@ -25,6 +28,23 @@ class ProgressBar {
   bool drawn_ = false;
   std::chrono::steady_clock::time_point start_;
   std::chrono::steady_clock::time_point last_draw_;
+};
+
+// For work that cannot say how far it is: "label…" on stderr, only on a terminal, and only once it
+// takes over half a second.
+class BusyNote {
+ public:
+  explicit BusyNote(std::string label);
+  ~BusyNote();  // removes the line
+  BusyNote(const BusyNote&) = delete;
+  BusyNote& operator=(const BusyNote&) = delete;
+
+ private:
+  std::string label_;
+  bool done_ = false;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::thread thread_;
 };
 
 }  // namespace rill::app

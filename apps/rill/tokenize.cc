@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <charconv>
+#include <optional>
 
 #include "command.h"
+#include "progress.h"
 
 namespace rill::app {
 namespace {
@@ -33,7 +35,11 @@ Status Tokenize(TokenizeFlags& flags) {
   if (!flags.file.empty() || text == "-") {
     RILL_ASSIGN_OR_RETURN(text, ReadText(flags.file.empty() ? "-" : flags.file, kMaxTextBytes));
   }
+  RILL_RETURN_IF_ERROR(CheckUtf8(text, !flags.file.empty() ? flags.file
+                                       : flags.text == "-" ? "stdin"
+                                                           : "TEXT"));
   RILL_ASSIGN_OR_RETURN(auto llm, flags.model.Open());
+  std::optional<BusyNote> note("tokenizing");
   RILL_ASSIGN_OR_RETURN(const auto ids,
                         llm->Tokenize(text, !flags.no_special, flags.parse_special));
   if (flags.model.json) {
@@ -46,6 +52,7 @@ Status Tokenize(TokenizeFlags& flags) {
     out.Set("ids", std::move(id_array));
     out.Set("tokens", std::move(token_array));
     out.Set("count", Json(static_cast<int64_t>(ids.size())));
+    note.reset();
     PrintJson(out);
     return OkStatus();
   }
@@ -60,7 +67,8 @@ Status Tokenize(TokenizeFlags& flags) {
       out += fmt::format("{:>7}  {}\n", id, quoted);
     }
   }
-  WriteStdout(out);
+  note.reset();
+  WriteText(out);
   return OkStatus();
 }
 
@@ -104,7 +112,7 @@ Status Detokenize(DetokenizeFlags& flags) {
     out.Set("text", text);
     PrintJson(out);
   } else {
-    WriteStdout(text + "\n");
+    WriteText(text + "\n");
   }
   return OkStatus();
 }
@@ -117,7 +125,7 @@ void AddTokenize(CLI::App& app, CommandContext& context) {
   command->footer("Example:\n  rill tokenize smollm2 \"Hello world\" --ids");
   flags->model.AddTo(*command);
   command->add_option("TEXT", flags->text, "The text ('-': stdin)");
-  command->add_option("-f,--file", flags->file, "Read the text from a file");
+  command->add_option("-f,--file", flags->file, "Read the text from a file")->check(FileName());
   command->add_flag("--no-special", flags->no_special, "Do not add BOS/EOS");
   command->add_flag("--parse-special", flags->parse_special,
                     "Control tokens written in the text become their ids");

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import pty
+import re
 import select
 import signal
 import struct
@@ -216,6 +217,7 @@ def test_inspect(rill, smollm2):
     assert plans[0]["memory"]["kv_bytes_per_token"] == 30 * 2 * 3 * 64 * 4
     assert [plan["memory"]["kv_cache_bytes"] for plan in plans] == [1024 * 46080, 2048 * 46080]
     assert plans[0]["memory"]["unused_tensors"] == []
+    assert re.search(r"unused tensors +none\n", good(run(rill, "inspect", smollm2, "--plan")))
     for kv, bits in (("int8", 10), ("int4", 5)):
         plan = good_json(rill, "inspect", smollm2, "--plan", "--kv-dtype", kv)
         assert plan["memory"]["kv_bytes_per_token"] == 30 * 2 * 3 * 64 * bits // 8
@@ -552,6 +554,33 @@ def test_logits_on_stdout(rill, stories, tmp_path):
     terminal = Terminal(rill, *words, "-")
     terminal.expect("--out -: stdout is a terminal")
     assert terminal.wait() == 2
+
+
+def test_a_terminal_is_given_no_control_characters(rill, smollm2):
+    """A model that can only say ESC: a pipe gets the byte, a terminal its name."""
+    with_escape = ["run", smollm2, "Hi", "-q", "--temperature", "0", "-n", "3", "--logit-bias"]
+    ids = good_json(rill, "tokenize", smollm2, "\x1b")["ids"]
+    assert len(ids) == 1
+    assert run(rill, *with_escape, f"{ids[0]}=100").stdout == b"\x1b\x1b\x1b\n"
+    terminal = Terminal(rill, *with_escape, f"{ids[0]}=100")
+    terminal.expect("\\x1b\\x1b\\x1b\r\n")
+    assert "\x1b" not in terminal.text
+    assert terminal.wait() == 0
+    hostile = good_json(rill, "tokenize", smollm2, "a\tb\n\x1b]0;title\x07\u009bc\x7f")["ids"]
+    raw = run(rill, "detokenize", smollm2, *hostile).stdout.decode()
+    assert raw == "a\tb\n\x1b]0;title\x07\u009bc\x7f\n"
+    terminal = Terminal(rill, "detokenize", smollm2, *hostile)
+    terminal.expect("\\x1b]0;title\\x07\\xc2\\x9bc\\x7f")
+    assert "b\r\n" in terminal.text and not set(terminal.text) & set("\x1b\x07\x7f\u009b")
+    assert terminal.wait() == 0
+
+
+def test_long_tokenizing_is_told_on_a_terminal(rill, smollm2, tmp_path):
+    (tmp_path / "big.txt").write_text("The quick brown fox jumps over the lazy dog. " * 400_000)
+    terminal = Terminal(rill, "tokenize", smollm2, "--file", tmp_path / "big.txt", "--ids")
+    terminal.expect("tokenizing…")
+    os.kill(terminal.pid, signal.SIGKILL)
+    assert terminal.wait() == -signal.SIGKILL
 
 
 def test_stopped_pip_is_not_said_to_go_on(rill, tmp_path):

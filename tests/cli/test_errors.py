@@ -400,6 +400,31 @@ def test_system_message_without_a_template(rill, stories):
     assert run(rill, "run", stories, "Hi", "--raw", "--system", "", "-n", 1).returncode == OK
 
 
+@pytest.mark.parametrize("text, offset, byte", [
+    (b"a\xff\xfeb", 1, "ff"), (b"\xc3", 0, "c3"), (b"\xc3\xa9\xc0\xaf", 2, "c0"),
+    (b"\xe2\x82", 0, "e2"), (b"x\xed\xa0\x80", 1, "ed"), (b"\xf0\x80\x80\x80", 0, "f0"),
+    (b"\xe2\x82\xac\xf4\x90\x80\x80", 3, "f4"), (b"\xf5\x80\x80\x80", 0, "f5"),
+    (b"ok\x80", 2, "80")])
+def test_text_that_is_not_utf8(rill, stories, tmp_path, text, offset, byte):
+    """The same refusal from a file and from stdin; Python's own decoder says where."""
+    with pytest.raises(UnicodeDecodeError) as raised:
+        text.decode()
+    assert raised.value.start == offset
+    (tmp_path / "t.txt").write_bytes(text)
+    where = f"expected UTF-8, got byte 0x{byte} at offset {offset}"
+    for command in (["tokenize", stories], ["run", stories, "--raw", "-n", "1"]):
+        message = refused(run(rill, *command, "--file", tmp_path / "t.txt"))
+        assert "t.txt" in message and where in message
+        message = refused(run(rill, *command, "-", stdin=text))
+        assert "stdin" in message and where in message
+
+
+def test_all_of_unicode_is_utf8(rill, stories):
+    text = "".join(map(chr, [*range(1, 0xD800, 37), 0x7FF, 0x800, 0xD7FF, 0xE000, 0xFFFF, 0x10000,
+                             0x10FFFF]))
+    assert run(rill, "tokenize", stories, "-", "--ids", stdin=text.encode()).returncode == OK
+
+
 def test_wrong_isa_is_told(rill, smollm2):
     done = run(rill, "run", smollm2, "Hi", "-n", 1, RILL_CPU_ISA="nonesuch")
     assert done.returncode != 0 and b"RILL_CPU_ISA" in done.stderr
