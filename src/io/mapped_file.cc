@@ -10,6 +10,7 @@
 #include "base/utf8.h"
 #include "io/mapping_fault.h"
 #include "io/safe_open.h"
+#include "rill/file_error.h"
 
 namespace rill::io {
 namespace {
@@ -24,7 +25,7 @@ Status ReadInto(int fd, std::byte* data, size_t size_bytes, const std::string& p
     const size_t want = size_bytes - done < kChunk ? size_bytes - done : kChunk;
     const ssize_t n = ::pread(fd, data + done, want, static_cast<off_t>(done));
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return Unavailable(PrintableUtf8(path) + ": reading: " + std::strerror(errno));
+    if (n < 0) return FileError(PrintableUtf8(path) + ": reading: " + std::strerror(errno), errno);
     if (n == 0) return DataLoss(PrintableUtf8(path) + ": the file shrank while it was read");
     done += static_cast<size_t>(n);
   }

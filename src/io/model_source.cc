@@ -11,6 +11,7 @@
 #include "io/llama2c.h"
 #include "io/safe_open.h"
 #include "io/safetensors.h"
+#include "rill/file_error.h"
 
 namespace rill::io {
 namespace {
@@ -51,7 +52,7 @@ Location Split(const std::string& path) {
 // Names of the entries of a folder, sorted.
 Result<std::vector<std::string>> ListFolder(const std::string& folder) {
   DIR* dir = ::opendir(folder.c_str());
-  if (!dir) return Unavailable(Shown(folder) + ": cannot be read: " + std::strerror(errno));
+  if (!dir) return FileError(Shown(folder) + ": cannot be read: " + std::strerror(errno), errno);
   std::vector<std::string> names;
   bool too_many = false;
   while (const dirent* entry = ::readdir(dir)) {

@@ -19,6 +19,7 @@
 #include "base/json.h"
 #include "base/utf8.h"
 #include "llm/sha256.h"
+#include "rill/file_error.h"
 
 namespace rill::llm {
 namespace {
@@ -130,7 +131,7 @@ class PartFile {
     const PartInfo old = ReadPartInfo(info_path_);
     const bool same = !info_.identity.empty() && old.identity == info_.identity;
     fd_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
-    if (fd_ < 0) return Unavailable(path_ + ": cannot be written: " + std::strerror(errno));
+    if (fd_ < 0) return FileError(path_ + ": cannot be written: " + std::strerror(errno), errno);
     if (!same) return Restart("");
     info_.etag = old.etag;
     std::string buffer(1u << 20, '\0');
@@ -151,7 +152,7 @@ class PartFile {
     size_bytes_ = 0;
     SetEtag(etag);
     if (::ftruncate(fd_, 0) != 0 || ::lseek(fd_, 0, SEEK_SET) != 0) {
-      return Unavailable(path_ + ": cannot be emptied: " + std::strerror(errno));
+      return FileError(path_ + ": cannot be emptied: " + std::strerror(errno), errno);
     }
     return OkStatus();
   }
@@ -168,8 +169,7 @@ class PartFile {
       if (written <= 0) {
         const std::string message =
             path_ + ": cannot be written: " + (written < 0 ? std::strerror(errno) : "disk full");
-        return errno == ENOSPC || errno == EDQUOT || errno == EFBIG ? ResourceExhausted(message)
-                                                                    : Unavailable(message);
+        return FileError(message, written < 0 ? errno : ENOSPC);
       }
       hash_.Update(bytes.substr(0, static_cast<size_t>(written)));
       size_bytes_ += static_cast<uint64_t>(written);
@@ -192,7 +192,8 @@ class PartFile {
     Close();
     std::error_code error;
     fs::rename(path_, final_path, error);
-    if (error) return Unavailable(final_path + ": cannot be put in place: " + error.message());
+    if (error)
+      return FileError(final_path + ": cannot be put in place: " + error.message(), error.value());
     ::unlink(info_path_.c_str());
     return OkStatus();
   }

@@ -16,8 +16,7 @@
 
 namespace rill::text::jinja {
 
-class Scope {
- public:
+struct Scope {
   std::shared_ptr<Scope> parent;
 
   const Value* Find(const std::string& name) const;  // here only
