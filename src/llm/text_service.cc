@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 namespace rill::llm {
 namespace {
@@ -301,14 +302,11 @@ void TextService::FailRequest(const std::shared_ptr<Live>& live, Status error) {
 }
 
 void TextService::PushPost(std::shared_ptr<Live> live, TokenEvent event) {
-  bool wake = false;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    post_queue_.push_back({std::move(live), std::move(event)});
-    wake = post_sleeps_;
-    post_sleeps_ = false;
-  }
-  if (wake) post_wake_.notify_one();
+  std::lock_guard<std::mutex> lock(mutex_);
+  post_queue_.push_back({std::move(live), std::move(event)});
+  // Under the lock: once the last event is worked off, this object may go, and a thread of the
+  // engine must not be on its way to post_wake_ then.
+  if (std::exchange(post_sleeps_, false)) post_wake_.notify_one();
 }
 
 void TextService::CancelChoice(Live& live, int32_t choice) {
