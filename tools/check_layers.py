@@ -30,7 +30,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
 
 def check(root: pathlib.Path) -> list[str]:
-    """All violations under root/src and root/apps, as 'file:line: message'."""
+    """All violations under root/include, root/src and root/apps, as 'file:line: message'."""
     found = []
     for path in sorted([*root.glob("src/**/*"), *root.glob("apps/**/*"),
                         *root.glob("include/**/*")]):

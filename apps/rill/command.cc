@@ -17,6 +17,7 @@
 #include "progress.h"
 #include "rill/file_error.h"
 #include "rill/model_store.h"
+#include "rill/utf8.h"
 
 namespace rill::app {
 namespace {
@@ -293,35 +294,11 @@ Result<std::string> ReadText(const std::string& path, size_t max_bytes) {
 }
 
 Status CheckUtf8(std::string_view text, const std::string& culprit) {
-  // Unicode 15, table 3-7: well-formed UTF-8 byte sequences.
-  for (size_t at = 0; at < text.size();) {
-    const auto byte = [text, at](size_t i) {
-      return at + i < text.size() ? static_cast<unsigned char>(text[at + i]) : 0;
-    };
-    const int first = byte(0);
-    size_t size = 1;
-    int low = 0x80, high = 0xBF;  // of the second byte
-    if (first >= 0xC2 && first <= 0xDF) {
-      size = 2;
-    } else if (first >= 0xE0 && first <= 0xEF) {
-      size = 3;
-      if (first == 0xE0) low = 0xA0;   // not what two bytes hold
-      if (first == 0xED) high = 0x9F;  // not a surrogate
-    } else if (first >= 0xF0 && first <= 0xF4) {
-      size = 4;
-      if (first == 0xF0) low = 0x90;
-      if (first == 0xF4) high = 0x8F;  // at most U+10FFFF
-    }
-    bool good = size > 1 || first < 0x80;
-    if (size > 1) good = byte(1) >= low && byte(1) <= high;
-    for (size_t i = 2; i < size; ++i) good = good && byte(i) >= 0x80 && byte(i) <= 0xBF;
-    if (!good) {
-      return InvalidArgument(fmt::format("{}: expected UTF-8, got byte 0x{:02x} at offset {}",
-                                         culprit == "-" ? "stdin" : culprit, first, at));
-    }
-    at += size;
-  }
-  return OkStatus();
+  const std::optional<size_t> at = FindInvalidUtf8(text);
+  if (!at) return OkStatus();
+  return InvalidArgument(fmt::format("{}: expected UTF-8, got byte 0x{:02x} at offset {}",
+                                     culprit == "-" ? "stdin" : culprit,
+                                     static_cast<unsigned char>(text[*at]), *at));
 }
 
 CLI::Validator FileName(const std::string& expected) {

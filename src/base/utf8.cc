@@ -55,13 +55,17 @@ void AppendUtf8(std::string& out, char32_t rune) {
   }
 }
 
-bool IsValidUtf8(std::string_view text) {
-  while (!text.empty()) {
-    const DecodedRune rune = DecodeUtf8(text);
-    if (!rune.valid) return false;
-    text.remove_prefix(rune.size);
+std::optional<size_t> FindInvalidUtf8(std::string_view text) {
+  for (size_t at = 0; at < text.size();) {
+    const DecodedRune rune = DecodeUtf8(text.substr(at));
+    if (!rune.valid) return at;
+    at += rune.size;
   }
-  return true;
+  return std::nullopt;
+}
+
+bool IsValidUtf8(std::string_view text) {
+  return !FindInvalidUtf8(text);
 }
 
 size_t IncompleteUtf8Suffix(std::string_view text) {

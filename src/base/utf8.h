@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "rill/utf8.h"
+
 namespace rill {
 
 struct DecodedRune {

@@ -24,9 +24,7 @@ constexpr std::string_view kAnswerSchema = R"({"type":"object",
  "usage":{"$ref":"#/components/schemas/Usage"}}})";
 
 void Handle(ServerState& state, const RequestPtr& http, const ResponderPtr& responder,
-            const Json& body) {
-  auto model = FindModelOf(state, body, *responder);
-  if (!model) return;
+            const Json& body, const std::shared_ptr<ServedModel>& model) {
   openai::CompletionRequest request;
   if (auto error = openai::ParseCompletionRequest(body, model->limits, request)) {
     return SendError(*responder, *error);
@@ -69,16 +67,13 @@ void AddCompletions(ServerState& state, std::vector<Route>& routes) {
                   openai::ReadCompletionRequest(reader, DocumentedLimits(state), request);
                 }).ToJson();
   doc.responses = {{200, openai::JsonSchema(kAnswerSchema)}};
-  routes.push_back({.method = Method::kPost,
-                    .path = "/v1/completions",
-                    .handler =
-                        [&state](RequestPtr http, ResponderPtr responder) {
-                          WithJsonBody(state, http, responder,
-                                       [&state, http, responder](const Json& body) {
-                                         Handle(state, http, responder, body);
-                                       });
-                        },
-                    .doc = std::move(doc)});
+  routes.push_back(ModelRoute(
+      state, "/v1/completions",
+      [&state](const RequestPtr& http, const ResponderPtr& responder, const Json& body,
+               const std::shared_ptr<ServedModel>& model) {
+        Handle(state, http, responder, body, model);
+      },
+      std::move(doc)));
 }
 
 }  // namespace rill::server

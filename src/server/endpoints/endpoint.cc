@@ -118,6 +118,21 @@ std::shared_ptr<ServedModel> FindModel(ServerState& state, const std::string& na
   return nullptr;
 }
 
+Route ModelRoute(ServerState& state, std::string path, ModelHandler handle, RouteDoc doc) {
+  return {.method = Method::kPost,
+          .path = std::move(path),
+          .handler =
+              [&state, handle = std::move(handle)](RequestPtr http, ResponderPtr responder) {
+                WithJsonBody(state, http, responder,
+                             [&state, handle, http, responder](const Json& body) {
+                               if (auto model = FindModelOf(state, body, *responder)) {
+                                 handle(http, responder, body, model);
+                               }
+                             });
+              },
+          .doc = std::move(doc)};
+}
+
 std::shared_ptr<ServedModel> FindModelOf(ServerState& state, const Json& body,
                                          Responder& responder) {
   openai::FieldReader reader(body);

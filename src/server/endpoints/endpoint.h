@@ -39,6 +39,12 @@ std::shared_ptr<ServedModel> FindModel(ServerState& state, const std::string& na
 std::shared_ptr<ServedModel> FindModelOf(ServerState& state, const Json& body,
                                          Responder& responder);
 
+// POST `path`: the body read, its model found, then `handle`.
+using ModelHandler =
+    std::function<void(const RequestPtr& http, const ResponderPtr& responder, const Json& body,
+                       const std::shared_ptr<ServedModel>& model)>;
+Route ModelRoute(ServerState& state, std::string path, ModelHandler handle, RouteDoc doc);
+
 // One per entry.
 #define ENDPOINT(Name) void Add##Name(ServerState& state, std::vector<Route>& routes);
 #include "server/endpoint_list.def"

@@ -1,5 +1,6 @@
-// GET /openapi.json: what every route takes and gives, as OpenAPI 3.1. Made from the routes
-// themselves; the schemas of requests are written by their parsers (openai/field_reader.h).
+// GET /openapi.json: what every route takes and gives, as OpenAPI 3.1. Made once from the routes
+// before this one, which is the last of the list, and itself; the schemas of requests are written
+// by their parsers (openai/field_reader.h).
 #include <algorithm>
 #include <cctype>
 
@@ -90,7 +91,7 @@ std::string PathOf(std::string path, std::vector<std::string>& names) {
   return path;
 }
 
-Json Document(ServerState& state) {
+Json Document(const std::vector<Route>& routes) {
   Json info;
   info.Set("title", "Rill");
   const Json build = DescribeBuild();
@@ -98,7 +99,7 @@ Json Document(ServerState& state) {
   info.Set("version", version ? *version : Json("unknown"));
   info.Set("description", "OpenAI's chat and completions API, with vLLM's extensions.");
   Json paths{Json::Object{}};
-  for (const Route& route : AllRoutes(state)) {
+  for (const Route& route : routes) {
     std::vector<std::string> names;
     const std::string path = PathOf(route.path, names);
     Json item = paths.Find(path) ? *paths.Find(path) : Json(Json::Object{});
@@ -121,14 +122,15 @@ Json Document(ServerState& state) {
 
 }  // namespace
 
-void AddOpenapi(ServerState& state, std::vector<Route>& routes) {
+void AddOpenapi(ServerState&, std::vector<Route>& routes) {
   routes.push_back({.path = "/openapi.json",
-                    .handler =
-                        [&state](RequestPtr, ResponderPtr responder) {
-                          SendJson(*responder, 200, Document(state).Dump());
-                        },
+                    .handler = {},  // below: it needs this entry too
                     .doc = {.summary = "This document",
                             .responses = {{200, openai::JsonSchema(R"({"type":"object"})")}}}});
+  const auto document = std::make_shared<const std::string>(Document(routes).Dump());
+  routes.back().handler = [document](RequestPtr, ResponderPtr responder) {
+    SendJson(*responder, 200, *document);
+  };
 }
 
 }  // namespace rill::server

@@ -93,7 +93,8 @@ void ReadDetokenize(openai::FieldReader& reader, const openai::ParseLimits& limi
   }
 }
 
-void Detokenize(Responder& responder, const Json& body, const std::shared_ptr<ServedModel>& model) {
+void Detokenize(const RequestPtr&, Responder& responder, const Json& body,
+                const std::shared_ptr<ServedModel>& model) {
   openai::FieldReader reader(body);
   std::vector<int32_t> ids;
   ReadDetokenize(reader, model->limits, ids);
@@ -147,46 +148,37 @@ void AddTokenize(ServerState& state, std::vector<Route>& routes) {
            })
         .ToJson();
   };
+  // The work of either, which needs no state.
+  using Work =
+      void (*)(const RequestPtr&, Responder&, const Json&, const std::shared_ptr<ServedModel>&);
+  auto add = [&](const char* path, Work work, RouteDoc doc) {
+    routes.push_back(ModelRoute(
+        state, path,
+        [&state, work](const RequestPtr& http, const ResponderPtr& responder, const Json& body,
+                       const std::shared_ptr<ServedModel>& model) {
+          OffTheIoThread(state, http, responder,
+                         [=, body = Json(body)] { work(http, *responder, body, model); });
+        },
+        std::move(doc)));
+  };
   Json either;
   either.Set("anyOf", Json::Array{schema(true), schema(false)});
-  routes.push_back(
-      {.method = Method::kPost,
-       .path = "/tokenize",
-       .handler =
-           [&state](RequestPtr http, ResponderPtr responder) {
-             WithJsonBody(state, http, responder, [&state, http, responder](const Json& body) {
-               auto model = FindModelOf(state, body, *responder);
-               if (!model) return;
-               OffTheIoThread(state, http, responder,
-                              [=, body = Json(body)] { Tokenize(http, *responder, body, model); });
-             });
-           },
-       .doc = {.summary = "The token ids of a text or a conversation",
-               .request = std::move(either),
-               .responses = {{200, openai::JsonSchema(R"({"type":"object",
+  add("/tokenize", Tokenize,
+      {.summary = "The token ids of a text or a conversation",
+       .request = std::move(either),
+       .responses = {{200, openai::JsonSchema(R"({"type":"object",
 "required":["count","max_model_len","tokens","token_strs"],"properties":{
  "count":{"type":"integer"},"max_model_len":{"type":"integer"},
  "tokens":{"type":"array","items":{"type":"integer"}},
- "token_strs":{"type":["array","null"],"items":{"type":"string"}}}})")}}}});
-  routes.push_back(
-      {.method = Method::kPost,
-       .path = "/detokenize",
-       .handler =
-           [&state](RequestPtr http, ResponderPtr responder) {
-             WithJsonBody(state, http, responder, [&state, http, responder](const Json& body) {
-               auto model = FindModelOf(state, body, *responder);
-               if (!model) return;
-               OffTheIoThread(state, http, responder,
-                              [=, body = Json(body)] { Detokenize(*responder, body, model); });
-             });
-           },
-       .doc = {.summary = "The text of token ids",
-               .request = openai::SchemaOf([&](openai::FieldReader& reader) {
-                            std::vector<int32_t> ids;
-                            ReadDetokenize(reader, DocumentedLimits(state), ids);
-                          }).ToJson(),
-               .responses = {{200, openai::JsonSchema(R"({"type":"object","required":["prompt"],
-"properties":{"prompt":{"type":"string"}}})")}}}});
+ "token_strs":{"type":["array","null"],"items":{"type":"string"}}}})")}}});
+  add("/detokenize", Detokenize,
+      {.summary = "The text of token ids",
+       .request = openai::SchemaOf([&](openai::FieldReader& reader) {
+                    std::vector<int32_t> ids;
+                    ReadDetokenize(reader, DocumentedLimits(state), ids);
+                  }).ToJson(),
+       .responses = {{200, openai::JsonSchema(R"({"type":"object","required":["prompt"],
+"properties":{"prompt":{"type":"string"}}})")}}});
   if (state.options.tokenizer_info) {
     routes.push_back(
         {.path = "/tokenizer_info",

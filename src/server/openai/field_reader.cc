@@ -57,6 +57,11 @@ Json OrNull(Json schema) {
 
 }  // namespace
 
+bool FieldSchema::Has(std::string_view key) const {
+  return std::any_of(properties_.begin(), properties_.end(),
+                     [&](const Json::Member& member) { return member.first == key; });
+}
+
 void FieldSchema::Add(std::string_view key, Json schema, bool required) {
   auto at = std::find_if(properties_.begin(), properties_.end(),
                          [&](const Json::Member& member) { return member.first == key; });
@@ -80,15 +85,11 @@ Json FieldSchema::ToJson() const {
 FieldReader::FieldReader(FieldSchema& schema) : object_(kNoFields), schema_(&schema) {}
 
 void FieldReader::Describe(std::string_view key, std::string_view schema, bool required) {
-  if (!schema_) return;
-  schema_->Add(key, JsonSchema(schema), required);
-  described_.emplace_back(key);
+  if (schema_) schema_->Add(key, JsonSchema(schema), required);
 }
 
 const Json* FieldReader::Find(std::string_view key) const {
-  if (schema_ && std::find(described_.begin(), described_.end(), key) == described_.end()) {
-    schema_->AddUndescribed(key);
-  }
+  if (schema_ && !schema_->Has(key)) schema_->AddUndescribed(key);
   if (error_) return nullptr;
   const Json* value = object_.Find(key);
   return value && !value->is_null() ? value : nullptr;
@@ -198,7 +199,6 @@ void FieldReader::RefuseUnless(std::string_view key, std::string_view why,
     Json schema = JsonSchema(fmt::format(R"({{"enum":[{}]}})", harmless));
     schema.Set("description", "Not supported: " + std::string(why));
     schema_->Add(key, std::move(schema));
-    described_.emplace_back(key);
   }
   const Json* value = Find(key);
   if (!value) return;

@@ -28,6 +28,7 @@ class FieldSchema {
  public:
   // `schema`: of a value; null is always taken too, unless the field is required.
   void Add(std::string_view key, Json schema, bool required = false);
+  bool Has(std::string_view key) const;
   // A field that the parser looked for without saying what it takes: a defect of the parser.
   void AddUndescribed(std::string_view key);
   const std::vector<std::string>& undescribed() const { return undescribed_; }
@@ -85,7 +86,6 @@ class FieldReader {
   const Json& object_;
   const std::string prefix_;
   FieldSchema* const schema_ = nullptr;
-  mutable std::vector<std::string> described_;
   std::optional<ApiError> error_;
 };
 

@@ -243,8 +243,9 @@ void ReadGenerationParams(FieldReader& reader, const ParseLimits& limits, Genera
     out.priority = static_cast<int32_t>(-priority);
   }
   reader.String("cache_salt", kMaxSaltBytes, out.cache_salt);
-  reader.Describe("cache_salt", R"({"type":"string","minLength":1,"maxLength":256})");
-  static_assert(kMaxSaltBytes == 256);
+  reader.Describe("cache_salt", [] {
+    return fmt::format(R"({{"type":"string","minLength":1,"maxLength":{}}})", kMaxSaltBytes);
+  });
   if (reader.Has("cache_salt") && out.cache_salt.empty() && reader.ok()) {
     reader.FailValue("cache_salt", "must not be empty.");
   }
