@@ -111,7 +111,7 @@ void PrintSummary(const ServerSummary& summary) {
   }
   int64_t total = 0;
   for (const ModelMemory& model : summary.models) {
-    total += model.weight_bytes + model.activation_bytes + model.kv_bytes;
+    total += model.total_bytes();
   }
   out += fmt::format("  memory: {} of a budget of {}\n", Gigabytes(total),
                      Gigabytes(summary.budget_bytes));

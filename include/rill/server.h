@@ -26,6 +26,8 @@ struct ModelMemory {
   int64_t activation_bytes = 0;
   int64_t kv_bytes = 0;
   int64_t kv_token_bytes = 0;  // kv_bytes / kv_token_bytes: positions of all sequences together
+
+  int64_t total_bytes() const { return weight_bytes + activation_bytes + kv_bytes; }
 };
 
 // What the server is, once it listens.

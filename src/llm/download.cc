@@ -30,6 +30,8 @@ constexpr int kMaxDelayMs = 30'000;
 constexpr int kMaxRetryAfterS = 120;
 // A server that sends one byte per connection must not keep us for ever.
 constexpr int kMaxAttemptsInAll = 1000;
+// A question (a listing, a small text) has no bytes to lose: who is offline hears so in 3.5 s.
+constexpr int kMaxAttemptsOfAQuestion = 4;
 constexpr uint64_t kSpareDiskBytes = 16u << 20;
 constexpr uint64_t kMaxGitBlobBytes = 256u << 20;
 
@@ -410,7 +412,9 @@ Result<DownloadOutcome> Download(const DownloadRequest& request, const TransferS
 
 Result<HttpText> FetchText(const HttpRequest& request, const std::string& culprit, size_t max_bytes,
                            const TransferSettings& settings) {
-  Retry retry(settings);
+  TransferSettings patience = settings;
+  patience.max_attempts = std::min(patience.max_attempts, kMaxAttemptsOfAQuestion);
+  Retry retry(patience);
   for (;;) {
     auto text = HttpGetText(request, max_bytes, settings.is_cancelled);
     Status error = text.status().WithPrefix(culprit);

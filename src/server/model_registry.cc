@@ -7,10 +7,9 @@
 #include <cstdio>
 #include <cstring>
 #include <ctime>
-#include <fstream>
-#include <limits>
 #include <thread>
 
+#include "server/available_memory.h"
 #include "server/openai/chat_request.h"
 
 namespace rill::server {
@@ -18,13 +17,6 @@ namespace {
 
 double Gigabytes(int64_t bytes) {
   return static_cast<double>(bytes) / 1e9;
-}
-
-// A number alone in a file, as cgroups have them. -1: absent, or "max".
-int64_t ReadNumber(const char* path) {
-  std::ifstream file(path);
-  int64_t value = -1;
-  return file >> value ? value : -1;
 }
 
 int64_t MinimumMemory(const llm::ServingPlan& plan) {
@@ -53,21 +45,6 @@ std::string ModelNameOf(std::string_view wanted) {
     if (name.ends_with(suffix)) name.remove_suffix(suffix.size());
   }
   return std::string(name.empty() ? wanted : name);
-}
-
-int64_t AvailableMemory() {
-  int64_t available = std::numeric_limits<int64_t>::max();
-  std::ifstream meminfo("/proc/meminfo");
-  std::string word;
-  int64_t kib = 0;
-  while (meminfo >> word) {
-    if (word == "MemAvailable:" && meminfo >> kib) available = kib * 1024;
-  }
-  const int64_t limit = ReadNumber("/sys/fs/cgroup/memory.max");
-  const int64_t used = ReadNumber("/sys/fs/cgroup/memory.current");
-  if (limit >= 0)
-    available = std::min(available, std::max<int64_t>(0, limit - std::max<int64_t>(0, used)));
-  return available;
 }
 
 int64_t ModelRegistry::budget_bytes() const {
@@ -174,10 +151,7 @@ Status ModelRegistry::LoadWithinBudget(const ModelSpec& spec) {
   RILL_ASSIGN_OR_RETURN(const llm::ServingPlan plan,
                         llm::ServingModel::Plan(spec.path, options_.load));
   int64_t used = 0;
-  for (const auto& model : List()) {
-    const ModelMemory memory = MemoryOf(*model);
-    used += memory.weight_bytes + memory.activation_bytes + memory.kv_bytes;
-  }
+  for (const auto& model : List()) used += MemoryOf(*model).total_bytes();
   const int64_t left = budget_bytes() - used;
   if (MinimumMemory(plan) > left) {
     return ResourceExhausted(fmt::format(

@@ -59,7 +59,4 @@ class ModelRegistry {
 // or the name itself.
 std::string ModelNameOf(std::string_view wanted);
 
-// Bytes that this process may still use: MemAvailable, or less where a cgroup says so.
-int64_t AvailableMemory();
-
 }  // namespace rill::server

@@ -199,7 +199,9 @@ class Server {
     const Clock::time_point load_start = Clock::now();
     loader_ = std::thread([this, specs] {
       // Before the models, whose memory this would exceed.
-      MeasureMachine(state_);
+      int64_t planned_bytes = 0;
+      for (const ModelMemory& model : plan_) planned_bytes += model.total_bytes();
+      MeasureMachine(state_, planned_bytes);
       for (size_t i = 0; i < specs.size() && !stop_loading_; ++i) {
         const Status status = state_.registry.Load(specs[i], plan_[i].kv_bytes);
         if (!status.ok()) {

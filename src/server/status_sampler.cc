@@ -6,9 +6,9 @@
 
 namespace rill::server {
 
-void MeasureMachine(ServerState& state) {
+void MeasureMachine(ServerState& state, int64_t planned_bytes) {
   CeilingOptions options;
-  options.buffer_bytes = std::min<int64_t>(256 << 20, state.registry.budget_bytes() / 2);
+  options.buffer_bytes = std::min<int64_t>(256 << 20, planned_bytes);
   options.least_buffer_bytes = std::min(options.least_buffer_bytes, options.buffer_bytes);
   options.seconds = 0.02;
   const auto ceilings = MeasureCeilings(state.options.load, options);

@@ -10,9 +10,11 @@
 namespace rill::server {
 
 // Measures memory bandwidth and multiply-adds per second of this machine with the kernels and the
-// threads that the models use, in about a tenth of a second, and keeps them in `state`. Holds at
-// most 256 MiB meanwhile, or half of the memory budget.
-void MeasureMachine(ServerState& state);
+// threads that the models use, in a few tenths of a second, and keeps them in `state`. Holds at
+// most 256 MiB meanwhile, and no more than `planned_bytes`, what the models will take: a memory
+// limit that they fit in must do, and the rate at which that much is read is the one that binds
+// them.
+void MeasureMachine(ServerState& state, int64_t planned_bytes);
 
 // Owner thread: one.
 class StatusSampler {

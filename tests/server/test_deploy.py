@@ -147,7 +147,7 @@ class Load:
 @pytest.mark.parametrize("start_proxy", [start_nginx, start_haproxy])
 def test_rolling_restart_fails_no_request(rill, stories, tmp_path, start_proxy):
     """Two servers, restarted one after the other under load (campaign: RILL_ROLLING_RESTARTS=100)."""
-    rounds = int(os.environ.get("RILL_ROLLING_RESTARTS", "4"))
+    rounds = int(os.environ.get("RILL_ROLLING_RESTARTS", "2"))
     ports = free_ports(3)
     words = ["--drain-delay", "2"] if start_proxy is start_haproxy else []
     servers = [start_rill(rill, stories, port, *words) for port in ports[1:]]
@@ -306,7 +306,7 @@ def test_watchdog(rill, smollm2, tmp_path):
         assert server.get("/live").status_code == 200
         seen = set()
         thread = threading.Thread(target=lambda: server.post(
-            "/v1/completions", {"model": "m", "prompt": [5] * 4000, "max_tokens": 1}))
+            "/v1/completions", {"model": "m", "prompt": [5] * 1500, "max_tokens": 1}))
         thread.start()
         while thread.is_alive():
             seen.add(server.get("/live").status_code)
@@ -399,8 +399,9 @@ def test_dockerfile_names_what_a_build_needs():
 def test_debian_package(build_dir, tmp_path):
     """CPack's .deb: what is in it, where, with which dependencies; its binary runs."""
     tool("dpkg-deb"), tool("dpkg-shlibdeps")
-    done = subprocess.run([tool("cpack"), "--config", build_dir / "CPackConfig.cmake", "-B",
-                           tmp_path], capture_output=True, text=True, check=False, cwd=build_dir)
+    # gzip, not the package's xz: the same content in a third of the time.
+    done = subprocess.run([tool("cpack"), "--config", build_dir / "CPackConfig.cmake", "-D",
+                           "CPACK_DEBIAN_COMPRESSION_TYPE=gzip", "-B", tmp_path], capture_output=True, text=True, check=False, cwd=build_dir)
     assert done.returncode == 0, done.stdout + done.stderr
     package, = tmp_path.glob("rill_*.deb")
 

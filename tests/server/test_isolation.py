@@ -69,7 +69,7 @@ def test_timing_tells_nothing_about_other_tenants_prompts(server):
     times = {"right": [], "wrong": []}
     own = {"right": [], "wrong": []}
     for number in range(tries):
-        secret, other = prompt(chance), prompt(chance)
+        secret, other = prompt(chance, 160), prompt(chance, 160)
         alice.ask(secret)
         guesses = [("right", secret), ("wrong", other)]
         chance.shuffle(guesses)
@@ -77,7 +77,7 @@ def test_timing_tells_nothing_about_other_tenants_prompts(server):
             times[kind].append(mallory.ask(guess)[0])
         if number % 5 == 0:
             own["right"].append(alice.ask(secret)[0])
-            own["wrong"].append(alice.ask(prompt(chance))[0])
+            own["wrong"].append(alice.ask(prompt(chance, 160))[0])
     foreign, control = area(times["wrong"], times["right"]), area(own["wrong"], own["right"])
     print(f"area: foreign prefix {foreign:.3f}, own prefix {control:.3f}")
     assert control > 0.7

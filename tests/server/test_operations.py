@@ -109,7 +109,7 @@ def test_sigterm_drains_then_ends(rill, stories):
     with Server(rill, "m=" + stories) as server:
         results = []
         threads = [threading.Thread(target=lambda: results.append(
-            request(server, "m", max_tokens=450, ignore_eos=True))) for _ in range(4)]
+            request(server, "m", max_tokens=450, n=4, ignore_eos=True))) for _ in range(4)]
         for thread in threads:
             thread.start()
         end = time.monotonic() + 10
@@ -127,7 +127,7 @@ def test_sigterm_drains_then_ends(rill, stories):
         for thread in threads:
             thread.join()
         assert [r.status_code for r in results] == [200] * 4
-        assert all(r.json()["usage"]["completion_tokens"] == 450 for r in results)
+        assert all(r.json()["usage"]["completion_tokens"] == 4 * 450 for r in results)
         assert server.process.wait(20) == 0
 
 
