@@ -1,13 +1,15 @@
 // Rows of elements: activations, sums, norms, softmax, rope. Bound by memory; one pass each (norms
 // two). Reductions have the canonical order: lane j takes elements j, j + 16, …, then a fixed tree.
 
-// The first n < 16 elements, zeros behind.
+// The first n <= 16 elements, zeros behind.
 RILL_INLINE V16 LoadN(const float* p, int64_t n) {
+  if (n == 16) return Load(p);
   alignas(64) float buffer[16] = {};
   for (int64_t i = 0; i < n; ++i) buffer[i] = p[i];
   return Load(buffer);
 }
 RILL_INLINE void StoreN(float* p, V16 v, int64_t n) {
+  if (n == 16) return Store(p, v);
   alignas(64) float buffer[16];
   Store(buffer, v);
   for (int64_t i = 0; i < n; ++i) p[i] = buffer[i];
@@ -168,33 +170,32 @@ void SoftmaxRow(const float* x, float* y, int64_t n) {
 }
 
 // One head. The pair (a, b): a' = fma(a, cos, -(b * sin)), b' = fma(b, cos, a * sin).
-void RopeRow(float* x, const float* cos, const float* sin, int64_t rotary_dim, bool interleaved) {
+void RopeHalves(float* x, const float* cos, const float* sin, int64_t rotary_dim) {
   const int64_t half = rotary_dim / 2;
   const V16 zero = Set(-0.0f);
-  if (!interleaved && half % 16 == 0) {
-    for (int64_t i = 0; i < half; i += 16) {
-      const V16 a = Load(x + i), b = Load(x + half + i), c = Load(cos + i), s = Load(sin + i);
-      Store(x + i, Fma(a, c, Sub(zero, Mul(b, s))));
-      Store(x + half + i, Fma(b, c, Mul(a, s)));
-    }
-    return;
-  }
-  const int64_t a_step = interleaved ? 2 : 1;
-  const int64_t b_offset = interleaved ? 1 : half;
-  alignas(64) float a[16] = {}, b[16] = {};
   for (int64_t i = 0; i < half; i += 16) {
     const int64_t n = half - i < 16 ? half - i : 16;
-    for (int64_t l = 0; l < n; ++l) {
-      a[l] = x[(i + l) * a_step];
-      b[l] = x[(i + l) * a_step + b_offset];
-    }
-    const V16 va = Load(a), vb = Load(b), c = LoadN(cos + i, n), s = LoadN(sin + i, n);
-    Store(a, Fma(va, c, Sub(zero, Mul(vb, s))));
-    Store(b, Fma(vb, c, Mul(va, s)));
-    for (int64_t l = 0; l < n; ++l) {
-      x[(i + l) * a_step] = a[l];
-      x[(i + l) * a_step + b_offset] = b[l];
-    }
+    float* pa = x + i;
+    float* pb = x + half + i;
+    const V16 a = LoadN(pa, n), b = LoadN(pb, n), c = LoadN(cos + i, n), s = LoadN(sin + i, n);
+    StoreN(pa, Fma(a, c, Sub(zero, Mul(b, s))), n);
+    StoreN(pb, Fma(b, c, Mul(a, s)), n);
+  }
+}
+
+// Both elements of a pair in one formula: x * [c, c] + [x1, x0] * [-s, s]. The same bits as
+// RopeHalves's, as -(b * s) = b * -s.
+void RopePairs(float* x, const float* cos_sin, int64_t rotary_dim) {
+  alignas(64) static constexpr float kSigns[16] = {-1, 1, -1, 1, -1, 1, -1, 1,
+                                                   -1, 1, -1, 1, -1, 1, -1, 1};
+  const V16 signs = Load(kSigns);
+  const M16 is_first = Lt(signs, Set(0.0f));
+  for (int64_t i = 0; i < rotary_dim; i += 16) {
+    const int64_t n = rotary_dim - i < 16 ? rotary_dim - i : 16;
+    const V16 v = LoadN(x + i, n), p = LoadN(cos_sin + i, n);
+    const V16 other = FromBits(SwapLanes<1>(Bits(v))), q = FromBits(SwapLanes<1>(Bits(p)));
+    const V16 c = Select(is_first, p, q), s = Mul(Select(is_first, q, p), signs);
+    StoreN(x + i, Fma(v, c, Mul(other, s)), n);
   }
 }
 

@@ -46,7 +46,8 @@ constexpr Kernels MakeKernels() {
   k.axpy = AxpyRow;
   k.rms_norm = RmsNormRow;
   k.layer_norm = LayerNormRow;
-  k.rope = RopeRow;
+  k.rope_halves = RopeHalves;
+  k.rope_pairs = RopePairs;
   k.to_f16 = ToF16Row;
 #define EXEC(Name, bits, code, offset, group, scale) \
   k.exec[static_cast<int>(ExecId::k##Name)] = MakeExecKernels<FormatOf(ExecId::k##Name)>();

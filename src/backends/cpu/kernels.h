@@ -133,8 +133,11 @@ struct Kernels {
                    int64_t n);
   void (*layer_norm)(const float* x, const float* weight, const float* bias, float eps, float* y,
                      int64_t n);
-  // One head, in place; cos and sin have rotary_dim / 2 elements each.
-  void (*rope)(float* x, const float* cos, const float* sin, int64_t rotary_dim, bool interleaved);
+  // One head, in place. Halves: elements i and i + rotary_dim / 2 turn by angle i; cos and sin have
+  // rotary_dim / 2 elements each. Pairs: elements 2 i and 2 i + 1 do, cos_sin is [cos, sin] of
+  // each.
+  void (*rope_halves)(float* x, const float* cos, const float* sin, int64_t rotary_dim);
+  void (*rope_pairs)(float* x, const float* cos_sin, int64_t rotary_dim);
   // f32 -> f16 / bf16, to nearest even.
   void (*to_f16)(const float* x, uint16_t* y, int64_t n);
 

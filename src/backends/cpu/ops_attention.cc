@@ -6,14 +6,22 @@
 namespace rill::cpu {
 namespace {
 
-// Calls fn(row, sequence, position) for the rows of a step, in order.
+// fn(worker, begin, end) over the rows of a step, of `row_size` elements each.
 template <typename Fn>
-void ForStepRows(const PagedKvView& kv, Fn&& fn) {
-  for (int32_t s = 0; s < kv.num_seqs; ++s) {
-    const int32_t q_len = kv.q_offsets[s + 1] - kv.q_offsets[s];
-    for (int32_t i = 0; i < q_len; ++i) {
-      fn(kv.q_offsets[s] + i, s, kv.kv_lens[s] - q_len + i);
-    }
+void ForWorkersRows(Context& c, int64_t num_rows, int64_t row_size, Fn&& fn) {
+  const int64_t pieces = num_rows * row_size < kParallelElements ? 1 : 4 * c.pool.num_workers();
+  c.ForPieces(num_rows, (num_rows + pieces - 1) / pieces, fn);
+}
+
+// Calls fn(row, sequence, position) for rows [begin, end) of a step, in order.
+template <typename Fn>
+void ForStepRows(const PagedKvView& kv, int64_t begin, int64_t end, Fn&& fn) {
+  const int32_t* last = kv.q_offsets + kv.num_seqs;
+  auto s = static_cast<int32_t>(std::upper_bound(kv.q_offsets, last, begin) - kv.q_offsets) - 1;
+  for (int64_t t = begin; t < end; ++t) {
+    while (t >= kv.q_offsets[s + 1]) ++s;  // sequences may have no rows
+    const int64_t left = kv.q_offsets[s + 1] - t;
+    fn(t, s, static_cast<int32_t>(kv.kv_lens[s] - left));
   }
 }
 
@@ -22,25 +30,37 @@ auto* Head(const View& x, int64_t t, int64_t h) {
   return x.template Row<float>(t) + h * x.stride(1);
 }
 
-// [cos][sin] of each row, from pairs.
-struct Angles {
-  Angles(const TensorView& cos_sin, float* memory) : half(cos_sin.dim(1) / 2), values(memory) {
+// The rotation of each row. Halves want [cos][sin] of a row, which are made from the pairs once.
+class Rotation {
+ public:
+  Rotation(const TensorView& cos_sin, bool interleaved, Context& c)
+      : k_(c.k), cos_sin_(cos_sin), dim_(cos_sin.dim(1)) {
+    if (interleaved) return;
+    halves_ = c.rows.Array<float>(cos_sin.dim(0) * dim_);
     for (int64_t t = 0; t < cos_sin.dim(0); ++t) {
       const float* pairs = cos_sin.Row<float>(t);
-      float* out = values + t * 2 * half;
-      for (int64_t i = 0; i < half; ++i) {
+      float* out = halves_ + t * dim_;
+      for (int64_t i = 0; i < dim_ / 2; ++i) {
         out[i] = pairs[2 * i];
-        out[half + i] = pairs[2 * i + 1];
+        out[dim_ / 2 + i] = pairs[2 * i + 1];
       }
     }
   }
-  void Rotate(const Kernels& k, float* x, int64_t t, bool interleaved) const {
-    const float* cos = values + t * 2 * half;
-    k.rope(x, cos, cos + half, 2 * half, interleaved);
+  void Rotate(float* x, int64_t t) const {
+    if (halves_ == nullptr) return k_.rope_pairs(x, cos_sin_.Row<float>(t), dim_);
+    const float* cos = halves_ + t * dim_;
+    k_.rope_halves(x, cos, cos + dim_ / 2, dim_);
   }
-  int64_t half;
-  float* values;
+
+ private:
+  const Kernels& k_;
+  const TensorView& cos_sin_;
+  int64_t dim_;
+  float* halves_ = nullptr;
 };
+
+// What it takes to store an element of a key and a value, in rotated elements.
+constexpr int64_t kAppendWork = 8;
 
 // One position of one KV head. `buffer` holds a stored key or value (KvBufferBytes).
 void AppendRow(const Kernels& kernels, const PagedKvView& kv, int32_t layer, int32_t seq,
@@ -62,24 +82,16 @@ int64_t KvBufferBytes(const KvLayout& layout) {
   return (bytes + 63) / 64 * 64;
 }
 
-// Splits heads over threads when there are rows enough: lanes of a strip share cache lines, heads
-// do not.
-template <typename Fn>
-void ForHeads(Context& c, int64_t rows, int64_t heads, int64_t size, Fn&& fn) {
-  if (rows * heads * size < kParallelElements) return fn(int64_t{0}, heads);
-  c.pool.ParallelFor(heads, 1, fn);
-}
-
 }  // namespace
 
 void RopeOp(const ops::RopeArgs& args, ops::Stream& stream) {
   Context& c = ContextOf(stream);
   const int64_t n = args.x.dim(0), heads = args.x.dim(1);
-  const Angles angles(args.cos_sin, c.rows.Array<float>(n * args.cos_sin.dim(1)));
+  const Rotation rotation(args.cos_sin, args.interleaved, c);
   ForRows(c, n, heads * args.x.dim(2), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       for (int64_t h = 0; h < heads; ++h) {
-        angles.Rotate(c.k, Head(args.x, t, h), t, args.interleaved);
+        rotation.Rotate(Head(args.x, t, h), t);
       }
     }
   });
@@ -88,42 +100,38 @@ void RopeOp(const ops::RopeArgs& args, ops::Stream& stream) {
 void KvAppendOp(const ops::KvAppendArgs& args, ops::Stream& stream) {
   Context& c = ContextOf(stream);
   const KvLayout& layout = args.kv->layout;
-  const int64_t buffer_bytes = KvBufferBytes(layout);
-  uint8_t* buffers = c.pointers.Get(layout.num_kv_heads * buffer_bytes);
-  ForHeads(c, args.k.dim(0), layout.num_kv_heads, layout.k_dim, [&](int64_t begin, int64_t end) {
-    for (int64_t h = begin; h < end; ++h) {
-      ForStepRows(*args.kv, [&](int64_t t, int32_t seq, int32_t position) {
-        AppendRow(c.k, *args.kv, args.layer, seq, position, h, Head(args.k, t, h),
-                  Head(args.v, t, h), buffers + h * buffer_bytes);
-      });
-    }
-  });
+  const int64_t kv_heads = layout.num_kv_heads;
+  ForWorkersRows(c, args.k.dim(0), kv_heads * layout.k_dim * kAppendWork,
+                 [&](int worker, int64_t begin, int64_t end) {
+                   uint8_t* buffer =
+                       c.worker[static_cast<size_t>(worker)].Get(KvBufferBytes(layout));
+                   ForStepRows(*args.kv, begin, end, [&](int64_t t, int32_t seq, int32_t position) {
+                     for (int64_t h = 0; h < kv_heads; ++h) {
+                       AppendRow(c.k, *args.kv, args.layer, seq, position, h, Head(args.k, t, h),
+                                 Head(args.v, t, h), buffer);
+                     }
+                   });
+                 });
 }
 
 void RopeKvAppendOp(const ops::RopeKvAppendArgs& args, ops::Stream& stream) {
   Context& c = ContextOf(stream);
   const KvLayout& layout = args.kv->layout;
   const int64_t n = args.q.dim(0), heads = args.q.dim(1), kv_heads = layout.num_kv_heads;
-  const int64_t buffer_bytes = KvBufferBytes(layout);
-  uint8_t* buffers = c.pointers.Get(kv_heads * buffer_bytes);
-  const Angles angles(args.cos_sin, c.rows.Array<float>(n * args.cos_sin.dim(1)));
-  ForHeads(c, n, heads + kv_heads, layout.k_dim, [&](int64_t begin, int64_t end) {
-    for (int64_t h = begin; h < end; ++h) {
-      if (h < heads) {
-        for (int64_t t = 0; t < n; ++t) {
-          angles.Rotate(c.k, Head(args.q, t, h), t, args.interleaved);
-        }
-        continue;
-      }
-      const int64_t kv_head = h - heads;
-      ForStepRows(*args.kv, [&](int64_t t, int32_t seq, int32_t position) {
-        float* k = Head(args.k, t, kv_head);
-        angles.Rotate(c.k, k, t, args.interleaved);
-        AppendRow(c.k, *args.kv, args.layer, seq, position, kv_head, k, Head(args.v, t, kv_head),
-                  buffers + kv_head * buffer_bytes);
+  const Rotation rotation(args.cos_sin, args.interleaved, c);
+  ForWorkersRows(
+      c, n, (heads + kv_heads * kAppendWork) * layout.k_dim,
+      [&](int worker, int64_t begin, int64_t end) {
+        uint8_t* buffer = c.worker[static_cast<size_t>(worker)].Get(KvBufferBytes(layout));
+        ForStepRows(*args.kv, begin, end, [&](int64_t t, int32_t seq, int32_t position) {
+          for (int64_t h = 0; h < heads; ++h) rotation.Rotate(Head(args.q, t, h), t);
+          for (int64_t h = 0; h < kv_heads; ++h) {
+            float* k = Head(args.k, t, h);
+            rotation.Rotate(k, t);
+            AppendRow(c.k, *args.kv, args.layer, seq, position, h, k, Head(args.v, t, h), buffer);
+          }
+        });
       });
-    }
-  });
 }
 
 }  // namespace rill::cpu
