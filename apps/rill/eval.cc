@@ -80,6 +80,7 @@ Status EvalLogits(EvalFlags& flags) {
 
 Status EvalPerplexity(EvalFlags& flags) {
   RILL_ASSIGN_OR_RETURN(const std::string text, ReadText(flags.text, kMaxInputBytes));
+  RILL_RETURN_IF_ERROR(CheckUtf8(text, flags.text));
   RILL_ASSIGN_OR_RETURN(auto llm, flags.model.Open());
   const int32_t window = flags.window > 0 ? flags.window : std::min(2048, llm->info().max_context);
   const int32_t stride = flags.stride > 0 ? flags.stride : window;
@@ -171,6 +172,7 @@ std::string QualityText(const QualityRow& row, double base_perplexity) {
 
 Status EvalQuality(EvalFlags& flags) {
   RILL_ASSIGN_OR_RETURN(const std::string text, ReadText(flags.text, kMaxInputBytes));
+  RILL_RETURN_IF_ERROR(CheckUtf8(text, flags.text));
   RILL_ASSIGN_OR_RETURN(const std::string path, ResolveModel(flags.model.model));
   flags.quality.num_threads = flags.model.options.num_threads;
   if (flags.quality.formats.empty()) flags.quality.formats = QualityFormats();

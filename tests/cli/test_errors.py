@@ -290,6 +290,13 @@ def test_wrong_windows(rill, smollm2, tmp_path, flags):
     assert done.returncode in (USAGE, RESOURCES), done
 
 
+@pytest.mark.parametrize("command", ["perplexity", "quality"])
+def test_eval_of_text_that_is_not_utf8(rill, smollm2, tmp_path, command):
+    (tmp_path / "t.txt").write_bytes(b"Some text \xff and more.")
+    message = refused(run(rill, "eval", command, smollm2, "--text", tmp_path / "t.txt"))
+    assert "t.txt" in message and "offset 10" in message
+
+
 def test_perplexity_of_nothing(rill, smollm2, tmp_path):
     (tmp_path / "t.txt").write_text("")
     refused(run(rill, "eval", "perplexity", smollm2, "--text", tmp_path / "t.txt"))
