@@ -157,9 +157,9 @@ void GemmTiles(const WorkGemm& g) {
 // Packed panels times one tile of T tokens, units taken apart two steps before they are multiplied:
 // for so few tokens a work form costs more than it saves (q4_0, k = 2048, one core: 97 -> 170
 // GMAC/s for 8 tokens, 159 -> 255 for 16). The vector unit takes codes apart while the tile unit
-// multiplies; panels stream in one after the other, prefetched twice as far ahead as the vector kernels'
-// (8 tokens from DRAM: 145 -> 126 us a 2048 x 2048; three times as far: 136). Lost: four sets of
-// sums instead of two (no difference).
+// multiplies; panels stream in one after the other, prefetched twice as far ahead as the vector
+// kernels' (8 tokens from DRAM: 145 -> 126 us a 2048 x 2048; three times as far: 136). Lost: four
+// sets of sums instead of two, units prepared four or six steps ahead (no difference).
 inline constexpr int kPackedTokens = 32;
 template <ExecFormat F, int T>
 struct PackedTile {
