@@ -99,9 +99,24 @@ double HfConfig::Number(Keys keys) {
   return Number(keys, 1.0);
 }
 
+bool HfConfig::IsNull(Keys keys) const {
+  for (std::string_view key : keys) {
+    if (const Json* value = json_.Find(key)) return value->is_null();
+  }
+  return false;
+}
+
+int32_t HfConfig::OptionalInt(Keys keys, int32_t absent) {
+  return IsNull(keys) ? 0 : Int(keys, absent);
+}
+
+double HfConfig::OptionalNumber(Keys keys, double absent) {
+  return IsNull(keys) ? 0.0 : Number(keys, absent);
+}
+
 bool HfConfig::Bool(Keys keys, bool fallback) {
   const Json* value = Find(keys);
-  if (value == nullptr) return fallback;
+  if (value == nullptr) return fallback && !IsNull(keys);
   if (!value->is_bool()) {
     FailKey(Join(keys), "true or false", value);
     return fallback;

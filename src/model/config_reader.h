@@ -59,7 +59,10 @@ class HfConfig : public StickyError {
   int32_t Int(Keys keys, int32_t fallback);   // in [0, kMaxSize]
   double Number(Keys keys, double fallback);  // finite
   double Number(Keys keys);                   // required, finite
-  bool Bool(Keys keys, bool fallback);
+  // What can be switched off: 0 when a key says null.
+  int32_t OptionalInt(Keys keys, int32_t absent);
+  double OptionalNumber(Keys keys, double absent);
+  bool Bool(Keys keys, bool fallback);  // null is false, as in Python
   std::string Text(Keys keys, std::string_view fallback);
   std::vector<double> Numbers(Keys keys);
   ops::ActivationKind Activation(Keys keys, std::string_view fallback);
@@ -67,6 +70,8 @@ class HfConfig : public StickyError {
   void FailKey(std::string_view key, std::string_view expected, const Json* got);
 
  private:
+  bool IsNull(Keys keys) const;  // the first key that is there
+
   const Json& json_;
   std::string culprit_;
 };

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "base/utf8.h"
+#include "model/fit_to_file.h"
 #include "model/spec_check.h"
 
 namespace rill::model {
@@ -93,6 +94,8 @@ Result<Description> DescribeHf(const io::ModelSource& source) {
   out.spec.family = std::string(family->name);
   family->read_hf(config, out);
   RILL_RETURN_IF_ERROR(config.status());
+  FitNames(source.tensors, out.names);
+  FitHead(source.tensors, out);
   RILL_ASSIGN_OR_RETURN(out.quant, ReadQuantConfig(source));
   std::string_view path = source.folder;
   while (path.ends_with('/')) path.remove_suffix(1);

@@ -101,7 +101,7 @@ TEST(Model, HostileConfig_IsRefusedNamingTheKey) {
       {"num_attention_heads", 3, "is not a multiple of num_attention_heads 3"},
       {"num_key_value_heads", 3, "number of heads: expected a multiple of the 3 KV heads, got 4"},
       {"num_key_value_heads", 8, "number of KV heads: expected [1, 4], got 8"},
-      {"hidden_size", 1'000'000'000'000, "n_embd: expected an integer"},
+      {"hidden_size", 1'000'000'000'000, "n_embd or n_embed: expected an integer"},
       {"hidden_size", 64, "expected [50, 64], the file has [50, 32]"},
       {"vocab_size", 1'000'000, "expected [1000000, 32], the file has [50, 32]"},
       {"intermediate_size", 41, "mlp.gate_proj.weight': expected [41, 32], the file has [40, 32]"},

@@ -135,6 +135,10 @@ Status WeightSet::PackMatrix(Matrix& matrix, ops::Backend& backend, ops::Activat
   for (const Part& file_part : matrix.parts) {
     Part part = file_part;
     if (encode) RILL_RETURN_IF_ERROR(Encode(matrix, mode, part));
+    if (part.view.dtype == DType::kF64 && matrix.matmul) {  // no kernel reads it
+      part = Part(quant::MakeDecodedRows(part.reader ? part.reader : ViewReader(part.view)),
+                  part.file_bytes);
+    }
     if (matrix.unit_rows) {
       part = Part(quant::MakeUnitRows(part.reader ? part.reader : ViewReader(part.view)),
                   part.file_bytes);

@@ -155,7 +155,7 @@ Status WeightSet::ResolveEnds() {
     matrices_.back().matmul = true;
     RILL_RETURN_IF_ERROR(
         AddBias({names_.lm_head}, {spec_.vocab_size}, spec_.lm_head_bias, weights_.lm_head.bias));
-    // An lm_head of its own beside a tied configuration is a copy; the table is what counts.
+    // An lm_head beside a tied configuration is a copy (FitHead).
     (void)Find(names_.lm_head + ".weight");
   } else if (!spec_.is_encoder) {
     RILL_ASSIGN_OR_RETURN(const Part part, GetMatrix(names_.lm_head, spec_.vocab_size, embed_dim));

@@ -63,6 +63,25 @@ CASES = {
     "qwen3_moe": ("Qwen3MoeConfig", dict(BASE, head_dim=8, moe_intermediate_size=12,
                                          num_experts=6, num_experts_per_tok=3,
                                          norm_topk_prob=True), []),
+    # Qwen 3 MoE does not know max_window_layers: every layer has the window.
+    "qwen3_moe_windows": ("Qwen3MoeConfig", dict(
+        BASE, head_dim=8, moe_intermediate_size=12, num_experts=6, num_experts_per_tok=3,
+        use_sliding_window=True, sliding_window=6, max_window_layers=1), []),
+    # Keys that a family's code does not look at.
+    "llama_partial_rotary_factor": ("LlamaConfig", dict(BASE, partial_rotary_factor=0.5), []),
+    "gemma3_attention_softcap": ("Gemma3TextConfig", dict(
+        BASE, head_dim=8, sliding_window=5, tie_word_embeddings=True,
+        attn_logit_softcapping=0.5), []),
+    # What the classes assume when a configuration does not say.
+    "gemma2_defaults": ("Gemma2Config", dict(BASE, head_dim=10, tie_word_embeddings=True), []),
+    "deepseek_v3_defaults": ("DeepseekV3Config", dict(
+        {k: v for k, v in MLA.items() if k not in (
+            "routed_scaling_factor", "n_shared_experts", "n_group", "topk_group",
+            "first_k_dense_replace", "topk_method")},
+        num_hidden_layers=5, n_routed_experts=16), []),
+    # Null is false.
+    "deepseek_v3_nulls": ("DeepseekV3Config", dict(
+        MLA, n_group=4, topk_group=2, norm_topk_prob=None, rope_interleave=None), []),
     "bloom": ("BloomConfig", dict(hidden_size=40, n_layer=3, n_head=5, vocab_size=61), []),
     "falcon_7b": ("FalconConfig", dict(BASE, alibi=False, multi_query=True, parallel_attn=True,
                                        new_decoder_architecture=False, bias=False), []),
@@ -70,6 +89,10 @@ CASES = {
                                         new_decoder_architecture=True, bias=False), []),
     "falcon_rw": ("FalconConfig", dict(BASE, alibi=True, multi_query=False, parallel_attn=False,
                                        new_decoder_architecture=False, bias=True), []),
+    # More heads than bf16 has slopes for; see float32_alibi.
+    "falcon_rw_16_heads": ("FalconConfig", dict(
+        BASE, num_attention_heads=16, hidden_size=64, alibi=True, multi_query=False,
+        parallel_attn=False, new_decoder_architecture=False, bias=True), []),
     "gpt_bigcode": ("GPTBigCodeConfig", dict(GPT, multi_query=True), []),
     "gpt_bigcode_mha": ("GPTBigCodeConfig", dict(GPT, multi_query=False), []),
     "starcoder2": ("Starcoder2Config", dict(BASE, sliding_window=9), []),
@@ -158,14 +181,28 @@ def randomise(model, seed):
                 b.copy_(torch.randn(b.shape, generator=generator, dtype=torch.float32) * 0.3)
 
 
+def float32_alibi(attention_mask, num_heads, dtype):
+    """transformers' build_alibi_tensor, which rounds slopes and biases to bf16 (docs/model-families.md)."""
+    import torch
+    positions = (attention_mask.cumsum(dim=-1) - 1) * attention_mask
+    power = 2 ** int(np.floor(np.log2(num_heads)))
+    slopes = [2.0 ** (-8.0 * i / power) for i in range(1, power + 1)]
+    slopes += [2.0 ** (-4.0 * i / power) for i in range(1, 2 * (num_heads - power), 2)]
+    bias = torch.tensor(slopes)[:, None] * positions[:, None, :]
+    return bias.reshape(-1, 1, attention_mask.shape[1]).to(dtype)
+
+
 def make(name, folder):
     """Writes one checkpoint and its oracle."""
     import torch
     import transformers
     kind, arguments, options = CASES[name]
     config = getattr(transformers, kind)(**arguments)
+    if kind == "FalconConfig":
+        from transformers.models.falcon import modeling_falcon
+        modeling_falcon.build_alibi_tensor = float32_alibi
     # Falcon's eager path adds ALiBi to the scores and again inside the mask; sdpa adds it once.
-    attention = "sdpa" if name == "falcon_rw" else "eager"
+    attention = "sdpa" if name.startswith("falcon_rw") else "eager"
     config._experts_implementation = "eager"
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation=attention)
     model = model.to(torch.float32).eval()

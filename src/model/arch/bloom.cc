@@ -29,7 +29,6 @@ void ReadHf(HfConfig& c, Description& out) {
   s.residual_from_norm = c.Bool({"apply_residual_connection_post_layernorm"}, false);
   SetCommon(out);
   WeightNames& n = out.names;
-  // Checkpoints of the bare model leave the "transformer." away; the loader asks for one spelling.
   n.embed = "transformer.word_embeddings";
   n.embed_norm = "transformer.word_embeddings_layernorm";
   n.final_norm = "transformer.ln_f";

@@ -15,7 +15,9 @@ void SetCommon(DecoderSpec& s) {
 }
 
 void ReadHf(HfConfig& c, Description& out) {
-  ReadHfLlamaLike(c, out, true);
+  const bool cohere2 = c.Text({"model_type"}, "cohere") == "cohere2";
+  ReadHfLlamaLike(c, out,
+                  {.tied = true, .context = 8192, .rope = {.theta = cohere2 ? 10000.0 : 500000.0}});
   DecoderSpec& s = out.spec;
   SetCommon(s);
   s.norm.eps = static_cast<float>(c.Number({"layer_norm_eps"}, 1e-5));
@@ -27,9 +29,9 @@ void ReadHf(HfConfig& c, Description& out) {
     out.names.q_norm = "self_attn.q_norm";
     out.names.k_norm = "self_attn.k_norm";
   }
-  if (c.Text({"model_type"}, "cohere") != "cohere2") return;
+  if (!cohere2) return;
   const int32_t pattern = c.Size({"sliding_window_pattern", "_sliding_window_pattern"}, 4);
-  const int32_t window = c.Int({"sliding_window"}, 4096);
+  const int32_t window = c.OptionalInt({"sliding_window"}, 4096);
   SetWindows(c, s, window, [](int32_t) { return false; });
   for (int32_t i = 0; i < s.num_layers; ++i) {
     LayerSpec& layer = s.layers[static_cast<size_t>(i)];

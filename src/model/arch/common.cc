@@ -21,12 +21,15 @@ std::vector<float> AlibiSlopes(int32_t num_heads, double max_bias) {
   return slopes;
 }
 
-void ReadHfSizes(HfConfig& c, Description& out) {
+void ReadHfSizes(HfConfig& c, Description& out, const HfDefaults& defaults) {
   DecoderSpec& s = out.spec;
   s.num_layers = c.Size({"num_hidden_layers", "n_layer", "num_layers"});
-  s.hidden_size = c.Size({"hidden_size", "n_embd"});
+  s.hidden_size = c.Size({"hidden_size", "n_embd", "n_embed"});
   s.num_heads = c.Size({"num_attention_heads", "n_head"});
-  s.num_kv_heads = c.Size({"num_key_value_heads"}, s.num_heads);
+  s.num_kv_heads = c.Has({"num_key_value_heads"})
+                       ? c.Size({"num_key_value_heads"})
+                       : c.OptionalInt({"num_key_value_heads"}, defaults.kv_heads);
+  if (s.num_kv_heads == 0) s.num_kv_heads = s.num_heads;
   if (const Json* head_dim = c.Find({"head_dim"});
       head_dim == nullptr && s.hidden_size % s.num_heads != 0) {
     c.Fail(InvalidArgument(
@@ -36,7 +39,8 @@ void ReadHfSizes(HfConfig& c, Description& out) {
   s.k_dim = s.v_dim = c.Size({"head_dim"}, std::max(1, s.hidden_size / s.num_heads));
   s.vocab_size = c.Size({"vocab_size", "padded_vocab_size"});
   s.trained_context =
-      c.Size({"max_position_embeddings", "n_positions", "seq_length", "model_max_length"}, 2048);
+      c.Size({"max_position_embeddings", "n_positions", "seq_length", "model_max_length"},
+             defaults.context);
   if (s.num_layers > 4096) {
     c.FailKey("num_hidden_layers", "an integer in [1, 4096]",
               c.Find({"num_hidden_layers", "n_layer", "num_layers"}));
@@ -60,20 +64,23 @@ RopeConfig ReadHfRope(HfConfig& c, const DecoderSpec& s, const RopeDefaults& def
   RopeConfig out;
   out.theta = r.Number({"rope_theta"},
                        c.Number({"rope_theta", "rotary_emb_base", "rope_base"}, defaults.theta));
-  const double partial =
-      r.Number({"partial_rotary_factor"},
-               c.Number({"partial_rotary_factor", "rotary_pct", "rope_pct"}, defaults.partial));
+  const double usual = defaults.partial > 0 ? defaults.partial : 1.0;
+  double partial = r.Number({"partial_rotary_factor"},
+                            c.Number({"partial_rotary_factor", "rotary_pct", "rope_pct"}, usual));
   if (!(partial >= 0 && partial <= 1)) {
     c.Fail(InvalidArgument(fmt::format(
         "{}: partial_rotary_factor: expected a number in [0, 1], got {}", c.culprit(), partial)));
   }
+  if (defaults.partial == 0) partial = 1.0;
   out.rotary_dim = defaults.rotary_dim > 0
                        ? defaults.rotary_dim
                        : static_cast<int32_t>(std::floor(s.k_dim * std::clamp(partial, 0.0, 1.0)));
   const std::string type = r.Text({"rope_type", "type"}, "default");
   const int32_t trained = s.trained_context;
-  out.original_context = r.Size({"original_max_position_embeddings"},
-                                c.Size({"original_max_position_embeddings"}, trained));
+  out.original_context =
+      r.Size({"original_max_position_embeddings"},
+             c.Size({"original_max_position_embeddings"},
+                    defaults.original_context > 0 ? defaults.original_context : trained));
   const double ratio = static_cast<double>(trained) / static_cast<double>(out.original_context);
   if (type == "default" || type == "none" || type == "mrope") {
     // mrope: text positions are the same on all three axes, so it is the default.
@@ -146,15 +153,15 @@ void SetWindows(HfConfig& c, DecoderSpec& s, int32_t window, bool (*is_sliding)(
   }
 }
 
-void ReadHfLlamaLike(HfConfig& c, Description& out, bool tie_default) {
-  ReadHfSizes(c, out);
+void ReadHfLlamaLike(HfConfig& c, Description& out, const HfDefaults& defaults) {
+  ReadHfSizes(c, out, defaults);
   DecoderSpec& s = out.spec;
   s.intermediate_size = c.Size({"intermediate_size"});
-  s.norm.eps = static_cast<float>(c.Number({"rms_norm_eps"}, 1e-6));
+  s.norm.eps = static_cast<float>(c.Number({"rms_norm_eps"}, defaults.eps));
   s.activation = c.Activation({"hidden_act", "hidden_activation"}, "silu");
-  s.tied_embedding = c.Bool({"tie_word_embeddings"}, tie_default);
+  s.tied_embedding = c.Bool({"tie_word_embeddings"}, defaults.tied);
   s.rope_interleaved = c.Bool({"rope_interleaved"}, false);
-  UseRope(out, ReadHfRope(c, s));
+  UseRope(out, ReadHfRope(c, s, defaults.rope));
   out.names = HfLlamaNames();
 }
 

@@ -7,18 +7,31 @@
 
 namespace rill::model {
 
-// config.json of a Llama-like network: sizes, RMSNorm, gated SiLU, RoPE over whole heads; every
-// layer alike. tie_default: what the family's configuration class assumes when the key is absent.
-void ReadHfLlamaLike(HfConfig& config, Description& out, bool tie_default = false);
-// Sizes only: num_layers, hidden, heads, KV heads, head_dim, vocabulary, context.
-void ReadHfSizes(HfConfig& config, Description& out);
-
 struct RopeDefaults {
   double theta = 10000.0;
-  double partial = 1.0;
+  // > 0: the part of a head that rotates where no key says so; 0: heads rotate as a whole, and the
+  // family's code does not look at partial_rotary_factor.
+  double partial = 0.0;
   int32_t rotary_dim = 0;            // > 0: this many, whatever the factors say
+  int32_t original_context = 0;      // 0: max_position_embeddings
   std::string_view layer_type = {};  // picks an entry of a per-layer-type rope_parameters
 };
+
+// What a family's configuration class assumes of keys that are absent (released files leave out
+// what is so).
+struct HfDefaults {
+  bool tied = false;
+  double eps = 1e-6;
+  int32_t context = 2048;
+  int32_t kv_heads = 0;  // 0: num_attention_heads
+  RopeDefaults rope = {};
+};
+
+// config.json of a Llama-like network: sizes, RMSNorm, gated SiLU, RoPE; every layer alike.
+void ReadHfLlamaLike(HfConfig& config, Description& out, const HfDefaults& defaults = {});
+// Sizes only: num_layers, hidden, heads, KV heads, head_dim, vocabulary, context.
+void ReadHfSizes(HfConfig& config, Description& out, const HfDefaults& defaults = {});
+
 // rope_parameters (transformers 5), or rope_theta, rope_scaling and partial_rotary_factor.
 RopeConfig ReadHfRope(HfConfig& config, const DecoderSpec& spec, const RopeDefaults& defaults = {});
 

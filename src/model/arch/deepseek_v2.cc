@@ -16,14 +16,14 @@ void SetMla(DecoderSpec& s) {
 void ReadMoe(HfConfig& c, Description& out) {
   DecoderSpec& s = out.spec;
   MoeSpec& moe = s.moe;
-  moe.num_experts = c.Int({"n_routed_experts"}, 0);
+  const bool v3 = c.Text({"model_type"}, "deepseek_v2") == "deepseek_v3";
+  moe.num_experts = c.OptionalInt({"n_routed_experts"}, v3 ? 256 : 64);
   if (moe.num_experts == 0) return;
   moe.top_k = c.Size({"num_experts_per_tok"});
   moe.intermediate_size = c.Size({"moe_intermediate_size"});
-  moe.shared_intermediate_size = static_cast<int32_t>(
-      std::min<int64_t>(int64_t{c.Int({"n_shared_experts"}, 0)} * moe.intermediate_size, kMaxSize));
-  moe.scale = static_cast<float>(c.Number({"routed_scaling_factor"}, 1.0));
-  const bool v3 = c.Text({"model_type"}, "deepseek_v2") == "deepseek_v3";
+  moe.shared_intermediate_size = static_cast<int32_t>(std::min<int64_t>(
+      int64_t{c.OptionalInt({"n_shared_experts"}, v3 ? 1 : 2)} * moe.intermediate_size, kMaxSize));
+  moe.scale = static_cast<float>(c.Number({"routed_scaling_factor"}, v3 ? 2.5 : 1.0));
   // DeepSeek-V2 never divides by the sum: norm_topk_prob is false in every released model.
   moe.normalize = c.Bool({"norm_topk_prob"}, v3);
   if (moe.normalize && !v3) {
@@ -35,14 +35,14 @@ void ReadMoe(HfConfig& c, Description& out) {
     out.names.router_correction = "mlp.gate.e_score_correction_bias";
   }
   if (method == "group_limited_greedy" || v3) {
-    moe.num_groups = c.Size({"n_group"}, 1);
-    moe.top_groups = c.Size({"topk_group"}, 1);
+    moe.num_groups = std::max(1, c.OptionalInt({"n_group"}, v3 ? 8 : 1));
+    moe.top_groups = std::max(1, c.OptionalInt({"topk_group"}, v3 ? 4 : 1));
   } else if (method != "greedy") {
     c.Fail(Unsupported(c.culprit() +
                        ": topk_method: expected greedy or group_limited_greedy, got " +
                        method.substr(0, 64)));
   }
-  const int32_t dense = c.Int({"first_k_dense_replace"}, 0);
+  const int32_t dense = c.Int({"first_k_dense_replace"}, v3 ? 3 : 0);
   const int32_t step = c.Size({"moe_layer_freq"}, 1);
   for (int32_t i = 0; i < s.num_layers; ++i) {
     s.layers[static_cast<size_t>(i)].moe = i >= dense && i % step == 0;
@@ -60,7 +60,7 @@ void ReadMoe(HfConfig& c, Description& out) {
 void ReadHf(HfConfig& c, Description& out) {
   ReadHfLlamaLike(c, out);
   DecoderSpec& s = out.spec;
-  s.mla.q_lora_rank = c.Int({"q_lora_rank"}, 0);
+  s.mla.q_lora_rank = c.OptionalInt({"q_lora_rank"}, 1536);
   s.mla.kv_lora_rank = c.Size({"kv_lora_rank"});
   s.mla.nope_dim = c.Size({"qk_nope_head_dim"});
   s.mla.rope_dim = c.Size({"qk_rope_head_dim"});

@@ -12,7 +12,10 @@ namespace {
 void ReadHf(HfConfig& c, Description& out) {
   ReadHfSizes(c, out);
   DecoderSpec& s = out.spec;
-  const bool new_form = c.Bool({"new_decoder_architecture"}, false);
+  // The 40B model's first configuration ("RefinedWeb") knew no such key, and the 7B's
+  // ("RefinedWebModel") no n_head_kv.
+  const bool refined_web = c.Text({"model_type"}, "falcon") == "RefinedWeb" && c.Has({"n_head_kv"});
+  const bool new_form = c.Bool({"new_decoder_architecture"}, refined_web);
   const bool multi_query = c.Bool({"multi_query"}, true);
   s.num_kv_heads = new_form      ? c.Size({"num_kv_heads", "n_head_kv"}, s.num_heads)
                    : multi_query ? 1

@@ -20,7 +20,17 @@ void ReadHf(HfConfig& outer, Description& out) {
   // Multimodal checkpoints keep the text model's configuration inside.
   const Json* text = outer.Find({"text_config"});
   HfConfig c(text != nullptr && text->is_object() ? *text : outer.json(), outer.culprit());
-  ReadHfLlamaLike(c, out, true);
+  const std::string type = c.Text({"model_type"}, "gemma");
+  const bool gemma2 = type == "gemma2", gemma3 = type != "gemma" && !gemma2;
+  ReadHfLlamaLike(
+      c, out,
+      {.tied = true, .context = gemma3 ? 131072 : 8192, .kv_heads = type == "gemma" ? 16 : 4});
+  if (const Json* both = c.Find({"use_bidirectional_attention"});
+      both != nullptr && !(both->is_bool() && !both->bool_value()) &&
+      !(both->is_string() && both->string_value() == "vision")) {
+    c.Fail(Unsupported(c.culprit() + ": use_bidirectional_attention: only causal attention is "
+                                     "supported for gemma"));
+  }
   DecoderSpec& s = out.spec;
   if (!c.Has({"head_dim"})) s.k_dim = s.v_dim = 256;
   s.embed_scale = std::sqrt(static_cast<float>(s.hidden_size));
@@ -28,17 +38,20 @@ void ReadHf(HfConfig& outer, Description& out) {
   // hidden_act is not read: Gemma 1's "gelu" meant the tanh form all along.
   s.activation = c.Activation({"hidden_activation"}, "gelu_pytorch_tanh");
   s.qkv_bias = s.o_bias = c.Bool({"attention_bias"}, false);
-  const std::string type = c.Text({"model_type"}, "gemma");
-  if (type != "gemma") {
+  if (gemma2 || gemma3) {
     s.branch_norm = true;
     SetSandwich(out.names);
     s.score_scale = static_cast<float>(1.0 / std::sqrt(c.Number({"query_pre_attn_scalar"}, 256.0)));
-    s.attn_softcap = static_cast<float>(c.Number({"attn_logit_softcapping"}, 0.0));
-    s.logit_softcap = static_cast<float>(c.Number({"final_logit_softcapping"}, 0.0));
+    // Gemma 3 has the key and does not use it.
+    if (gemma2) {
+      s.attn_softcap = static_cast<float>(c.OptionalNumber({"attn_logit_softcapping"}, 50.0));
+    }
+    s.logit_softcap =
+        static_cast<float>(c.OptionalNumber({"final_logit_softcapping"}, gemma2 ? 30.0 : 0.0));
   }
-  if (type == "gemma2") {
-    SetWindows(c, s, c.Int({"sliding_window"}, 4096), [](int32_t i) { return i % 2 == 0; });
-  } else if (type != "gemma") {
+  if (gemma2) {
+    SetWindows(c, s, c.OptionalInt({"sliding_window"}, 4096), [](int32_t i) { return i % 2 == 0; });
+  } else if (gemma3) {
     s.qk_norm = QkNorm::kPerHead;
     s.qk_norm_spec = s.norm;
     out.names.q_norm = "self_attn.q_norm";

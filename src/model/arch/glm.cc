@@ -6,11 +6,11 @@ namespace rill::model {
 namespace {
 
 void ReadHf(HfConfig& c, Description& out) {
-  ReadHfLlamaLike(c, out);
+  ReadHfLlamaLike(c, out,
+                  {.eps = 1.5625e-7, .context = 131072, .kv_heads = 2, .rope = {.partial = 0.5}});
   DecoderSpec& s = out.spec;
-  s.qkv_bias = c.Bool({"attention_bias"}, false);
+  s.qkv_bias = c.Bool({"attention_bias"}, true);
   s.rope_interleaved = true;
-  UseRope(out, ReadHfRope(c, s, {.partial = 0.5}));
   WeightNames& n = out.names;
   n.gate.clear();
   n.gate_up = "mlp.gate_up_proj";

@@ -5,8 +5,8 @@ namespace rill::model {
 namespace {
 
 void ReadHf(HfConfig& c, Description& out) {
-  ReadHfLlamaLike(c, out);
-  SetWindows(c, out.spec, c.Int({"sliding_window"}, 0), [](int32_t) { return true; });
+  ReadHfLlamaLike(c, out, {.context = 131072, .kv_heads = 8});
+  SetWindows(c, out.spec, c.OptionalInt({"sliding_window"}, 4096), [](int32_t) { return true; });
 }
 
 }  // namespace

@@ -6,7 +6,7 @@ namespace rill::model {
 namespace {
 
 void ReadHf(HfConfig& c, Description& out) {
-  ReadHfLlamaLike(c, out);
+  ReadHfLlamaLike(c, out, {.eps = 1e-5, .context = 131072, .kv_heads = 8, .rope = {.theta = 1e6}});
   DecoderSpec& s = out.spec;
   SetWindows(c, s, c.Int({"sliding_window"}, 0), [](int32_t) { return true; });
   s.moe.num_experts = c.Size({"num_local_experts"}, 8);

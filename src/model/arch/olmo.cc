@@ -15,10 +15,11 @@ void SetOlmo2(DecoderSpec& s, WeightNames& n) {
 }
 
 void ReadHf(HfConfig& c, Description& out) {
-  ReadHfLlamaLike(c, out);
+  const bool olmo2 = c.Text({"model_type"}, "olmo") == "olmo2";
+  ReadHfLlamaLike(c, out, {.eps = 1e-5});
   DecoderSpec& s = out.spec;
   s.qkv_bias = s.o_bias = c.Bool({"attention_bias"}, false);
-  if (c.Text({"model_type"}, "olmo") == "olmo2") {
+  if (olmo2) {
     SetOlmo2(s, out.names);
     out.names.q_norm = "self_attn.q_norm";
     out.names.k_norm = "self_attn.k_norm";

@@ -5,7 +5,8 @@ namespace rill::model {
 namespace {
 
 void ReadHf(HfConfig& c, Description& out) {
-  ReadHfLlamaLike(c, out);
+  ReadHfLlamaLike(
+      c, out, {.eps = 1e-5, .context = 4096, .rope = {.partial = 1.0, .original_context = 4096}});
   SetWindows(c, out.spec, c.Int({"sliding_window"}, 0), [](int32_t) { return true; });
   WeightNames& n = out.names;
   n.q.clear();

@@ -7,11 +7,12 @@ namespace rill::model {
 namespace {
 
 void ReadHf(HfConfig& c, Description& out) {
-  ReadHfLlamaLike(c, out);
+  const bool moe = c.Text({"model_type"}, "") == "qwen2_moe";
+  ReadHfLlamaLike(c, out, {.context = 32768, .kv_heads = moe ? 16 : 32});
   DecoderSpec& s = out.spec;
   s.qkv_bias = c.Bool({"qkv_bias"}, true);
   ReadQwenWindows(c, s);
-  if (c.Text({"model_type"}, "") != "qwen2_moe") return;
+  if (!moe) return;
   ReadQwenMoe(c, out);
   s.moe.shared_intermediate_size = c.Int({"shared_expert_intermediate_size"}, 0);
   s.moe.shared_gate = s.moe.shared_intermediate_size > 0;

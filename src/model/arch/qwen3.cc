@@ -6,7 +6,8 @@ namespace rill::model {
 namespace {
 
 void ReadHf(HfConfig& c, Description& out) {
-  ReadHfLlamaLike(c, out);
+  const bool moe = c.Text({"model_type"}, "") == "qwen3_moe";
+  ReadHfLlamaLike(c, out, {.context = 32768, .kv_heads = moe ? 4 : 32});
   DecoderSpec& s = out.spec;
   s.qkv_bias = s.o_bias = c.Bool({"attention_bias"}, false);
   s.qk_norm = QkNorm::kPerHead;
@@ -14,7 +15,7 @@ void ReadHf(HfConfig& c, Description& out) {
   out.names.q_norm = "self_attn.q_norm";
   out.names.k_norm = "self_attn.k_norm";
   ReadQwenWindows(c, s);
-  if (c.Text({"model_type"}, "") == "qwen3_moe") ReadQwenMoe(c, out);
+  if (moe) ReadQwenMoe(c, out);
 }
 
 void ReadGguf(GgufConfig& g, Description& out) {

@@ -4,7 +4,11 @@ namespace rill::model {
 
 void ReadQwenWindows(HfConfig& c, DecoderSpec& s) {
   if (!c.Bool({"use_sliding_window"}, false)) return;
-  const int32_t window = c.Int({"sliding_window"}, 0);
+  const int32_t window = c.OptionalInt({"sliding_window"}, 4096);
+  if (c.Text({"model_type"}, "") == "qwen3_moe") {  // does not know max_window_layers
+    for (LayerSpec& layer : s.layers) layer.window = window;
+    return;
+  }
   const int32_t first = c.Int({"max_window_layers"}, 28);
   SetWindows(c, s, window, [](int32_t) { return false; });
   if (c.Has({"layer_types"})) return;

@@ -5,7 +5,7 @@ namespace rill::model {
 namespace {
 
 void ReadHf(HfConfig& c, Description& out) {
-  ReadHfLlamaLike(c, out, true);
+  ReadHfLlamaLike(c, out, {.tied = true, .context = 32768, .kv_heads = 4, .rope = {.theta = 2e6}});
   DecoderSpec& s = out.spec;
   s.qkv_bias = s.o_bias = c.Bool({"attention_bias"}, false);
   s.mlp_bias = c.Bool({"mlp_bias"}, false);

@@ -6,13 +6,12 @@ namespace rill::model {
 namespace {
 
 void ReadHf(HfConfig& c, Description& out) {
-  ReadHfLlamaLike(c, out);
+  ReadHfLlamaLike(c, out, {.context = 4096, .rope = {.partial = 0.25}});
   DecoderSpec& s = out.spec;
   s.norm.kind = NormKind::kLayer;
   s.norm.has_bias = true;
   s.norm.eps = static_cast<float>(c.Number({"layer_norm_eps", "norm_eps"}, 1e-5));
   s.qkv_bias = c.Bool({"use_qkv_bias"}, false);
-  UseRope(out, ReadHfRope(c, s, {.partial = 0.25}));
   if (c.Bool({"qk_layernorm"}, false)) {
     s.qk_norm = QkNorm::kPerHeadOwn;
     s.qk_norm_spec = s.norm;

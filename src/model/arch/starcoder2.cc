@@ -6,7 +6,7 @@ namespace rill::model {
 namespace {
 
 void ReadHf(HfConfig& c, Description& out) {
-  ReadHfLlamaLike(c, out, true);
+  ReadHfLlamaLike(c, out, {.tied = true, .context = 4096, .kv_heads = 2});
   DecoderSpec& s = out.spec;
   s.norm.kind = NormKind::kLayer;
   s.norm.has_bias = true;
