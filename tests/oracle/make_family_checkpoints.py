@@ -44,6 +44,10 @@ CASES = {
         BASE, original_max_position_embeddings=16, rope_parameters=dict(
             rope_type="longrope", rope_theta=10000.0, short_factor=SHORT, long_factor=LONG,
             original_max_position_embeddings=16)), []),
+    # The configuration's own original context, 4096 where it says nothing, wins over the scaling's.
+    "rope_longrope_default": ("Phi3Config", dict(BASE, rope_parameters=dict(
+        rope_type="longrope", rope_theta=10000.0, short_factor=SHORT, long_factor=LONG,
+        original_max_position_embeddings=16)), []),
     "rope_longrope_short": ("Phi3Config", dict(
         BASE, original_max_position_embeddings=48, rope_parameters=dict(
             rope_type="longrope", rope_theta=10000.0, short_factor=SHORT, long_factor=LONG,

@@ -141,3 +141,10 @@ def test_attention_in_both_directions_is_refused(build_dir, tmp_path, value, ref
     done = subprocess.run([build_dir / "tests" / "logits_tool", tmp_path, folder / "ids.json",
                            tmp_path / "out.npy"], capture_output=True, text=True, check=False)
     assert done.returncode != 0 and "use_bidirectional_attention" in done.stderr
+
+
+def test_original_context_of_the_class_wins_over_that_of_the_scaling(build_dir, tmp_path):
+    folder, config, _ = family(build_dir, "rope_longrope_default")
+    assert config.pop("original_max_position_embeddings") == 4096
+    config["rope_parameters"]["original_max_position_embeddings"] = 16
+    check_variant(build_dir, folder, config, None, tmp_path)

@@ -77,10 +77,11 @@ RopeConfig ReadHfRope(HfConfig& c, const DecoderSpec& s, const RopeDefaults& def
                        : static_cast<int32_t>(std::floor(s.k_dim * std::clamp(partial, 0.0, 1.0)));
   const std::string type = r.Text({"rope_type", "type"}, "default");
   const int32_t trained = s.trained_context;
-  out.original_context =
-      r.Size({"original_max_position_embeddings"},
-             c.Size({"original_max_position_embeddings"},
-                    defaults.original_context > 0 ? defaults.original_context : trained));
+  // The configuration's own key wins over that of the scaling.
+  const int32_t usual_context = defaults.original_context > 0
+                                    ? defaults.original_context
+                                    : r.Size({"original_max_position_embeddings"}, trained);
+  out.original_context = c.Size({"original_max_position_embeddings"}, usual_context);
   const double ratio = static_cast<double>(trained) / static_cast<double>(out.original_context);
   if (type == "default" || type == "none" || type == "mrope") {
     // mrope: text positions are the same on all three axes, so it is the default.
