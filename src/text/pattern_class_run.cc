@@ -18,11 +18,12 @@ namespace {
 struct CharClass {
   bool negated = false;
   uint32_t mask = 0;
+  bool alphabetic_symbols = false;
   std::vector<std::pair<char32_t, char32_t>> ranges;  // sorted by Prepare
   std::array<bool, 128> ascii{};
 
   bool Slow(char32_t c) const {
-    bool in = (CategoryMask(c) & mask) != 0;
+    bool in = (CategoryMask(c) & mask) != 0 || (alphabetic_symbols && IsAlphabeticSymbol(c));
     if (!in && !ranges.empty()) {
       auto it = std::upper_bound(ranges.begin(), ranges.end(), std::pair{c, char32_t{0x10FFFF}});
       in = it != ranges.begin() && std::prev(it)->second >= c;
@@ -107,6 +108,15 @@ class ClassParser {
     switch (c) {
       case 's': out.mask |= kMaskSpace; return true;
       case 'd': out.mask |= CategoryBit(kNd); return true;
+      case 'w':
+        out.mask |= kMaskWord;
+        out.alphabetic_symbols = true;
+        if (!single) {  // as pattern_translate.cc does
+          for (const char32_t c32 : {0xB2, 0xB3, 0xB9, 0xBC, 0xBD, 0xBE}) {
+            out.ranges.push_back({c32, c32});
+          }
+        }
+        return true;
       case 'p': {
         if (!Eat('{')) return false;
         const size_t close = text_.find('}', pos_);

@@ -9,7 +9,8 @@
 #include "text/rune_scan.h"
 #include "text/unicode_category.h"
 
-namespace rill::text::internal {
+namespace rill::text {
+namespace internal {
 namespace {
 
 constexpr uint32_t kUpperish = CategoryBit(kLu) | CategoryBit(kLt);  // plus Lm Lo M, see below
@@ -319,6 +320,22 @@ std::shared_ptr<const PatternMatcher> ParseO200k(std::string_view rest) {
   return std::make_shared<O200kMatcher>(options);
 }
 
+class WordsMatcher final : public PatternMatcher {
+ public:
+  std::string_view name() const override { return "hand-written: words"; }
+  bool Find(std::string_view text, size_t from, size_t& begin, size_t& end) const override {
+    begin = SkipWhile(text, from, kMaskSpace);
+    if (begin >= text.size()) return false;
+    const bool word = IsWordRune(ScanRune(text, begin).rune);
+    for (end = begin; end < text.size();) {
+      const ScannedRune r = ScanRune(text, end);
+      if (IsWordRune(r.rune) != word || IsWhiteSpace(r.rune)) break;
+      end += r.size;
+    }
+    return true;
+  }
+};
+
 }  // namespace
 
 std::shared_ptr<const PatternMatcher> KnownPattern(std::string_view regex) {
@@ -332,4 +349,10 @@ std::shared_ptr<const PatternMatcher> KnownPattern(std::string_view regex) {
   return ParseO200k(regex);
 }
 
-}  // namespace rill::text::internal
+}  // namespace internal
+
+std::shared_ptr<const PatternMatcher> WordsPattern() {
+  return std::make_shared<internal::WordsMatcher>();
+}
+
+}  // namespace rill::text

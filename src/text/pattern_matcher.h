@@ -31,6 +31,9 @@ Result<std::shared_ptr<const PatternMatcher>> CompilePattern(std::string_view re
 // A literal string. `literal` is not empty.
 std::shared_ptr<const PatternMatcher> LiteralPattern(std::string literal);
 
+// What the Whitespace pre-tokenizer keeps: \w+|[^\w\s]+ with IsWordRune for \w.
+std::shared_ptr<const PatternMatcher> WordsPattern();
+
 namespace internal {
 // nullptr when the pattern is none of the known ones.
 std::shared_ptr<const PatternMatcher> KnownPattern(std::string_view regex);

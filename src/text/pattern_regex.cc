@@ -9,6 +9,7 @@
 
 #include "base/utf8.h"
 #include "text/pattern_matcher.h"
+#include "text/pattern_translate.h"
 #include "text/rune_scan.h"
 
 namespace rill::text {
@@ -26,41 +27,16 @@ constexpr size_t kJitStackMax = 8 * 1024 * 1024;
 constexpr size_t kMaxPatternBytes = 64 * 1024;
 constexpr size_t kProbeRunes = 2000;
 
-// Oniguruma's \s, \w, \h differ from PCRE2's (U+180E; marks; hex digits): spelt out instead.
-// Also \A-style anchors stay as they are.
-std::string TranslatePattern(std::string_view regex) {
-  std::string out;
-  bool in_class = false;
-  for (size_t i = 0; i < regex.size(); ++i) {
-    const char c = regex[i];
-    if (c != '\\' || i + 1 >= regex.size()) {
-      if (c == '[' && !in_class) {
-        in_class = true;
-        out += c;
-        if (i + 1 < regex.size() && regex[i + 1] == '^') out += regex[++i];
-        if (i + 1 < regex.size() && regex[i + 1] == ']') {
-          out += "\\]";
-          ++i;
-        }
-        continue;
-      }
-      if (c == ']') in_class = false;
-      out += c;
-      continue;
-    }
-    const char e = regex[++i];
-    switch (e) {
-      case 's': out += "\\p{White_Space}"; break;
-      case 'S': out += "\\P{White_Space}"; break;
-      case 'w':
-        out += in_class ? "\\p{L}\\p{M}\\p{Nd}\\p{Pc}" : "[\\p{L}\\p{M}\\p{Nd}\\p{Pc}]";
-        break;
-      case 'W': out += in_class ? "\\W" : "[^\\p{L}\\p{M}\\p{Nd}\\p{Pc}]"; break;
-      case 'h': out += in_class ? "0-9a-fA-F" : "[0-9a-fA-F]"; break;
-      default: out += '\\'; out += e;
-    }
-  }
-  return out;
+// Whether PCRE2 (10.40 or later) takes \p{sc:name}.
+bool IsScript(std::string_view name) {
+  const std::string pattern = "\\p{sc:" + std::string(name) + "}";
+  int error = 0;
+  PCRE2_SIZE offset = 0;
+  pcre2_code* code =
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+                    PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &error, &offset, nullptr);
+  pcre2_code_free(code);
+  return code != nullptr;
 }
 
 class Pcre2Matcher final : public PatternMatcher {
@@ -173,7 +149,7 @@ Result<std::shared_ptr<const PatternMatcher>> Pcre2Pattern(std::string_view rege
                              " bytes, limit " + std::to_string(kMaxPatternBytes));
   }
   if (!IsValidUtf8(regex)) return InvalidArgument("pre-tokenizer pattern is not UTF-8");
-  const std::string translated = TranslatePattern(regex);
+  RILL_ASSIGN_OR_RETURN(const std::string translated, TranslatePattern(regex, IsScript));
   pcre2_compile_context* context = pcre2_compile_context_create(nullptr);
   if (!context) return ResourceExhausted("no memory for a pre-tokenizer pattern");
   pcre2_set_newline(context, PCRE2_NEWLINE_LF);

@@ -22,7 +22,9 @@ bool InClass(const PreTokenizerStep& step, char32_t rune) {
   switch (step.rune_class) {
     case PreTokenizerStep::RuneClass::kWhiteSpace: return IsWhiteSpace(rune);
     case PreTokenizerStep::RuneClass::kPunctuation: return IsReferencePunctuation(rune);
-    case PreTokenizerStep::RuneClass::kNumber: return (CategoryMask(rune) & kMaskN) != 0;
+    case PreTokenizerStep::RuneClass::kNumber:  // the library's table has those of Unicode 17, too
+      return (CategoryMask(rune) & kMaskN) != 0 || (rune >= 0x11DE0 && rune <= 0x11DE9) ||
+             (rune >= 0x16FF4 && rune <= 0x16FF6);
     case PreTokenizerStep::RuneClass::kDelimiter: return rune == step.delimiter;
   }
   return false;

@@ -28,8 +28,13 @@ Result<std::shared_ptr<const PatternMatcher>> ReadPattern(const Json& json) {
     if (literal->string_value().empty()) return InvalidArgument("pattern is an empty string");
     return LiteralPattern(literal->string_value());
   }
-  RILL_ASSIGN_OR_RETURN(const std::string regex, pattern->GetString("Regex", ""));
+  RILL_ASSIGN_OR_RETURN(std::string regex, pattern->GetString("Regex", ""));
   if (regex.empty()) return InvalidArgument("pattern: expected a String or a Regex");
+  // tiktoken's cl100k pattern: its possessive {1,3}+ repeats in Oniguruma's syntax.
+  constexpr std::string_view kDigits = R"(|\p{N}{1,3}+|)";
+  if (const size_t at = regex.find(kDigits); at != std::string::npos) {
+    regex.replace(at, kDigits.size(), R"(|\p{N}+|)");
+  }
   return CompilePattern(regex);
 }
 
@@ -222,7 +227,7 @@ Status AppendPreTokenizer(const Json& json, int depth, std::vector<PreTokenizerS
     step.rune_class = Step::RuneClass::kPunctuation;
     step.behavior = SplitBehavior::kIsolated;
   } else if (type == "Whitespace") {
-    RILL_ASSIGN_OR_RETURN(step.matcher, CompilePattern(R"(\w+|[^\w\s]+)"));
+    step.matcher = WordsPattern();
     step.behavior = SplitBehavior::kRemoved;
     step.invert = true;
   } else if (type == "CharDelimiterSplit") {

@@ -58,8 +58,17 @@ uint32_t CategoryMask(char32_t rune) {
   return CategoryBit(rune <= range->last ? range->category : kCn);
 }
 
+bool IsAlphabeticSymbol(char32_t rune) {
+  return (rune >= 0x24B6 && rune <= 0x24E9) || (rune >= 0x1F130 && rune <= 0x1F149) ||
+         (rune >= 0x1F150 && rune <= 0x1F169) || (rune >= 0x1F170 && rune <= 0x1F189);
+}
+
 bool IsWordRune(char32_t rune) {
-  return (CategoryMask(rune) & (kMaskL | kMaskM | CategoryBit(kNd) | CategoryBit(kPc))) != 0;
+  constexpr char32_t kNonJoiner = 0x200C;
+  constexpr char32_t kJoiner = 0x200D;
+  const uint32_t mask = CategoryMask(rune);
+  if (mask & kMaskWord) return true;
+  return rune == kNonJoiner || rune == kJoiner || IsAlphabeticSymbol(rune);
 }
 
 }  // namespace rill::text

@@ -64,7 +64,13 @@ uint32_t CategoryMask(char32_t rune);
 inline bool IsWhiteSpace(char32_t rune) {
   return (CategoryMask(rune) & kMaskSpace) != 0;
 }
-// \w of the reference regular expression engines: letters, marks, decimal digits, connectors.
+// \w of tokenizer.json's patterns in brackets is kMaskWord and the symbols that are Alphabetic:
+// letters in circles and squares.
+inline constexpr uint32_t kMaskWord =
+    kMaskL | kMaskM | CategoryBit(kNd) | CategoryBit(kNl) | CategoryBit(kPc);
+bool IsAlphabeticSymbol(char32_t rune);
+// \w of the engine that runs the Whitespace pre-tokenizer and single_word: the same and the two
+// zero-width joiners (U+200C, U+200D).
 bool IsWordRune(char32_t rune);
 
 }  // namespace rill::text

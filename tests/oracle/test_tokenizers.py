@@ -254,3 +254,107 @@ def test_campaign(name, relative, make, tool, shared_data, wikitext, request):
         done += len(batch)
     print(f"{name}: {done} strings, {len(differences)} differences")
     assert not differences, f"{len(differences)} of {done}; first: {differences[:3]!r}"
+
+
+# --- small tokenizers made here, to compare one part ------------------------------------------------
+
+def made(folder, tool, model, texts, normalizer=None, pre_tokenizer=None, added=(), **options):
+    """(what the package gives, what we give) for each text. `added`: (text, flags) where a flag is
+    the first letter of single_word, lstrip, rstrip, normalized, special."""
+    vocab = model["vocab"]
+    data = {"version": "1.0", "truncation": None, "padding": None,
+            "added_tokens": [{"id": len(vocab) + i, "content": text, "single_word": "w" in flags,
+                              "lstrip": "l" in flags, "rstrip": "r" in flags,
+                              "normalized": "n" in flags, "special": "s" in flags}
+                             for i, (text, flags) in enumerate(added)],
+            "normalizer": normalizer, "pre_tokenizer": pre_tokenizer, "post_processor": None,
+            "decoder": None, "model": model}
+    folder.mkdir(exist_ok=True)
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps(data), encoding="utf-8")
+    oracle = tokenizers.Tokenizer.from_file(str(path))
+    want = [e.ids for e in oracle.encode_batch(texts, add_special_tokens=False)]
+    return want, tool(folder).ask(op="encode_many", texts=texts, **options)["ids"]
+
+
+def word_level(*words):
+    return {"type": "WordLevel", "unk_token": "?", "vocab": {w: i for i, w in enumerate(("?", *words))}}
+
+
+def characters(text):
+    """BPE without merges: one token a character."""
+    return {"type": "BPE", "dropout": None, "unk_token": "?", "continuing_subword_prefix": None,
+            "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
+            "ignore_merges": False,
+            "vocab": {c: i for i, c in enumerate(["?", *sorted(set(text))])}, "merges": []}
+
+
+def split(regex, behavior="Isolated"):
+    return {"type": "Split", "pattern": {"Regex": regex}, "behavior": behavior, "invert": False}
+
+
+# The code points of Python's tables, which are no newer than those of PCRE2 on the same system; of the
+# large blocks of one category every 61st.
+BULK = [(0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xAC00, 0xD7A3), (0xE000, 0xF8FF), (0x13000, 0x1342F),
+        (0x14400, 0x14646), (0x17000, 0x18CD5), (0x1B000, 0x1B2FB), (0x20000, 0x10FFFF)]
+SWEEP = [chr(c) for c in range(1, 0x110000) if not 0xD800 <= c < 0xE000
+         and unicodedata.category(chr(c)) != "Cn"
+         and (c % 61 == 0 or c == 0xE0100 or not any(a <= c <= b for a, b in BULK))]
+
+CLASS_PATTERNS = [
+    r"\w+", r"\W+", r"[\w]+", r"[^\w]+", r"[\W]+", r"[^\W\d_]+", r"x?y|\w+", r"x?y|\W", r"x?y|[\w-]",
+    r"x?y|[^\w\s]", r"x?y|[\W\d]", r"x?y|[^\W\d_]", r"\b", r"\B", r"\w*\b",
+    r"\p{Han}+", r"[\p{Han}]+", r"\P{Han}", r"\p{^Han}", r"\P{^Han}", r"[^\p{Han}]", r"[\P{Han}a]",
+    r"[\p{L}&&[^\p{Han}]]+", r"[\p{Lu}\p{Lo}\p{M}&&[^\p{Han}]]*[a&&\w]", r"[^\p{L}&&\P{Han}]",
+    r"[a[^\p{L}\p{N}]]", r"[^a[^\p{L}\p{N}]]", r"[^a[\p{L}&&[^\p{Han}]]]", r"[a&&]|x",
+    r"\p{Hiragana}|\p{katakana}|\p{Yi}", r"\p{Cyrillic}", r"\p{Common}", r"\p{Latin}+",
+    r"\p{Word}", r"\P{Word}", r"[\p{Word}]", r"\p{Alnum}", r"\p{Punct}", r"\p{Graph}", r"\P{Print}",
+    r"\p{Uppercase_Letter}", r"\p{other letter}|\p{Nd}", r"\p{LC}", r"\p{Upper}",
+    *(rf"[[:{name}:]]" for name in ("alnum alpha blank cntrl digit graph lower print punct space "
+                                    "upper word xdigit ascii").split()),
+    r"[[:^punct:]]", r"[^[:alpha:]_]", r"[a[:punct:]]+", r"\s", r"\S", r"[^\S]", r"\d", r"\D",
+    r"\h", r"\H", r"[\h]", r"[^\H]", r"[\H\d]", r"\v", r"[\v]", r"\V|\Q|\E", r"\O", r"(?m:.)", r".",
+    r"\u3042|[\u4e00-\u4e10]", r"[\x{41}-\x{43}\101\n-\r]", r"[]a]", r"[a\]-]", r"[+--]",
+]
+
+
+@pytest.mark.parametrize("regex", CLASS_PATTERNS)
+def test_character_classes(regex, tool, tmp_path):
+    """Which characters a pattern takes: a character between a and b, of which the pattern takes both
+    or none. Contiguous: then there are three pieces exactly when it treats the character otherwise."""
+    behavior = "Isolated" if regex.lower().endswith(r"\b") else "Contiguous"
+    want, got = made(tmp_path, tool, word_level("a", "b", "aa"), [f"a{c}b" for c in SWEEP],
+                     pre_tokenizer=split(regex, behavior))
+    bad = [c for c, w, g in zip(SWEEP, want, got) if w != g]
+    assert not bad, (len(bad), [hex(ord(c)) for c in bad[:12]])
+
+
+def test_classes_outside_of_patterns(tool, tmp_path):
+    """Not of the pattern engine: joiners are word characters, U+00B2 is none; digits are newer."""
+    every = [chr(c) for c in range(1, 0x32400) if not 0xD800 <= c < 0xE000]
+    for step in ({"type": "Whitespace"}, {"type": "Digits", "individual_digits": True}):
+        want, got = made(tmp_path, tool, word_level("a", "b"), [f"a{c}b" for c in every],
+                         pre_tokenizer=step)
+        assert [hex(ord(c)) for c, w, g in zip(every, want, got) if w != g] == []
+    for text in ("{}XY", "XY{}"):
+        want, got = made(tmp_path, tool, word_level("a", "b"), [text.format(c) for c in every],
+                         added=[("XY", "w")])
+        assert [hex(ord(c)) for c, w, g in zip(every, want, got) if w != g] == []
+
+
+@pytest.mark.parametrize("regex", [
+    r"\p{N}{1,3}+", r"[0-9]{2}+", r"(?:[0-9]|b){2}+x?", r"a{,2}", r"x?a{2}+", r"(?m:a.)", r"(?i)B",
+    r"a{1,2}?", r"(?#[)\p{N}", r"(?<n>[0-9])\k<n>", r"(?<=[\W_])b", r"(?<!\w)b", r"\bb\b",
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|"
+    r"\s*[\r\n]|\s+(?!\S)|\s",
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*[\p{Ll}\p{Lm}\p{Lo}\p{M}&&"
+    r"[^\p{Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s+"])
+def test_pattern_syntax(regex, tool, tmp_path):
+    texts = ["a12345b", "aaaaa b", "11b2x-bb_b", "aB\na", "中文。中文", "Ünicode中文Text's", "x\u0301b-b"]
+    vocab = characters("".join(texts))
+    vocab["vocab"] = {**vocab["vocab"], **{"##" + c: len(vocab["vocab"]) + i for i, c in
+                                           enumerate(c for c in vocab["vocab"] if c != "?")}}
+    model = {"type": "WordPiece", "unk_token": "?", "continuing_subword_prefix": "##",
+             "max_input_chars_per_word": 100, "vocab": vocab["vocab"]}
+    want, got = made(tmp_path, tool, model, texts, pre_tokenizer=split(regex))
+    assert got == want
