@@ -42,8 +42,11 @@ def test_is_a_document(tiny, document):
     for path, method, operation in operations:
         assert operation["summary"] and operation["responses"], path
         for response in operation["responses"].values():
-            for media in response["content"].values():
-                jsonschema.Draft202012Validator.check_schema(media["schema"])
+            for kind, media in response["content"].items():
+                if kind == "text/event-stream":
+                    assert media == {}  # a schema here is taken for an event's
+                else:
+                    jsonschema.Draft202012Validator.check_schema(media["schema"])
         if "requestBody" in operation:
             schema, = [m["schema"] for m in operation["requestBody"]["content"].values()]
             jsonschema.Draft202012Validator.check_schema(schema)
