@@ -24,6 +24,12 @@ Status AddedTokenMatcher::Add(const AddedToken& token, std::string_view pattern)
                              std::to_string(pattern.size()) + " bytes, limit " +
                              std::to_string(kMaxTokenBytes));
   }
+  int32_t node = 0;
+  for (size_t i = 0; i < pattern.size() && node >= 0; ++i) {
+    node = trie_.Step(node, static_cast<unsigned char>(pattern[i]));
+  }
+  // Of tokens that a normalizer makes equal, the first is found.
+  if (node > 0 && trie_.id(node) >= 0) return OkStatus();
   trie_.Insert(pattern, static_cast<int32_t>(tokens_.size()));
   tokens_.push_back(token);
   return OkStatus();
@@ -43,14 +49,16 @@ TokenMatch AddedTokenMatcher::Strip(const AddedToken& token, std::string_view te
       begin = before;
     }
   }
-  if (token.rstrip) {
-    while (end < text.size()) {
-      const ScannedRune r = ScanRune(text, end);
-      if (!IsWhiteSpace(r.rune)) break;
-      end += r.size;
-    }
-  }
   return {begin, end, token.id};
+}
+
+size_t AddedTokenMatcher::SpaceEnd(std::string_view text, size_t pos) {
+  while (pos < text.size()) {
+    const ScannedRune r = ScanRune(text, pos);
+    if (!IsWhiteSpace(r.rune)) break;
+    pos += r.size;
+  }
+  return pos;
 }
 
 }  // namespace rill::text

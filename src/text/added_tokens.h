@@ -4,6 +4,7 @@
 // A control token is taken only where a trusted author wrote it; see marked_text.h.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -43,11 +44,14 @@ class AddedTokenMatcher {
   Status Add(const AddedToken& token, std::string_view pattern);
   bool empty() const { return trie_.empty(); }
 
-  // Leftmost-longest matches, in order, not overlapping. `allowed(token, begin, end)` may refuse
-  // one (then a shorter one is tried).
+  // Leftmost-longest matches, in order; their texts do not overlap, but a match may lie in the
+  // white space that the one before it took. `allowed(token, begin, end)` may refuse one (then a
+  // shorter one is tried).
   template <typename Allowed>
   void Find(std::string_view text, const Allowed& allowed, std::vector<TokenMatch>& out) const {
     size_t done = 0;
+    size_t space_begin = 1;  // the last run of white space that was measured: each only once
+    size_t space_end = 0;
     for (size_t pos = 0; pos < text.size();) {
       int32_t node = 0;
       size_t end = 0;
@@ -68,17 +72,31 @@ class AddedTokenMatcher {
         continue;
       }
       if (!found->single_word || StandsAlone(text, pos, end)) {
-        out.push_back(Strip(*found, text, done, pos, end));
-        done = out.back().end;
-        pos = done;
-      } else {
-        pos = end;
+        TokenMatch match = Strip(*found, text, done, pos, end);
+        // The white space that rstrip takes is searched all the same: with "\n" added, too,
+        // "<s> \n" is both, and the next text starts after the "\n". Only a token with lstrip,
+        // which would begin behind its end, is taken with it.
+        if (found->rstrip) {
+          if (end < space_begin || end > space_end) {
+            space_begin = end;
+            space_end = SpaceEnd(text, end);
+          }
+          match.end = space_end;
+        }
+        if (found->lstrip) match.begin = std::max(match.begin, done);
+        if (match.begin < match.end) {
+          out.push_back(match);
+          done = match.end;
+        }
       }
+      pos = end;
     }
   }
 
  private:
   static bool StandsAlone(std::string_view text, size_t begin, size_t end);
+  static size_t SpaceEnd(std::string_view text, size_t pos);
+  // Without the white space behind it.
   static TokenMatch Strip(const AddedToken& token, std::string_view text, size_t done, size_t begin,
                           size_t end);
 

@@ -21,10 +21,26 @@ class Writer {
     if (track) out_.origin.reserve(in.text.size() + 16);
   }
   // `bytes` stand for what was at `from` in the step's input.
-  void Put(std::string_view bytes, size_t from) {
+  void Put(std::string_view bytes, size_t from) { PutFrom(bytes, from, from + 1); }
+  // `bytes` stand for [begin, end) of the step's input. An empty range stands for its neighbours.
+  void PutFrom(std::string_view bytes, size_t begin, size_t end) {
     out_.text += bytes;
-    if (!track_) return;
-    const size_t origin = from < in_.origin.size() ? in_.origin[from] : NormalizedText::kNowhere;
+    if (!track_ || bytes.empty()) return;
+    if (in_.origin.empty()) {
+      out_.origin.insert(out_.origin.end(), bytes.size(), Origin{0, Origin::kNowhere});
+      return;
+    }
+    if (begin >= end) {
+      begin = begin > 0 ? begin - 1 : 0;
+      end = begin + 2;
+    }
+    end = std::min(end, in_.origin.size());
+    begin = std::min(begin, end - 1);
+    Origin origin = in_.origin[begin];
+    for (size_t i = begin + 1; i < end; ++i) {
+      origin.first = std::min(origin.first, in_.origin[i].first);
+      origin.last = std::max(origin.last, in_.origin[i].last);
+    }
     out_.origin.insert(out_.origin.end(), bytes.size(), origin);
   }
   void PutRune(char32_t rune, size_t from) {
@@ -126,8 +142,26 @@ std::string NormalizeForm(std::string_view text, bool compat, bool compose) {
   return out;
 }
 
+// Bytes of the characters that `a` and `b` start with both; with `at_end`, that they end with.
+size_t CommonRunes(std::string_view a, std::string_view b, bool at_end) {
+  const size_t limit = std::min(a.size(), b.size());
+  size_t same = 0;
+  if (at_end) {
+    while (same < limit && a[a.size() - 1 - same] == b[b.size() - 1 - same]) ++same;
+    while (same > 0 && (static_cast<unsigned char>(a[a.size() - same]) & 0xC0) == 0x80) --same;
+    return same;
+  }
+  while (same < limit && a[same] == b[same]) ++same;
+  const auto inside = [same](std::string_view text) {
+    return same < text.size() && (static_cast<unsigned char>(text[same]) & 0xC0) == 0x80;
+  };
+  if (inside(a) || inside(b)) same = PreviousRune(a, same);
+  return same;
+}
+
 // Normalizes chunk by chunk; a chunk starts at an ASCII character, which never combines with what
-// is before it. Only chunks that stay the same can be traced byte by byte.
+// is before it. The characters at a chunk's ends that stay the same are traced one by one; what is
+// between them comes from all that was between them.
 void PutForm(std::string_view text, bool compat, bool compose, bool track, Writer& out) {
   if (IsAscii(text)) {
     if (!track) return out.Put(text, 0);
@@ -140,11 +174,13 @@ void PutForm(std::string_view text, bool compat, bool compose, bool track, Write
     const std::string_view chunk = text.substr(pos, end - pos);
     const std::string form =
         chunk.size() == 1 ? std::string(chunk) : NormalizeForm(chunk, compat, compose);
-    if (form == chunk) {
-      for (size_t i = 0; i < chunk.size(); ++i) out.Put(chunk.substr(i, 1), pos + i);
-    } else {
-      out.Put(form, NormalizedText::kNowhere);
-    }
+    const size_t head = CommonRunes(chunk, form, false);
+    const std::string_view rest = chunk.substr(head);
+    const std::string_view form_rest = std::string_view(form).substr(head);
+    const size_t tail = CommonRunes(rest, form_rest, true);
+    for (size_t i = 0; i < head; ++i) out.Put(chunk.substr(i, 1), pos + i);
+    out.PutFrom(form_rest.substr(0, form_rest.size() - tail), pos + head, end - tail);
+    for (size_t i = end - tail; i < end; ++i) out.Put(text.substr(i, 1), i);
     pos = end;
   }
 }
@@ -210,11 +246,12 @@ void Precompiled(const NormalizerStep& step, std::string_view text, Writer& out)
     const std::string_view cluster = text.substr(begin, end - begin);
     std::string_view value;
     if (cluster.size() < 6 && step.charsmap->ShortestPrefix(cluster, value)) {
-      out.Put(value, begin);
+      out.PutFrom(value, begin, end);
     } else {
       ForEachRune(cluster, [&](char32_t, size_t pos, size_t size) {
         const std::string_view rune = cluster.substr(pos, size);
-        out.Put(step.charsmap->ShortestPrefix(rune, value) ? value : rune, begin + pos);
+        const size_t from = begin + pos;
+        out.PutFrom(step.charsmap->ShortestPrefix(rune, value) ? value : rune, from, from + size);
       });
     }
     begin = end;
@@ -273,11 +310,11 @@ void SentencePiece(const NormalizerStep& step, std::string_view text, Writer& ou
     while (after_space && piece.starts_with(' ')) piece.remove_prefix(1);
     for (size_t i = 0; i < piece.size();) {
       if (piece[i] == ' ' && step.escape_whitespaces) {
-        out.Put(space, pos);
+        out.PutFrom(space, pos, pos + unit.bytes);
         ++i;
       } else {
         const size_t end = std::min(piece.find(' ', i + 1), piece.size());
-        out.Put(piece.substr(i, end - i), pos);
+        out.PutFrom(piece.substr(i, end - i), pos, pos + unit.bytes);
         i = end;
       }
     }
@@ -288,7 +325,7 @@ void SentencePiece(const NormalizerStep& step, std::string_view text, Writer& ou
   if (step.remove_extra_whitespaces) {
     while (out.text().ends_with(space)) out.Truncate(out.text().size() - space.size());
   }
-  if (step.whitespace_as_suffix && step.add_dummy_prefix) out.Put(space, NormalizedText::kNowhere);
+  if (step.whitespace_as_suffix && step.add_dummy_prefix) out.Put(space, text.size() - 1);
 }
 
 void Replace(const NormalizerStep& step, std::string_view text, Writer& out) {
@@ -301,7 +338,7 @@ void Replace(const NormalizerStep& step, std::string_view text, Writer& out) {
   };
   while (from <= text.size() && step.matcher->Find(text, from, begin, end)) {
     copy(done, begin);
-    out.Put(step.content, begin);
+    out.PutFrom(step.content, begin, end);
     done = end;
     if (end > begin) {
       from = end;
@@ -388,7 +425,8 @@ NormalizedText Normalizer::Run(std::string_view text, bool track) const {
   if (track) {
     current.origin.resize(text.size());
     ForEachRune(text, [&](char32_t, size_t pos, size_t size) {
-      std::fill_n(current.origin.begin() + static_cast<std::ptrdiff_t>(pos), size, pos);
+      std::fill_n(current.origin.begin() + static_cast<std::ptrdiff_t>(pos), size,
+                  Origin{pos, pos});
     });
   }
   for (const NormalizerStep& step : steps_) current = RunStep(step, std::move(current), track);

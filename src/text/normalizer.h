@@ -14,12 +14,17 @@
 
 namespace rill::text {
 
-// A text and, when tracked, where each byte came from: the offset of its character in the input, or
-// kNowhere for what cannot be traced.
+// A text and, when tracked, where each byte came from: the offsets of the first and the last of the
+// characters of the input that made it. Never fewer than those: trust depends on it. Where a part
+// of a text cannot be followed character by character, all of the part is the origin.
+struct Origin {
+  static constexpr size_t kNowhere = ~size_t{0};  // `last` of what was made of an empty text
+  size_t first;
+  size_t last;
+};
 struct NormalizedText {
-  static constexpr size_t kNowhere = ~size_t{0};
   std::string text;
-  std::vector<size_t> origin;  // one per byte of text; empty when not tracked
+  std::vector<Origin> origin;  // one per byte of text; empty when not tracked
 };
 
 // The "precompiled charsmap" of SentencePiece: a double-array trie from byte strings to their

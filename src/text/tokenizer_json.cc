@@ -5,6 +5,7 @@
 
 #include "base/utf8.h"
 #include "text/bpe.h"
+#include "text/byte_alphabet.h"
 #include "text/tokenizer_files.h"
 #include "text/unigram.h"
 #include "text/wordpiece.h"
@@ -268,6 +269,20 @@ Status ReadPostProcessor(const Json& json, int depth, TokenizerParts& parts) {
   return OkStatus();
 }
 
+// byte_fallback with a vocabulary that lacks some of the 256 stand-ins of ByteLevel.
+bool FallsBackOnBytes(const Json& model) {
+  const Json* fallback = model.Find("byte_fallback");
+  const Json* vocab = model.Find("vocab");
+  if (!fallback || !fallback->is_bool() || !fallback->bool_value()) return false;
+  if (!vocab || !vocab->is_object()) return false;
+  for (int byte = 0; byte < 256; ++byte) {
+    std::string stand_in;
+    AppendUtf8(stand_in, ByteToRune(static_cast<unsigned char>(byte)));
+    if (!vocab->Find(stand_in)) return true;
+  }
+  return false;
+}
+
 Json Member(const Json& json, std::string_view key) {
   const Json* member = json.Find(key);
   return member ? *member : Json();
@@ -295,7 +310,9 @@ Result<std::shared_ptr<const Tokenizer>> Build(const Json& json, const Tokenizer
   };
   const bool plain =
       !text_or_null("continuing_subword_prefix") && !text_or_null("end_of_word_suffix");
-  const bool skip_mapping = type == "BPE" && parts.pre_tokenizer.EndsInByteLevel() && plain;
+  // Without mapping, a byte that has no token could not fall back on the bytes of its stand-in.
+  const bool skip_mapping =
+      type == "BPE" && parts.pre_tokenizer.EndsInByteLevel() && plain && !FallsBackOnBytes(*model);
   if (skip_mapping) parts.pre_tokenizer.SkipByteMapping();
   RILL_RETURN_IF_ERROR(ReadModel(*model, skip_mapping, parts));
   parts.normalizer = Normalizer(std::move(normalizer));

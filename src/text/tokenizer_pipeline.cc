@@ -40,19 +40,19 @@ constexpr std::string_view kEndOfTurn[] = {
 // marked text; null: they are the same.
 struct TrustFilter {
   const MarkedText& text;
-  const std::vector<size_t>* origin;
+  const std::vector<Origin>* origin;
+  size_t base = 0;  // where the searched text begins in the marked text, without `origin`
 
   bool operator()(const AddedToken& token, size_t begin, size_t end) const {
     if (!token.special) return true;
-    size_t first = begin;
-    size_t last = end - 1;
+    size_t first = base + begin;
+    size_t last = base + end - 1;
     if (origin) {
-      first = NormalizedText::kNowhere;
-      last = 0;
-      for (size_t i = begin; i < end; ++i) {
-        if ((*origin)[i] == NormalizedText::kNowhere) return false;
-        first = std::min(first, (*origin)[i]);
-        last = std::max(last, (*origin)[i]);
+      first = (*origin)[begin].first;
+      last = (*origin)[begin].last;
+      for (size_t i = begin + 1; i < end; ++i) {
+        first = std::min(first, (*origin)[i].first);
+        last = std::max(last, (*origin)[i].last);
       }
     }
     const auto run =
@@ -74,7 +74,7 @@ class PipelineTokenizer final : public Tokenizer {
       if (token.special) RILL_RETURN_IF_ERROR(MarkSpecial(token.id));
       AddedToken copy = token;
       copy.special = control;
-      if (token.normalized && !parts_.normalizer.empty()) {
+      if (token.normalized) {  // after the others, also where no normalizer is
         const NormalizedText pattern = parts_.normalizer.Run(token.text, false);
         RILL_RETURN_IF_ERROR(normalized_.Add(copy, pattern.text));
         // The Hugging Face library decodes such a token to its normalized text, too.
@@ -83,6 +83,11 @@ class PipelineTokenizer final : public Tokenizer {
       } else {
         RILL_RETURN_IF_ERROR(raw_.Add(copy, token.text));
       }
+    }
+    for (const PreTokenizerStep& step : parts_.pre_tokenizer.steps()) {
+      track_start_ = track_start_ ||
+                     (step.kind == PreTokenizerStep::Kind::kMetaspace &&
+                      step.prepend_scheme == PrependScheme::kFirst && !parts_.normalizer.empty());
     }
     for (const int32_t id : parts_.control_ids) RILL_RETURN_IF_ERROR(MarkSpecial(id));
     for (const auto* ids : {&parts_.prefix_ids, &parts_.suffix_ids, &parts_.stop_ids}) {
@@ -127,7 +132,7 @@ class PipelineTokenizer final : public Tokenizer {
     // Without added tokens in its way, the text is one segment.
     std::vector<TokenMatch> matches;
     if (!raw_.empty()) {
-      raw_.Find(text.text, TrustFilter{text, nullptr}, matches);
+      raw_.Find(text.text, TrustFilter{text, nullptr, 0}, matches);
     }
     PieceList pieces;
     size_t done = 0;
@@ -172,22 +177,35 @@ class PipelineTokenizer final : public Tokenizer {
       EncodePieces(raw, begin == 0, pieces, out);
       return;
     }
-    NormalizedText normal = parts_.normalizer.Run(raw, track_);
-    for (size_t& at : normal.origin) {
-      if (at != NormalizedText::kNowhere) at += begin;
+    NormalizedText normal;
+    std::string_view found = raw;
+    if (!parts_.normalizer.empty()) {
+      normal = parts_.normalizer.Run(raw, track_ || track_start_);
+      found = normal.text;
     }
+    for (Origin& at : normal.origin) {
+      at.first += begin;
+      if (at.last != Origin::kNowhere) at.last += begin;
+    }
+    // A piece starts the text when its first character was the text's first.
+    const auto at_start = [&](size_t pos) {
+      if (normal.origin.empty()) return begin == 0 && pos == 0;
+      return pos < normal.origin.size() && normal.origin[pos].first == 0;
+    };
     std::vector<TokenMatch> matches;
     if (!normalized_.empty()) {
-      normalized_.Find(normal.text, TrustFilter{text, track_ ? &normal.origin : nullptr}, matches);
+      const auto* origin = normal.origin.empty() ? nullptr : &normal.origin;
+      normalized_.Find(found, TrustFilter{text, origin, begin}, matches);
     }
     size_t done = 0;
     for (const TokenMatch& match : matches) {
-      EncodePieces(std::string_view(normal.text).substr(done, match.begin - done),
-                   begin == 0 && done == 0, pieces, out);
+      if (match.begin > done) {
+        EncodePieces(found.substr(done, match.begin - done), at_start(done), pieces, out);
+      }
       out.push_back(match.id);
       done = match.end;
     }
-    EncodePieces(std::string_view(normal.text).substr(done), begin == 0 && done == 0, pieces, out);
+    EncodePieces(found.substr(done), at_start(done), pieces, out);
   }
 
   void EncodePieces(std::string_view text, bool at_start, PieceList& pieces,
@@ -208,7 +226,8 @@ class PipelineTokenizer final : public Tokenizer {
   TokenizerParts parts_;
   AddedTokenMatcher raw_;
   AddedTokenMatcher normalized_;
-  bool track_ = false;  // some control token is sought in normalized text
+  bool track_ = false;        // some control token is sought in normalized text
+  bool track_start_ = false;  // some step asks whether a piece starts the text
   std::vector<bool> special_;
   std::unordered_map<int32_t, std::string> decoder_texts_;  // where not the vocabulary's
 };

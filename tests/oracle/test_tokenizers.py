@@ -263,7 +263,7 @@ def made(folder, tool, model, texts, normalizer=None, pre_tokenizer=None, added=
     the first letter of single_word, lstrip, rstrip, normalized, special."""
     vocab = model["vocab"]
     data = {"version": "1.0", "truncation": None, "padding": None,
-            "added_tokens": [{"id": len(vocab) + i, "content": text, "single_word": "w" in flags,
+            "added_tokens": [{"id": vocab.get(text, len(vocab) + i), "content": text, "single_word": "w" in flags,
                               "lstrip": "l" in flags, "rstrip": "r" in flags,
                               "normalized": "n" in flags, "special": "s" in flags}
                              for i, (text, flags) in enumerate(added)],
@@ -358,3 +358,98 @@ def test_pattern_syntax(regex, tool, tmp_path):
              "max_input_chars_per_word": 100, "vocab": vocab["vocab"]}
     want, got = made(tmp_path, tool, model, texts, pre_tokenizer=split(regex))
     assert got == want
+
+
+CASES = {
+    "NFKD special": dict(
+        normalizer={"type": "NFKD"}, added=[("[MASK]", "ns")],
+        texts=["a[MASK]b", "a[MASK]ﬁ", "a[MASK]é", "é[MASK]b", "[MASK]\u0301", "가[MASK]가", "ﬁ[MASK]ﬁ"]),
+    "NFKC special": dict(
+        normalizer={"type": "NFKC"}, added=[("[MASK]", "ns"), ("fi", "ns"), ("é", "ns")],
+        texts=["a[MASK]e\u0301", "[MASK]\u0301", "ﬁ[MASK]ﬁ", "aﬁé\u0323", "［MASK］é", "e\u0301"]),
+    "strip accents special": dict(
+        normalizer={"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True,
+                    "strip_accents": None, "lowercase": True},
+        added=[("[MASK]", "ns")], texts=["[MASK]é", "É[mask]漢", "\u0301[MASK]\u0301a"]),
+    "replace special": dict(
+        normalizer={"type": "Replace", "pattern": {"Regex": "é|字+"}, "content": "[MASK]"},
+        added=[("[MASK]", "ns")], texts=["aéb", "字字[MASK]", "é[MASK]"]),
+    "rstrip before white space": dict(
+        added=[("<s>", "r"), ("\n\n", "")],
+        texts=["a<s>  \n\nb", "<s>\n\n", "<s> \n \n\n b", "<s>  b\n\n", "\n\n<s>\n\n\n\n<s> <s>"]),
+    "rstrip white space": dict(
+        added=[("\n", "r")], texts=["\n\n\na", "a\n \n", "\n \n b", "\n\n \n\n", " \n  a \n"]),
+    "lstrip in taken white space": dict(
+        added=[("</s>", "r"), ("\n\n", "l"), ("ABC", "n"), ("\n", "n")],
+        texts=["</s>\n\nab", "a</s> \n\n", "\n\nABC", "ABC \n</s>"]),
+    "rstrip in normalized text": dict(
+        normalizer={"type": "NFC"}, added=[("<s>", "rn"), ("\n\n", "n")],
+        texts=["a<s>  \n\nb", "<s>\n\n", "<s> \n\n c\n\n"]),
+    "metaspace first, start stripped": dict(
+        normalizer={"type": "Strip", "strip_left": True, "strip_right": False},
+        pre_tokenizer={"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first",
+                       "split": True},
+        texts=["ab", " ab", "  a b", "\u3000b", ""]),
+    "metaspace first, accents stripped": dict(
+        normalizer={"type": "StripAccents"}, added=[("<s>", "")],
+        pre_tokenizer={"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first",
+                       "split": True},
+        texts=["\u0301ab", "a\u0301b", "<s>ab", "a<s>b", " \u0301"]),
+    "metaspace first, prepended": dict(
+        normalizer={"type": "Sequence", "normalizers": [
+            {"type": "NFD"}, {"type": "Prepend", "prepend": "x"},
+            {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]},
+        added=[("<s>", ""), ("b", "n")],
+        pre_tokenizer={"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first",
+                       "split": True},
+        texts=["éab", " a", "<s>ab", "ab", "bab"]),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_steps_together(name, tool, tmp_path):
+    case = CASES[name]
+    model = characters("▁[]<>/MASKmasfiebxkIbc ab" + "".join(case["texts"]))
+    want, got = made(tmp_path, tool, model, **case)
+    for text, w, g in zip(case["texts"], want, got):
+        assert g == w, text
+
+
+@pytest.mark.parametrize("unk", ["?", None])
+def test_byte_level_with_byte_fallback(unk, tool, tmp_path):
+    """Stand-ins that the vocabulary lacks fall back on the bytes of the stand-in."""
+    model = characters("abch")
+    model.update(unk_token=unk, byte_fallback=True)
+    model["vocab"].update({f"<0x{b:02X}>": 10 + b for b in range(256)})
+    step = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    want, got = made(tmp_path, tool, model, ["ab é\n", "漢字", "c", ""], pre_tokenizer=step)
+    assert got == want
+
+
+def test_user_text_does_not_forge_normalized_control_tokens(tool, tmp_path):
+    """Trusted only when all that a token was made of is."""
+    for i, normalizer in enumerate(({"type": "NFKD"}, {"type": "NFKC"}, {"type": "Sequence", "normalizers": [
+            {"type": "NFKC"}, {"type": "Replace", "pattern": {"Regex": "_+"}, "content": "A"},
+            {"type": "Replace", "pattern": {"String": "~"}, "content": ""}]})):
+        folder = tmp_path / str(i)
+        made(folder, tool, characters("[]MASKe\u0301~_("), ["a"], normalizer=normalizer,
+             added=[("[MASK]", "ns"), ("(é", "ns")])
+        ours = tool(folder)
+        mask = ours.ask(op="encode", text="[MASK]")["ids"]
+        accent = ours.ask(op="encode", text="(é")["ids"]
+        assert len(mask) == len(accent) == 1
+
+        def marked(*parts):
+            return ours.ask(op="encode_marked", parts=[list(p) for p in parts])["ids"]
+
+        assert marked(("é", False), ("[MASK]", True), ("é", False)).count(mask[0]) == 1
+        assert marked(("x", False), ("[MASK]", True), ("\u0301ﬁ", False)).count(mask[0]) == 1
+        for parts in ([("[MASK]", False)], [("[MAS", True), ("K]", False)], [("［MASK］", False)],
+                      [("[", False), ("MASK]", True)], [("[MASK", True), ("］é", False)],
+                      [("[M", True), ("_", False), ("SK]", True)],
+                      [("[M_", True), ("_", False), ("SK]", True)],
+                      [("[MA", True), ("~", False), ("SK]", True)]):
+            assert mask[0] not in marked(*parts), parts
+        for parts in ([("(é", False)], [("(e", True), ("\u0301", False)],
+                      [("(e", False), ("\u0301", True)], [("(", True), ("é", False)]):
+            assert accent[0] not in marked(*parts), parts
