@@ -20,14 +20,14 @@ class Bpe final : public TokenModel {
     for (size_t b = 0; b < 256; ++b) {
       std::string stand_in;
       AppendUtf8(stand_in, ByteToRune(static_cast<unsigned char>(b)));
-      raw_byte_ids_[b] = vocab.Find(stand_in);
+      raw_byte_ids_[b] = vocab.FindOwn(stand_in);
     }
     if (options_.ignore_merges) IndexRawTexts();
   }
 
   void Encode(std::string_view piece, std::vector<int32_t>& out) const override {
     if (options_.ignore_merges) {
-      const int32_t whole = options_.raw_bytes ? raw_texts_.Find(piece) : vocab_.Find(piece);
+      const int32_t whole = options_.raw_bytes ? raw_texts_.Find(piece) : vocab_.FindOwn(piece);
       if (whole >= 0) {
         out.push_back(whole);
         return;
@@ -64,7 +64,9 @@ class Bpe final : public TokenModel {
     raw_texts_.Reserve(vocab_.num_tokens());
     for (int32_t id = 0; id < vocab_.size(); ++id) {
       const size_t offset = raw_arena_.size();
-      if (!vocab_.Has(id) || !AppendFromByteLevel(raw_arena_, vocab_.text(id))) continue;
+      if (!vocab_.Has(id) || vocab_.IsAdded(id) ||
+          !AppendFromByteLevel(raw_arena_, vocab_.text(id)))
+        continue;
       raw_texts_.Insert(std::string_view(raw_arena_).substr(offset), id);
     }
   }
@@ -107,7 +109,7 @@ class Bpe final : public TokenModel {
         if (add_suffix) decorated += options_.end_suffix;
         text = decorated;
       }
-      const int32_t id = vocab_.Find(text);
+      const int32_t id = vocab_.FindOwn(text);
       if (id < 0 && options_.byte_fallback && AddBytes(text, pos, size, symbols)) {
       } else {
         AddSymbol(id, pos, pos + size, symbols);

@@ -93,7 +93,8 @@ std::string NormalizeForm(std::string_view text, bool compat, bool compose) {
     utf8proc_int32_t parts[32];
     int last_boundclass = 0;
     utf8proc_ssize_t count = -1;
-    if (rune >= 0x80 && !(compat && IsNewCompatibilityRune(rune))) {
+    constexpr char32_t kUndecomposed = 0x11938;  // in the library's tables
+    if (rune >= 0x80 && rune != kUndecomposed && !(compat && IsNewCompatibilityRune(rune))) {
       count = utf8proc_decompose_char(
           static_cast<utf8proc_int32_t>(rune), parts, 32,
           static_cast<utf8proc_option_t>(UTF8PROC_DECOMPOSE | (compat ? UTF8PROC_COMPAT : 0)),

@@ -40,7 +40,8 @@ bool IsReferenceMark(char32_t rune) {
   return rune >= 0x300 && In(kMark, rune);
 }
 bool IsNewCompatibilityRune(char32_t rune) {
-  return In(kNoCompatibility, rune);
+  // Unicode 15's, which the script that makes the table knows only with a newer Python.
+  return In(kNoCompatibility, rune) || (rune >= 0x1E030 && rune <= 0x1E06D);
 }
 bool HasNoReferenceCombiningClass(char32_t rune) {
   return rune >= 0x300 && In(kNoCombiningClass, rune);

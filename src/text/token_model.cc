@@ -35,6 +35,11 @@ Status Vocab::Add(int32_t id, std::string_view text) {
   return OkStatus();
 }
 
+void Vocab::MarkAdded(int32_t id) {
+  if (static_cast<size_t>(id) >= added_.size()) added_.resize(static_cast<size_t>(id) + 1);
+  added_[static_cast<size_t>(id)] = true;
+}
+
 int ParseByteToken(std::string_view text) {
   if (text.size() != 6 || !text.starts_with("<0x") || text[5] != '>') return -1;
   int value = 0;

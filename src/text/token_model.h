@@ -38,10 +38,23 @@ class Vocab {
   bool Has(int32_t id) const { return text(id).data() != nullptr; }
   int32_t Find(std::string_view text) const { return table_.Find(text); }  // -1 when absent
 
+  // A token that only the file's added tokens name is none of the model's: the model must not make
+  // it of text, least of all a control token of a user's text.
+  void MarkAdded(int32_t id);
+  bool IsAdded(int32_t id) const {
+    return static_cast<size_t>(id) < added_.size() && added_[static_cast<size_t>(id)];
+  }
+  // As Find, for the token model: among the tokens that are its own.
+  int32_t FindOwn(std::string_view text) const {
+    const int32_t id = table_.Find(text);
+    return id >= 0 && IsAdded(id) ? -1 : id;
+  }
+
  private:
   std::vector<char> arena_;
   std::vector<std::string_view> texts_;
   StringTable table_;
+  std::vector<bool> added_;
   size_t num_tokens_ = 0;
 };
 

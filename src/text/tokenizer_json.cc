@@ -83,6 +83,7 @@ Status FillVocab(const Json& entries, const std::vector<AddedToken>& added, Voca
   for (const AddedToken& token : added) {
     if (vocab.Has(token.id)) continue;
     RILL_RETURN_IF_ERROR(vocab.Add(token.id, token.text));
+    vocab.MarkAdded(token.id);
   }
   return OkStatus();
 }

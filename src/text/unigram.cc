@@ -17,7 +17,8 @@ class Unigram final : public TokenModel {
       : vocab_(vocab), options_(std::move(options)), byte_tokens_(FindByteTokens(vocab)) {
     for (int32_t id = 0; id < vocab.size(); ++id) {
       const auto index = static_cast<size_t>(id);
-      if (options_.active[index] && !vocab.text(id).empty() && vocab.Find(vocab.text(id)) == id) {
+      if (options_.active[index] && !vocab.text(id).empty() &&
+          vocab.FindOwn(vocab.text(id)) == id) {
         trie_.Insert(vocab.text(id), id);
       }
     }
@@ -102,7 +103,7 @@ class Unigram final : public TokenModel {
 
   void EmitUnknown(std::string_view text, std::vector<int32_t>& out) const {
     if (options_.look_up_unknown_runs) {
-      const int32_t id = vocab_.Find(text);
+      const int32_t id = vocab_.FindOwn(text);
       if (id >= 0) {
         out.push_back(id);
         return;

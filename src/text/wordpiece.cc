@@ -10,7 +10,7 @@ class WordPiece final : public TokenModel {
   WordPiece(const Vocab& vocab, WordPieceOptions options) : options_(std::move(options)) {
     for (int32_t id = 0; id < vocab.size(); ++id) {
       const std::string_view text = vocab.text(id);
-      if (text.empty() || vocab.Find(text) != id) continue;
+      if (text.empty() || vocab.FindOwn(text) != id) continue;
       first_.Insert(text, id);
       if (text.starts_with(options_.continuing_prefix)) {
         const std::string_view rest = text.substr(options_.continuing_prefix.size());
@@ -60,7 +60,7 @@ class WordLevel final : public TokenModel {
  public:
   WordLevel(const Vocab& vocab, int32_t unk_id) : vocab_(vocab), unk_id_(unk_id) {}
   void Encode(std::string_view piece, std::vector<int32_t>& out) const override {
-    const int32_t id = vocab_.Find(piece);
+    const int32_t id = vocab_.FindOwn(piece);
     if (id >= 0) {
       out.push_back(id);
     } else if (unk_id_ >= 0) {

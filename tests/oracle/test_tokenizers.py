@@ -262,6 +262,8 @@ def made(folder, tool, model, texts, normalizer=None, pre_tokenizer=None, added=
     """(what the package gives, what we give) for each text. `added`: (text, flags) where a flag is
     the first letter of single_word, lstrip, rstrip, normalized, special."""
     vocab = model["vocab"]
+    if isinstance(vocab, list):
+        vocab = {token: i for i, (token, _) in enumerate(vocab)}
     data = {"version": "1.0", "truncation": None, "padding": None,
             "added_tokens": [{"id": vocab.get(text, len(vocab) + i), "content": text, "single_word": "w" in flags,
                               "lstrip": "l" in flags, "rstrip": "r" in flags,
@@ -415,6 +417,15 @@ def test_steps_together(name, tool, tmp_path):
         assert g == w, text
 
 
+@pytest.mark.parametrize("form", ["NFC", "NFD", "NFKC", "NFKD"])
+def test_normal_forms_of_newer_characters(form, tool, tmp_path):
+    """The package's tables are older than Unicode 15 and lack U+11938."""
+    texts = [chr(c) for c in [*range(0x1E020, 0x1E090), *range(0x11930, 0x11940)]]
+    model = characters("".join(texts) + "".join(map(chr, range(0x430, 0x4F0))))
+    want, got = made(tmp_path, tool, model, texts, normalizer={"type": form})
+    assert got == want
+
+
 @pytest.mark.parametrize("unk", ["?", None])
 def test_byte_level_with_byte_fallback(unk, tool, tmp_path):
     """Stand-ins that the vocabulary lacks fall back on the bytes of the stand-in."""
@@ -453,3 +464,29 @@ def test_user_text_does_not_forge_normalized_control_tokens(tool, tmp_path):
         for parts in ([("(é", False)], [("(e", True), ("\u0301", False)],
                       [("(e", False), ("\u0301", True)], [("(", True), ("é", False)]):
             assert accent[0] not in marked(*parts), parts
+
+
+@pytest.mark.parametrize("kind", ["BPE", "BPE whole", "Unigram", "WordPiece", "WordLevel"])
+def test_the_model_makes_no_added_tokens(kind, tool, tmp_path):
+    """What only added_tokens names is not in the model's vocabulary: where it is not taken as an added
+    token, it is spelt, as in the package."""
+    vocab = {t: i for i, t in enumerate(["?", "<", "x", ">", "##x", "##>"])}
+    model = {"BPE": {**characters("<x>"), "vocab": vocab},
+             "BPE whole": {**characters("<x>"), "vocab": vocab, "ignore_merges": True},
+             "Unigram": {"type": "Unigram", "unk_id": 0, "byte_fallback": False,
+                         "vocab": [[t, -1.0] for t in vocab]},
+             "WordPiece": {"type": "WordPiece", "unk_token": "?", "continuing_subword_prefix": "##",
+                           "max_input_chars_per_word": 100, "vocab": vocab},
+             "WordLevel": word_level("<")}[kind]
+    texts = ["<x>", "z", "z<x>", "<x>\u00e9", "\u00e9"]
+    plain, _ = made(tmp_path / "plain", tool, model, texts)
+    folder = tmp_path / "added"
+    made(folder, tool, model, texts, added=[("<x>", "s"), ("z", "s"), ("\u00e9", "s")])
+    assert tool(folder).ask(op="encode_many", texts=texts, parse_special=False)["ids"] == plain
+    # Of the normalized text, in which there is no "_<x>" behind the first character.
+    texts = ["x <x>", "x z", "x \u00e9"]
+    want, got = made(tmp_path / "normalized", tool, model, texts,
+                     normalizer={"type": "Prepend", "prepend": "_"},
+                     pre_tokenizer={"type": "WhitespaceSplit"},
+                     added=[("<x>", "ns"), ("z", "n"), ("\u00e9", "n")])
+    assert got == want
