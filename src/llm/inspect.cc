@@ -159,8 +159,10 @@ Json Llm::Inspect(int32_t context, const OnProgress& on_progress) const {
   model.Set("trained_context", impl.info.trained_context);
   model.Set("tokenizer", impl.tokenizer ? std::string(impl.tokenizer->kind())
                                         : "none: " + impl.tokenizer_status.message());
-  model.Set("chat_template",
-            impl.chat_template ? std::string("yes") : "none: " + impl.template_status.message());
+  model.Set("chat_template", impl.template_status.ok()
+                                 ? std::string("yes")
+                                 : (impl.chat_templates ? "only with tools: " : "none: ") +
+                                       impl.template_status.message());
 
   Json out;
   out.Set("model", std::move(model));

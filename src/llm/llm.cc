@@ -13,9 +13,10 @@
 #include "io/check_tensors.h"
 #include "io/mapped_file.h"
 #include "io/mapping_fault.h"
-#include "llm/chat_template_source.h"
+#include "llm/chat_templates.h"
 #include "llm/llm_impl.h"
 #include "llm/synthetic.h"
+#include "llm/text_source.h"
 #include "llm/text_stream.h"
 
 namespace rill {
@@ -72,19 +73,9 @@ Status Llm::Impl::LoadText() {
   tokenizer_status = loaded.status();
   if (!loaded.ok()) return tokenizer_status;
   tokenizer = std::move(loaded).value();
-  auto token_text = [&](std::optional<int32_t> id) {
-    return id ? tokenizer->TokenText(*id) : std::string();
-  };
-  bos_token = token_text(tokenizer->bos_id());
-  eos_token = token_text(tokenizer->eos_id());
-  auto template_text = llm::FindChatTemplate(source);
-  if (!template_text.ok()) {
-    template_status = template_text.status();
-    return template_status;
-  }
-  auto compiled = text::ChatTemplate::Compile(*template_text, source.path + ": chat template");
-  template_status = compiled.status();
-  if (compiled.ok()) chat_template = std::move(compiled).value();
+  auto templates = llm::ChatTemplates::Load(source, *tokenizer);
+  template_status = templates.ok() ? (*templates)->status() : templates.status();
+  if (templates.ok()) chat_templates = std::move(templates).value();
   return template_status;
 }
 
@@ -211,7 +202,14 @@ Result<std::unique_ptr<Llm>> Llm::OpenFrom(const std::string& path, const io::Mo
     RILL_ASSIGN_OR_RETURN(impl.source, llm::MakeSynthetic(path));
     start = Clock::now();  // making the weights is not loading them
   } else {
-    RILL_ASSIGN_OR_RETURN(impl.source, io::OpenModel(path, open_options));
+    auto opened = io::OpenModel(path, open_options);
+    const StatusCode code = opened.status().code();
+    if (options.text_only && (code == StatusCode::kNotFound || code == StatusCode::kUnsupported)) {
+      // Text needs no weights. What was wrong with the model is said where there is no text either.
+      if (auto folder = llm::OpenTextFolder(path); folder.ok()) opened = std::move(folder);
+    }
+    if (!opened.ok()) return opened.status();
+    impl.source = std::move(opened).value();
   }
   impl.info.format = impl.source.format == io::ModelFormat::kGguf ? "gguf" : "huggingface";
 
@@ -257,7 +255,7 @@ Result<std::unique_ptr<Llm>> Llm::OpenFrom(const std::string& path, const io::Mo
   if (options.text_only && !impl.tokenizer) return impl.tokenizer_status;
   if (impl.tokenizer && impl.model) WarnAboutTokenizer(*impl.tokenizer, impl.info);
   impl.info.has_tokenizer = impl.tokenizer != nullptr;
-  impl.info.has_chat_template = impl.chat_template != nullptr;
+  impl.info.has_chat_template = impl.chat_templates != nullptr;
   if (!impl.template_status.ok() && impl.template_status.code() != StatusCode::kNotFound) {
     impl.info.chat_template_error = impl.template_status.message();
   }
@@ -304,16 +302,8 @@ std::string Llm::TokenText(int32_t token_id) const {
 
 Result<RenderedPrompt> Llm::RenderChat(const ChatInput& input) const {
   if (!impl_->tokenizer) return impl_->tokenizer_status;
-  if (!impl_->chat_template) return impl_->template_status;
-  text::TemplateInput variables;
-  variables.messages = input.messages;
-  variables.tools = input.tools;
-  variables.documents = input.documents;
-  variables.extra = input.extra;
-  variables.add_generation_prompt = input.add_generation_prompt;
-  variables.bos_token = impl_->bos_token;
-  variables.eos_token = impl_->eos_token;
-  RILL_ASSIGN_OR_RETURN(text::MarkedText marked, impl_->chat_template->Render(variables));
+  if (!impl_->chat_templates) return impl_->template_status;
+  RILL_ASSIGN_OR_RETURN(text::MarkedText marked, impl_->chat_templates->Render(input));
   RenderedPrompt prompt;
   // The template writes BOS itself where it wants one.
   prompt.token_ids = impl_->tokenizer->Encode(marked, /*add_special=*/false);

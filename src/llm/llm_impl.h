@@ -8,11 +8,11 @@
 #include "engine/engine.h"
 #include "engine/model_runner.h"
 #include "io/model_source.h"
+#include "llm/chat_templates.h"
 #include "llm/evaluator.h"
 #include "model/model.h"
 #include "ops/backend.h"
 #include "rill/llm.h"
-#include "text/chat_template.h"
 #include "text/tokenizer.h"
 
 namespace rill {
@@ -26,9 +26,8 @@ struct Llm::Impl {
   // Null with the reason why not: a folder of weights alone can still be evaluated.
   std::shared_ptr<const text::Tokenizer> tokenizer;
   Status tokenizer_status;
-  std::shared_ptr<const text::ChatTemplate> chat_template;
-  Status template_status;
-  std::string bos_token, eos_token;  // as the template's variables want them
+  std::shared_ptr<const llm::ChatTemplates> chat_templates;
+  Status template_status;  // of a chat without tools
 
   std::optional<model::ModelPlan> plan;  // only with options.plan_only
 

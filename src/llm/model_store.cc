@@ -203,7 +203,10 @@ Result<std::string> ModelStore::Resolve(std::string_view model) const {
   }
 
   const size_t colon = model.find(':');
-  const std::string_view name = model.substr(0, colon);
+  std::string_view name = model.substr(0, colon);
+  if (colon == std::string_view::npos) {  // as a shell completes the name of a folder
+    while (name.size() > 1 && name.ends_with('/')) name.remove_suffix(1);
+  }
   const std::string_view file =
       colon == std::string_view::npos ? std::string_view() : model.substr(colon + 1);
   if (IsPlainName(name) && name != "hf") {

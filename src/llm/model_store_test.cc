@@ -38,6 +38,8 @@ TEST_F(ModelStoreTest, Resolve_Name_IsItsOnlyGguf) {
   const std::string path = Write("models/smollm2/SmolLM2.Q4_1.gguf");
   EXPECT_EQ(store().Resolve("smollm2").value(), path);
   EXPECT_EQ(store().Resolve("smollm2:q4_1").value(), path);
+  EXPECT_EQ(store().Resolve("smollm2/").value(), path);
+  EXPECT_TRUE(store().LooksLikeModel("smollm2/"));
 }
 
 TEST_F(ModelStoreTest, Resolve_Path_IsThatPath) {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "llm/chat_template_source.h"
+#include "llm/chat_templates.h"
 #include "llm/llm_impl.h"
 
 namespace rill::llm {
@@ -61,15 +61,13 @@ Result<std::unique_ptr<ServingModel>> ServingModel::Load(const std::string& path
                  std::min(runner_options.max_step_tokens, runner_options.max_step_rows));
   RILL_ASSIGN_OR_RETURN(auto engine, engine::Engine::Create(engine_options, *serving->runner_));
   serving->loop_ = std::make_unique<engine::EngineLoop>(std::move(engine));
-  serving->text_ = std::make_unique<TextService>(impl.tokenizer, impl.chat_template, impl.bos_token,
-                                                 impl.eos_token, impl.info.max_context,
-                                                 *serving->loop_, options.text);
+  serving->text_ = std::make_unique<TextService>(
+      impl.tokenizer, impl.chat_templates, impl.info.max_context, *serving->loop_, options.text);
   serving->tokenizer_ = impl.tokenizer;
   serving->tokenizer_kind_ = std::string(impl.tokenizer->kind());
-  if (impl.chat_template) {
-    if (auto source = FindChatTemplate(impl.source); source.ok()) {
-      serving->template_source_ = std::move(*source);
-    }
+  if (impl.chat_templates) {
+    serving->template_source_ = impl.chat_templates->source();
+    serving->all_template_sources_ = impl.chat_templates->all_sources();
   }
   const model::Model::MemoryUse use = impl.model->memory();
   serving->weight_bytes_ = use.packed_bytes + use.mapped_bytes;

@@ -57,8 +57,10 @@ class ServingModel {
   std::string TokenBytes(int32_t id) const { return tokenizer_->TokenBytes(id); }
   std::optional<int32_t> bos_id() const { return tokenizer_->bos_id(); }
   std::optional<int32_t> eos_id() const { return tokenizer_->eos_id(); }
-  // Jinja source, empty when the model has none.
+  // Jinja source, empty when the model has none; of several, that of a chat without tools.
   const std::string& chat_template_source() const { return template_source_; }
+  // Everything that a chat can be rendered with.
+  const std::string& all_chat_template_sources() const { return all_template_sources_; }
   const std::string& kind_of_tokenizer() const { return tokenizer_kind_; }
 
   // Of the logits' bits of a fixed prompt (Llm::Fingerprint): equal on every machine.
@@ -78,7 +80,7 @@ class ServingModel {
   std::unique_ptr<engine::EngineLoop> loop_;
   std::unique_ptr<TextService> text_;
   std::shared_ptr<const text::Tokenizer> tokenizer_;
-  std::string template_source_, tokenizer_kind_;
+  std::string template_source_, all_template_sources_, tokenizer_kind_;
   uint64_t fingerprint_ = 0;
   int64_t weight_bytes_ = 0, activation_bytes_ = 0, kv_bytes_ = 0, kv_token_bytes_ = 0;
   int32_t page_size_ = 0;

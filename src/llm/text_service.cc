@@ -84,13 +84,10 @@ struct TextService::Live {
 };
 
 TextService::TextService(std::shared_ptr<const text::Tokenizer> tokenizer,
-                         std::shared_ptr<const text::ChatTemplate> chat_template,
-                         std::string bos_token, std::string eos_token, int32_t max_context,
+                         std::shared_ptr<const ChatTemplates> chat_templates, int32_t max_context,
                          engine::EngineLoop& loop, const TextServiceOptions& options)
     : tokenizer_(std::move(tokenizer)),
-      chat_template_(std::move(chat_template)),
-      bos_token_(std::move(bos_token)),
-      eos_token_(std::move(eos_token)),
+      chat_templates_(std::move(chat_templates)),
       max_context_(max_context),
       loop_(loop),
       options_(options) {
@@ -207,18 +204,9 @@ Result<std::vector<int32_t>> TextService::Tokenise(const TextRequest& request) c
     }
     return ids;
   }
-  if (!chat_template_) return FailedPrecondition("the model has no chat template");
+  if (!chat_templates_) return FailedPrecondition("the model has no chat template");
   const auto& chat = std::get<ChatInput>(request.prompt);
-  text::TemplateInput input;
-  input.messages = chat.messages;
-  input.tools = chat.tools;
-  input.documents = chat.documents;
-  input.extra = chat.extra;
-  input.untrusted_extra = chat.untrusted_extra;
-  input.add_generation_prompt = chat.add_generation_prompt;
-  input.bos_token = bos_token_;
-  input.eos_token = eos_token_;
-  RILL_ASSIGN_OR_RETURN(text::MarkedText marked, chat_template_->Render(input));
+  RILL_ASSIGN_OR_RETURN(text::MarkedText marked, chat_templates_->Render(chat));
   if (request.continue_final_message) {
     RILL_RETURN_IF_ERROR(CutAfterFinalMessage(chat.messages, marked));
   }

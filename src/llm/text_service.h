@@ -26,10 +26,10 @@
 #include <vector>
 
 #include "engine/engine_loop.h"
+#include "llm/chat_templates.h"
 #include "llm/text_stream.h"
 #include "rill/llm.h"
 #include "rill/request.h"
-#include "text/chat_template.h"
 #include "text/tokenizer.h"
 
 namespace rill::llm {
@@ -96,9 +96,8 @@ class TextService {
  public:
   // All references must outlive the service. `max_context`: positions of one sequence.
   TextService(std::shared_ptr<const text::Tokenizer> tokenizer,
-              std::shared_ptr<const text::ChatTemplate> chat_template, std::string bos_token,
-              std::string eos_token, int32_t max_context, engine::EngineLoop& loop,
-              const TextServiceOptions& options);
+              std::shared_ptr<const ChatTemplates> chat_templates, int32_t max_context,
+              engine::EngineLoop& loop, const TextServiceOptions& options);
   ~TextService();  // cancels what is left; every request still gets its final event
   TextService(const TextService&) = delete;
   TextService& operator=(const TextService&) = delete;
@@ -130,8 +129,7 @@ class TextService {
   void FailRequest(const std::shared_ptr<Live>& live, Status error);
 
   const std::shared_ptr<const text::Tokenizer> tokenizer_;
-  const std::shared_ptr<const text::ChatTemplate> chat_template_;
-  const std::string bos_token_, eos_token_;
+  const std::shared_ptr<const ChatTemplates> chat_templates_;
   const int32_t max_context_;
   engine::EngineLoop& loop_;
   const TextServiceOptions options_;

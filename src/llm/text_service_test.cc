@@ -59,8 +59,8 @@ class TextServiceTest : public ::testing::Test {
 
   void MakeService(const TextServiceOptions& options) {
     service_.reset();
-    service_ = std::make_unique<TextService>(tokenizer_, nullptr, "", "",
-                                             model_->config().max_context, *loop_, options);
+    service_ = std::make_unique<TextService>(tokenizer_, nullptr, model_->config().max_context,
+                                             *loop_, options);
   }
 
   struct Outcome {

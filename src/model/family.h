@@ -1,7 +1,7 @@
 // Family: one architecture as data. Each arch/<family>.cc has one, listed in arch_list.def.
 //
 // To add one: write arch/<family>.cc with `const Family& <Name>Family()`, add its line to
-// arch_list.def, and a case to tests/oracle/families.py. Nothing else knows families.
+// arch_list.def, and a case to tests/oracle/make_family_checkpoints.py. Nothing else knows families.
 #pragma once
 
 #include <span>

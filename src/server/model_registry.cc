@@ -141,7 +141,7 @@ Status ModelRegistry::Load(const ModelSpec& spec, int64_t kv_bytes) {
   model->limits.max_context = info.max_context;
   model->limits.max_choices = options_.max_choices;
   model->limits.max_top_logprobs = options_.max_logprobs;
-  model->limits.template_variables = openai::TemplateWords(model->llm->chat_template_source());
+  model->limits.template_variables = openai::TemplateWords(model->llm->all_chat_template_sources());
   const std::lock_guard lock(mutex_);
   models_.push_back(std::move(model));
   return OkStatus();

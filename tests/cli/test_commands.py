@@ -368,6 +368,28 @@ def test_every_command_has_one_object_for_machines(rill, stories, words):
     json.loads(done.stdout)
 
 
+@pytest.mark.parametrize("weights", [
+    {}, {"pytorch_model.bin": b"\x80\x02x"},
+    {"model.safetensors.index.json": b'{"weight_map":{"a":"model-00001-of-00002.safetensors"}}'}])
+def test_text_needs_no_weights(rill, shared_data, tmp_path, weights):
+    """Tokenizer files and config.json of a folder are enough for what needs no model."""
+    for name in ("vocab.json", "merges.txt", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes((shared_data / "tokenizers" / "qwen2" / name).read_bytes())
+    (tmp_path / "config.json").write_text('{"model_type":"qwen2"}')
+    for name, data in weights.items():
+        (tmp_path / name).write_bytes(data)
+    ids = good_json(rill, "tokenize", tmp_path, "Hello world")["ids"]
+    assert good_json(rill, "detokenize", tmp_path, *ids)["text"] == "Hello world"
+    (tmp_path / "m.json").write_text('[{"role":"user","content":"Hi"}]')
+    text = good_json(rill, "render", tmp_path, "--messages", tmp_path / "m.json")["text"]
+    assert "<|im_start|>user\nHi<|im_end|>" in text
+    # What needs the weights says so; and a folder with nothing in it is no model for text either.
+    assert run(rill, "inspect", tmp_path, "--plan").returncode != 0
+    (tmp_path / "empty").mkdir()
+    done = run(rill, "tokenize", f"{tmp_path}/empty", "Hello")
+    assert done.returncode == 3 and b"no model in this folder" in done.stderr
+
+
 class Terminal:
     """A program on a terminal of its own, and what it has written there."""
 
