@@ -1,19 +1,13 @@
 // rill chat: a conversation on the terminal, with line editing and history.
 
-#include <editline/readline.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
 
-#include <clocale>
 #include <cstdio>
-#include <cstdlib>
-#include <filesystem>
-#include <iostream>
 
 #include "command.h"
 #include "generation.h"
+#include "line_reader.h"
 #include "progress.h"
-#include "rill/model_store.h"
 
 namespace rill::app {
 namespace {
@@ -24,51 +18,8 @@ constexpr const char* kHelp =
     "  /save FILE     write the conversation as JSON messages (for `rill render --messages`)\n"
     "  /help, /exit   this list; leave (also Ctrl-D)\n"
     "  A line that ends with \\ goes on; \"\"\" opens and closes a text of several lines.\n"
+    "  A pasted text is one message, whatever lines it has; Enter sends it.\n"
     "  Ctrl-C stops the answer, not the program.\n";
-
-// One line from the terminal (edited, remembered) or from a pipe.
-class LineReader {
- public:
-  LineReader() : terminal_(StdinIsTerminal() && StdoutIsTerminal()) {
-    if (!terminal_) return;
-    if (!std::setlocale(LC_CTYPE, "") || MB_CUR_MAX == 1) std::setlocale(LC_CTYPE, "C.UTF-8");
-    rl_catch_signals = 0;  // a Ctrl-C makes readline() return null; InterruptScope saw it
-    using_history();
-    std::error_code ignored;  // without a folder there is no history, and that is all
-    std::filesystem::create_directories(ModelCacheFolder(), ignored);
-    history_path_ = ModelCacheFolder() + "/chat_history";
-    read_history(history_path_.c_str());
-    stifle_history(1000);
-  }
-  ~LineReader() {
-    if (!terminal_) return;
-    const mode_t mask = umask(077);  // what somebody said to a model is their own affair
-    write_history(history_path_.c_str());
-    umask(mask);
-    chmod(history_path_.c_str(), 0600);
-  }
-
-  enum class Outcome { kLine, kInterrupted, kEnd };
-  Outcome Read(const char* prompt, const InterruptScope& interrupt, std::string& line) {
-    if (!terminal_) {
-      return std::getline(std::cin, line) ? Outcome::kLine : Outcome::kEnd;
-    }
-    char* text = readline(prompt);
-    if (!text) {
-      WriteStdout("\n");
-      return interrupt.interrupted() ? Outcome::kInterrupted : Outcome::kEnd;
-    }
-    line = text;
-    std::free(text);
-    if (!line.empty()) add_history(line.c_str());
-    return Outcome::kLine;
-  }
-  bool terminal() const { return terminal_; }
-
- private:
-  bool terminal_;
-  std::string history_path_;
-};
 
 // A message of one or several lines.
 LineReader::Outcome ReadMessage(LineReader& reader, std::string& message) {

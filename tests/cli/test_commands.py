@@ -474,6 +474,37 @@ def test_interrupt_in_a_chat_stops_the_answer_and_not_the_program(rill, smollm2,
     assert json.loads(saved.read_text()) == [{"role": "system", "content": "Be brave."}]
 
 
+def paste(text: str) -> str:
+    """What a terminal sends for a pasted text: newlines as Enter sends them, between marks."""
+    return f"\x1b[200~{text}\x1b[201~".replace("\n", "\r")
+
+
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_a_pasted_text_is_one_message(rill, smollm2, tmp_path, term):
+    saved = tmp_path / "talk.json"
+    chat = Terminal(rill, "chat", smollm2, "--temperature", "0", "-n", "2",
+                    RILL_CACHE=str(tmp_path), TERM=term)
+    chat.prompt()
+    assert ("\x1b[?2004h" in chat.text) == (term == "xterm")
+    long = "".join(f"line {i} äöü €\n" for i in range(300))
+    for keys in (paste("first\n\tsecond\n\nthird\x07\n") + "\n",
+                 paste("one\ntwo") + " and\x1b[201~ three\n",
+                 paste(long) + "\x1b[Hso: \n"):
+        for start in range(0, len(keys), 500):
+            chat.type(keys[start:start + 500])
+        chat.wait_for_editor(False)
+        chat.expect("> ")
+        chat.wait_for_editor(True)
+    chat.type(f"/save {saved}\n")
+    chat.expect(str(saved))
+    chat.prompt()
+    chat.type("\x04")
+    assert chat.wait() == 0
+    asked = [m["content"] for m in json.loads(saved.read_text()) if m["role"] == "user"]
+    assert asked == ["first\n\tsecond\n\nthird", "one\ntwo and three",
+                     "so: " + long.rstrip("\n")]
+
+
 def test_run_without_a_prompt_on_a_terminal_is_a_chat(rill, smollm2, tmp_path):
     chat = Terminal(rill, "run", smollm2, RILL_CACHE=str(tmp_path))
     chat.prompt()
