@@ -103,6 +103,9 @@ TEST(Llama2c, PicklesAndOtherBins_AreRefusedWithTheReason) {
       EXPECT_THAT(source.status().message(), HasSubstr("pickles can run any code"));
     }
   }
+  const auto other = OpenModel(folder.Write("other.bin", std::string(300, 'x')));
+  EXPECT_EQ(other.status().code(), StatusCode::kInvalidArgument);
+  EXPECT_THAT(other.status().message(), HasSubstr("other.bin: unknown format; expected"));
   folder.Write("config.json", R"({"auto_map":{"AutoModel":"evil.Model"}})");
   EXPECT_THAT(OpenModel(folder.path()).status().message(), HasSubstr("pickles can run any code"));
 }

@@ -131,7 +131,16 @@ Result<ModelSource> OpenGgufModel(const std::string& path, const OpenOptions& op
 Result<ModelSource> OpenLlama2cModel(const std::string& path, const OpenOptions& options) {
   {
     RILL_ASSIGN_OR_RETURN(const auto file, MappedFile::Open(path));
-    if (!IsLlama2c(file->bytes())) return PickleError(path);
+    if (!IsLlama2c(file->bytes())) {
+      // A zip archive, as torch.save writes today, or a bare pickle with its protocol first.
+      const std::span<const std::byte> bytes = file->bytes();
+      const bool is_zip = bytes.size() >= 4 && std::memcmp(bytes.data(), "PK\x03\x04", 4) == 0;
+      const bool is_pickle = bytes.size() >= 2 && bytes[0] == std::byte{0x80};
+      if (is_zip || is_pickle) return PickleError(path);
+      return InvalidArgument(Shown(path) +
+                             ": unknown format; expected a llama2.c checkpoint, or a .safetensors "
+                             "or .gguf file");
+    }
   }
   RILL_ASSIGN_OR_RETURN(Llama2cModel model, OpenLlama2c(path, options));
   ModelSource source;
