@@ -136,7 +136,9 @@ Result<ModelSource> OpenLlama2cModel(const std::string& path, const OpenOptions&
       const std::span<const std::byte> bytes = file->bytes();
       const bool is_zip = bytes.size() >= 4 && std::memcmp(bytes.data(), "PK\x03\x04", 4) == 0;
       const bool is_pickle = bytes.size() >= 2 && bytes[0] == std::byte{0x80};
-      if (is_zip || is_pickle) return PickleError(path);
+      const std::string name = Split(path).name;
+      const bool is_named = !name.ends_with(".bin") || name.starts_with("pytorch_model");
+      if (is_zip || is_pickle || is_named) return PickleError(path);
       return InvalidArgument(Shown(path) +
                              ": unknown format; expected a llama2.c checkpoint, or a .safetensors "
                              "or .gguf file");
