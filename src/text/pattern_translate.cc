@@ -134,6 +134,19 @@ std::optional<Items> FindNamed(const NamedClass (&classes)[kSize], std::string_v
   return std::nullopt;
 }
 
+// What \s, \w, \h and their complements are; `word` is \w.
+std::optional<Items> EscapedClass(char c, std::string_view word) {
+  switch (c) {
+    case 's':
+    case 'S': return Items{std::string(kSpace), c == 'S'};
+    case 'w':
+    case 'W': return Items{std::string(word), c == 'W'};
+    case 'h':
+    case 'H': return Items{std::string(kHexDigits), c == 'H'};
+    default: return std::nullopt;
+  }
+}
+
 // A set of brackets: the intersection of operands, each a union of items and sets.
 struct Set {
   struct Operand {
@@ -299,13 +312,12 @@ class Translator {
   // After a backslash, outside of brackets.
   Status Escape() {
     const char c = in_[pos_];
+    if (const std::optional<Items> known = EscapedClass(c, kBareWord)) {
+      WriteItems(*known, out_);
+      ++pos_;
+      return OkStatus();
+    }
     switch (c) {
-      case 's': WriteItems({std::string(kSpace), false}, out_); break;
-      case 'S': WriteItems({std::string(kSpace), true}, out_); break;
-      case 'w': WriteItems({std::string(kBareWord), false}, out_); break;
-      case 'W': WriteItems({std::string(kBareWord), true}, out_); break;
-      case 'h': WriteItems({std::string(kHexDigits), false}, out_); break;
-      case 'H': WriteItems({std::string(kHexDigits), true}, out_); break;
       case 'b': WriteBorder(true); break;
       case 'B': WriteBorder(false); break;
       case 'O': out_ += "(?s:.)"; break;
@@ -502,13 +514,12 @@ class Translator {
       return true;
     }
     const char c = in_[++pos_];
+    if (const std::optional<Items> known = EscapedClass(c, kWord)) {
+      AddItems(*known, out);
+      ++pos_;
+      return false;
+    }
     switch (c) {
-      case 's': AddItems({std::string(kSpace), false}, out); break;
-      case 'S': AddItems({std::string(kSpace), true}, out); break;
-      case 'w': AddItems({std::string(kWord), false}, out); break;
-      case 'W': AddItems({std::string(kWord), true}, out); break;
-      case 'h': AddItems({std::string(kHexDigits), false}, out); break;
-      case 'H': AddItems({std::string(kHexDigits), true}, out); break;
       case 'd': AddItems({"\\p{Nd}", false}, out); break;
       case 'D': AddItems({"\\p{Nd}", true}, out); break;
       case 'p':
