@@ -111,6 +111,41 @@ Status MakeLinearGlu(Bench& b, std::vector<Call>& calls) {
   return OkStatus();
 }
 
+Status MakeNormLinear(Bench& b, std::vector<Call>& calls) {
+  const KernelBenchOptions& o = b.options;
+  RILL_RETURN_IF_ERROR(b.AddWeights(o.rows, o.cols, false));
+  ops::NormLinearArgs args;
+  args.x = b.Tensor({o.tokens, o.cols});
+  args.norm_weight = b.Tensor({o.cols});
+  args.y = b.Tensor({o.tokens, o.rows});
+  for (const auto& w : b.weights) {
+    args.w = w.get();
+    calls.push_back(Call::Of(args));
+  }
+  return OkStatus();
+}
+
+// `rows` is the intermediate size; half of the matrices are gate and up, half down.
+Status MakeGatedFfn(Bench& b, std::vector<Call>& calls) {
+  const KernelBenchOptions& o = b.options;
+  ops::GatedFfnArgs args;
+  args.x = b.Tensor({o.tokens, o.cols});
+  args.norm_weight = b.Tensor({o.cols});
+  args.norm = ops::InputNorm::kRms;
+  args.y = b.Tensor({o.tokens, o.cols});
+  const int64_t bytes = std::max<int64_t>(1, 3 * o.rows * RowBytes(b.dtype, o.cols).value_or(1));
+  int64_t count = o.num_matrices;
+  if (count == 0) count = std::clamp<int64_t>((int64_t{256} << 20) / bytes, 1, 4096);
+  for (int64_t i = 0; i < count; ++i) {
+    RILL_RETURN_IF_ERROR(b.AddWeight(2 * o.rows, o.cols, true));
+    args.gate_up = b.weights.back().get();
+    RILL_RETURN_IF_ERROR(b.AddWeight(o.cols, o.rows, false));
+    args.down = b.weights.back().get();
+    calls.push_back(Call::Of(args));
+  }
+  return OkStatus();
+}
+
 Status MakeRmsNorm(Bench& b, std::vector<Call>& calls) {
   ops::RmsNormArgs args;
   args.x = b.Tensor({b.options.tokens, 1, b.options.cols});
@@ -165,8 +200,10 @@ struct Entry {
   MakeCalls make;
 };
 constexpr Entry kEntries[] = {
+    {"gated_ffn", ops::OpId::kGatedFfn, true, MakeGatedFfn},
     {"linear", ops::OpId::kLinear, true, MakeLinear},
     {"linear_glu", ops::OpId::kLinearGlu, true, MakeLinearGlu},
+    {"norm_linear", ops::OpId::kNormLinear, true, MakeNormLinear},
     {"paged_attention", ops::OpId::kPagedAttention, false, MakeAttention},
     {"rms_norm", ops::OpId::kRmsNorm, false, MakeRmsNorm},
 };

@@ -290,6 +290,62 @@ Value Builder::Linear(std::string_view place, Value x, const LinearWeights& w, f
   return y;
 }
 
+Value Builder::Normed(Value x, const InputNorm& norm) {
+  switch (norm.kind) {
+    case ops::InputNorm::kNone: return x;
+    case ops::InputNorm::kRms: return RmsNorm("norm", x, *norm.weights, norm.eps, norm.weight_bias);
+    case ops::InputNorm::kLayer: return LayerNorm("norm", x, *norm.weights, norm.eps);
+  }
+  return x;
+}
+
+Value Builder::NormLinear(std::string_view place, Value x, const InputNorm& norm,
+                          const LinearWeights& w) {
+  if (norm.kind == ops::InputNorm::kNone || !HasKernel(backend_.ops(), ops::OpId::kNormLinear)) {
+    return Linear(place, Normed(x, norm), w);
+  }
+  using Args = ops::NormLinearArgs;
+  const Value y = NewBuffer(x.rows, w.w->rows());
+  Args args;
+  args.norm_weight = norm.weights->weight;
+  args.norm_bias = norm.weights->bias;
+  args.w = w.w;
+  args.bias = w.bias;
+  args.norm = norm.kind;
+  args.eps = norm.eps;
+  args.weight_bias = norm.weight_bias;
+  Record(ops::OpId::kNormLinear, place, args, {IN(x, x), OUT(y, y)});
+  return y;
+}
+
+Value Builder::GatedFfn(Value x, const InputNorm& norm, const LinearWeights& gate_up,
+                        const LinearWeights& down, ops::ActivationKind kind, float scale,
+                        Value residual) {
+  if (!HasKernel(backend_.ops(), ops::OpId::kGatedFfn) ||
+      !backend_.FusesGatedFfn(*gate_up.w, *down.w)) {
+    return Linear("down", LinearGlu("gate_up", Normed(x, norm), gate_up, kind), down, scale,
+                  residual);
+  }
+  using Args = ops::GatedFfnArgs;
+  const Value y = NewBuffer(x.rows, down.w->rows());
+  Args args;
+  if (norm.kind != ops::InputNorm::kNone) {
+    args.norm_weight = norm.weights->weight;
+    args.norm_bias = norm.weights->bias;
+  }
+  args.gate_up = gate_up.w;
+  args.gate_up_bias = gate_up.bias;
+  args.down = down.w;
+  args.down_bias = down.bias;
+  args.norm = norm.kind;
+  args.eps = norm.eps;
+  args.weight_bias = norm.weight_bias;
+  args.kind = kind;
+  args.scale = scale;
+  Record(ops::OpId::kGatedFfn, "mlp", args, {IN(x, x), IN(residual, residual), OUT(y, y)});
+  return y;
+}
+
 Value Builder::LogitsLinear(std::string_view place, Value x, const LinearWeights& w, float scale) {
   using Args = ops::LinearArgs;
   const Value y = LogitsBuffer(w.w->rows());

@@ -92,6 +92,21 @@ class Builder {
   Skip SkipLayerNorm(std::string_view place, Value x, Value skip, const NormWeights& w, float eps);
   Value Linear(std::string_view place, Value x, const LinearWeights& w, float scale = 1.0f,
                Value residual = {});
+  // A norm of whole rows that an op may take along; weights null: none.
+  struct InputNorm {
+    ops::InputNorm kind = ops::InputNorm::kNone;
+    const NormWeights* weights = nullptr;
+    float eps = 0;
+    float weight_bias = 0;
+  };
+  // The normed rows at "norm"; x itself where there is none.
+  Value Normed(Value x, const InputNorm& norm);
+  // Linear of the normed rows: one op where the backend has it, else two ("norm" beside `place`).
+  Value NormLinear(std::string_view place, Value x, const InputNorm& norm, const LinearWeights& w);
+  // residual + scale * down(f(gate n) * (up n)), n the normed rows: one op ("mlp") where the
+  // backend has it and gains by it, else "norm", "gate_up" and "down".
+  Value GatedFfn(Value x, const InputNorm& norm, const LinearWeights& gate_up,
+                 const LinearWeights& down, ops::ActivationKind kind, float scale, Value residual);
   // Writes the caller's logits.
   Value LogitsLinear(std::string_view place, Value x, const LinearWeights& w, float scale);
   Value LinearGlu(std::string_view place, Value x, const LinearWeights& w,

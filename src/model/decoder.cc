@@ -16,12 +16,17 @@ Value RecordNorm(Builder& b, std::string_view place, Value x, const NormSpec& no
   return b.RmsNorm(place, x, w, norm.eps, norm.weight_bias);
 }
 
-Value RecordMlp(Builder& b, const DecoderSpec& spec, const LayerWeights& w, Value x, Value residual,
-                float scale) {
+Builder::InputNorm InputNormOf(const NormSpec& norm, const NormWeights& w) {
+  if (norm.kind == NormKind::kLayer) return {ops::InputNorm::kLayer, &w, norm.eps, 0.0f};
+  return {ops::InputNorm::kRms, &w, norm.eps, norm.weight_bias};
+}
+
+Value RecordMlp(Builder& b, const DecoderSpec& spec, const LayerWeights& w, Value x,
+                const Builder::InputNorm& norm, Value residual, float scale) {
   if (spec.mlp == MlpKind::kGated) {
-    const Value inner = b.LinearGlu("gate_up", x, w.gate_up, spec.activation);
-    return b.Linear("down", inner, w.down, scale, residual);
+    return b.GatedFfn(x, norm, w.gate_up, w.down, spec.activation, scale, residual);
   }
+  x = b.Normed(x, norm);
   const Value inner = b.Activation("act", b.Linear("up", x, w.gate_up), spec.activation);
   return b.Linear("down", inner, w.down, scale, residual);
 }
@@ -41,11 +46,12 @@ struct Qkv {
   Value q, k, v;  // [num_tokens, heads, dim]
 };
 
-Qkv RecordQkv(Builder& b, const DecoderSpec& spec, const LayerWeights& w, Value x) {
+Qkv RecordQkv(Builder& b, const DecoderSpec& spec, const LayerWeights& w, Value x,
+              const Builder::InputNorm& norm) {
   const int64_t q_size = int64_t{spec.num_heads} * spec.k_dim;
   const int64_t k_size = int64_t{spec.num_kv_heads} * spec.k_dim;
   const int64_t v_size = int64_t{spec.num_kv_heads} * spec.v_dim;
-  const Value qkv = b.Linear("qkv", x, w.qkv);
+  const Value qkv = b.NormLinear("qkv", x, norm, w.qkv);
   if (spec.qkv_clamp > 0) b.ClampInPlace("qkv_clamp", qkv, spec.qkv_clamp);
   Qkv out;
   out.q = qkv.Columns(0, q_size).Heads(spec.num_heads);
@@ -96,9 +102,11 @@ Qkv RecordMla(Builder& b, const DecoderSpec& spec, const LayerSpec& layer, const
   return out;
 }
 
-// Attention over the pages, after this step's keys and values are in them. [num_tokens, H * v_dim]
+// Attention of the normed rows over the pages, after this step's keys and values are in them.
+// [num_tokens, H * v_dim]
 Value RecordAttention(Builder& b, const DecoderSpec& spec, const DecoderWeights& weights,
-                      int32_t index, const StepState& step, Value x) {
+                      int32_t index, const StepState& step, Value x,
+                      const Builder::InputNorm& norm) {
   const LayerSpec& layer = spec.layers[static_cast<size_t>(index)];
   const LayerWeights& w = weights.layers[static_cast<size_t>(index)];
   Builder::AttentionOptions options;
@@ -111,7 +119,8 @@ Value RecordAttention(Builder& b, const DecoderSpec& spec, const DecoderWeights&
   options.window = layer.window;
   options.causal = !spec.is_encoder;
   const bool mla = spec.mla.kv_lora_rank > 0;
-  const Qkv qkv = mla ? RecordMla(b, spec, layer, w, step, x) : RecordQkv(b, spec, w, x);
+  const Qkv qkv =
+      mla ? RecordMla(b, spec, layer, w, step, b.Normed(x, norm)) : RecordQkv(b, spec, w, x, norm);
   if (mla || layer.rope < 0) {
     b.KvAppend("kv_append", qkv.k, qkv.v, index);
   } else {
@@ -151,12 +160,13 @@ Value RecordMoe(Builder& b, const DecoderSpec& spec, const LayerWeights& w, Valu
                   *w.shared_down.w, spec.activation, ungated, y);
 }
 
-// residual + scale * ffn(x); without residual: scale * ffn(x).
+// residual + scale * ffn(n), n the normed rows; without residual: scale * ffn(n).
 Value RecordFfn(Builder& b, const DecoderSpec& spec, int32_t index, const LayerWeights& w, Value x,
-                Value residual) {
+                const Builder::InputNorm& norm, Value residual) {
   if (!spec.layers[static_cast<size_t>(index)].moe) {
-    return RecordMlp(b, spec, w, x, residual, spec.residual_scale);
+    return RecordMlp(b, spec, w, x, norm, residual, spec.residual_scale);
   }
+  x = b.Normed(x, norm);
   if (residual.empty() || spec.residual_scale == 1.0f) return RecordMoe(b, spec, w, x, residual);
   return b.Add("residual", residual, RecordMoe(b, spec, w, x, {}), spec.residual_scale);
 }
@@ -165,43 +175,59 @@ Value RecordFfn(Builder& b, const DecoderSpec& spec, int32_t index, const LayerW
 Value RecordSequential(Builder& b, const DecoderSpec& spec, const DecoderWeights& weights,
                        int32_t index, const StepState& step, Value x) {
   const LayerWeights& w = weights.layers[static_cast<size_t>(index)];
+  // What enters a branch: rows and the norm that is still to do. Where the residual takes the
+  // normed rows too, they exist on their own.
+  struct Branch {
+    Value x;
+    Builder::InputNorm norm;
+    Value residual;
+  };
+  const auto branch = [&](Value rows, const NormWeights& norm_weights) -> Branch {
+    if (!spec.pre_norm) return {rows, {}, rows};
+    const Builder::InputNorm norm = InputNormOf(spec.norm, norm_weights);
+    if (!spec.residual_from_norm) return {rows, norm, rows};
+    const Value normed = b.Normed(rows, norm);
+    return {normed, {}, normed};
+  };
   Value h = x;
   {
     Builder::Scope scope(b, "attn");
-    const Value n = spec.pre_norm ? RecordNorm(b, "norm", x, spec.norm, w.attn_norm) : x;
-    const Value a = RecordAttention(b, spec, weights, index, step, n);
+    const Branch in = branch(x, w.attn_norm);
+    const Value a = RecordAttention(b, spec, weights, index, step, in.x, in.norm);
     if (spec.branch_norm) {
       const Value o =
           RecordNorm(b, "post_norm", b.Linear("o", a, w.o), spec.norm, w.post_attn_norm);
       h = b.Add("residual", x, o, spec.residual_scale);
     } else {
-      h = b.Linear("o", a, w.o, spec.residual_scale, spec.residual_from_norm ? n : x);
+      h = b.Linear("o", a, w.o, spec.residual_scale, in.residual);
     }
   }
   Builder::Scope scope(b, "ffn");
-  const Value n = spec.pre_norm ? RecordNorm(b, "norm", h, spec.norm, w.ffn_norm) : h;
+  const Branch in = branch(h, w.ffn_norm);
   if (spec.branch_norm) {
-    const Value f =
-        RecordNorm(b, "post_norm", RecordFfn(b, spec, index, w, n, {}), spec.norm, w.post_ffn_norm);
-    return b.Add("residual", h, f, 1.0f);
+    const Value f = RecordFfn(b, spec, index, w, in.x, in.norm, {});
+    return b.Add("residual", h, RecordNorm(b, "post_norm", f, spec.norm, w.post_ffn_norm), 1.0f);
   }
-  return RecordFfn(b, spec, index, w, n, spec.residual_from_norm ? n : h);
+  return RecordFfn(b, spec, index, w, in.x, in.norm, in.residual);
 }
 
 // x += attn(n1 x) + ffn(n2 x)
 Value RecordParallel(Builder& b, const DecoderSpec& spec, const DecoderWeights& weights,
                      int32_t index, const StepState& step, Value x) {
   const LayerWeights& w = weights.layers[static_cast<size_t>(index)];
-  const Value n1 = RecordNorm(b, "norm", x, spec.norm, w.attn_norm);
-  const Value n2 = spec.shared_norm ? n1 : RecordNorm(b, "ffn_norm", x, spec.norm, w.ffn_norm);
+  // One norm for both branches is done once.
+  const Builder::InputNorm attn_norm = InputNormOf(spec.norm, w.attn_norm);
+  const Value n1 = spec.shared_norm ? b.Normed(x, attn_norm) : x;
   Value h;
   {
     Builder::Scope scope(b, "attn");
-    const Value a = RecordAttention(b, spec, weights, index, step, n1);
+    const Value a = RecordAttention(b, spec, weights, index, step, n1,
+                                    spec.shared_norm ? Builder::InputNorm{} : attn_norm);
     h = b.Linear("o", a, w.o, spec.residual_scale, x);
   }
   Builder::Scope scope(b, "ffn");
-  return RecordFfn(b, spec, index, w, n2, h);
+  return RecordFfn(b, spec, index, w, n1,
+                   spec.shared_norm ? Builder::InputNorm{} : InputNormOf(spec.norm, w.ffn_norm), h);
 }
 
 // x = n1(x + attn(x)); x = n2(x + ffn(x))
@@ -211,11 +237,11 @@ Value RecordPostNorm(Builder& b, const DecoderSpec& spec, const DecoderWeights& 
   Value h;
   {
     Builder::Scope scope(b, "attn");
-    const Value a = RecordAttention(b, spec, weights, index, step, x);
+    const Value a = RecordAttention(b, spec, weights, index, step, x, {});
     h = RecordNorm(b, "norm", b.Linear("o", a, w.o, 1.0f, x), spec.norm, w.attn_norm);
   }
   Builder::Scope scope(b, "ffn");
-  return RecordNorm(b, "norm", RecordFfn(b, spec, index, w, h, h), spec.norm, w.ffn_norm);
+  return RecordNorm(b, "norm", RecordFfn(b, spec, index, w, h, {}, h), spec.norm, w.ffn_norm);
 }
 
 }  // namespace

@@ -1,8 +1,19 @@
 #include "model/step_cost.h"
 
+#include "base/check.h"
 #include "ops/op_cost.h"
 
 namespace rill::model {
+namespace {
+
+// Rows of the activations that a product reads; every operator with products calls them x.
+int64_t RowsOfX(const ProgramNode& node) {
+  const ops::OpParam* x = node.schema().FindParam("x");
+  CHECK(x != nullptr && x->kind == ops::ParamKind::kTensor) << node.schema().name << ": no x";
+  return reinterpret_cast<const TensorView*>(node.args.get() + x->offset)->dim(0);
+}
+
+}  // namespace
 
 StepCostModel::StepCostModel(const Program& program, const KvLayout& layout) {
   position_bytes_ =
@@ -37,9 +48,7 @@ StepCostModel::StepCostModel(const Program& program, const KvLayout& layout) {
                            static_cast<double>(a.gate_up->num_experts()),
                            static_cast<double>(a.expert_ids.dim(1))});
     } else {
-      num_rows = node.op == ops::OpId::kLinear
-                     ? static_cast<const ops::LinearArgs*>(args)->x.dim(0)
-                     : static_cast<const ops::LinearGluArgs*>(args)->x.dim(0);
+      num_rows = RowsOfX(node);
       rows->weight_bytes += cost.weight_bytes;
     }
     if (num_rows == 0) continue;

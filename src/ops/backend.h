@@ -17,6 +17,7 @@
 #include "ops/clamp.h"
 #include "ops/copy.h"
 #include "ops/embedding.h"
+#include "ops/gated_ffn.h"
 #include "ops/gather_rows.h"
 #include "ops/glu.h"
 #include "ops/kv_append.h"
@@ -25,6 +26,7 @@
 #include "ops/linear_glu.h"
 #include "ops/moe_ffn.h"
 #include "ops/moe_route.h"
+#include "ops/norm_linear.h"
 #include "ops/paged_attention.h"
 #include "ops/position_embedding.h"
 #include "ops/rms_norm.h"
@@ -96,6 +98,12 @@ class Backend {
   // threads: not while a step runs). kUnsupported where nothing is measured.
   virtual Result<Ceilings> MeasureCeilings(const CeilingOptions&) {
     return Unsupported(std::string(name()) + ": no ceilings are measured on this backend");
+  }
+  // Whether gated_ffn of these weights keeps the inner rows out of memory. Where it does not,
+  // linear_glu and linear are as fast and their inner rows are part of the memory plan.
+  virtual bool FusesGatedFfn(const PackedWeight& gate_up, const PackedWeight& down) const {
+    (void)gate_up, (void)down;
+    return false;
   }
   // Errors: kUnsupported when no kernel reads this combination, naming tensor and dtype;
   // kInvalidArgument on shapes that do not fit together.

@@ -78,11 +78,11 @@ def test_profile_accounts_for_the_time(report):
             assert math.isclose(sum(row["seconds"] for row in rows), profile["seconds"],
                                 rel_tol=1e-6)
         names = {row["name"] for row in profile["by_op"]}
-        assert {"linear", "linear_glu", "paged_attention"} <= names
+        assert {"linear", "norm_linear", "linear_glu", "paged_attention"} <= names
         assert "layers.*.attn.qkv" in {row["name"] for row in profile["by_place"]}
         shares = {row["name"]: row["share"] for row in profile["by_op"]}
-        assert math.isclose(profile["matmul_share"], shares["linear"] + shares["linear_glu"],
-                            rel_tol=1e-6)
+        products = shares["linear"] + shares["norm_linear"] + shares["linear_glu"]
+        assert math.isclose(profile["matmul_share"], products, rel_tol=1e-6)
 
 
 def test_cases_that_do_not_fit_are_left_out_with_a_reason(rill):
@@ -148,7 +148,8 @@ def test_errors_name_what_there_is(rill, words, expected):
     assert expected in done.stderr.decode()
 
 
-@pytest.mark.parametrize("name", ["linear:q4_0", "linear_glu:q4_k", "paged_attention", "rms_norm"])
+@pytest.mark.parametrize("name", ["linear:q4_0", "linear_glu:q4_k", "norm_linear:q8_0",
+                                  "gated_ffn:q4_0", "paged_attention", "rms_norm"])
 def test_one_kernel_alone(rill, name):
     out = rill_json(rill, "bench", "kernels", "--only", name, "--tokens", 2, "--rows", 256,
                     "--cols", 256, "--at", 64, "--matrices", 2, "--seconds", "0.01")

@@ -191,6 +191,118 @@ std::vector<double> Attention(const Case& c, const Instance& instance, const Out
   return bounds;
 }
 
+// Normed rows of x, in f64, and by how much an f32 norm may miss them; x itself without a norm.
+struct NormedInput {
+  std::vector<float> values;
+  std::vector<double> wrong;
+};
+NormedInput NormedInputOf(const Case& c, const Instance& instance, size_t size) {
+  NormedInput out{instance.Values("x"), {}};
+  out.wrong.assign(out.values.size(), 0.0);
+  const auto kind = static_cast<ops::InputNorm>(static_cast<int>(Attribute(c, "norm")));
+  if (kind == ops::InputNorm::kNone) return out;
+  const bool centred = kind == ops::InputNorm::kLayer;
+  const auto* weight = Find(c, instance, "norm_weight");
+  const auto* bias = Find(c, instance, "norm_bias");
+  const double n = static_cast<double>(size), relative = (n / 16 + 12) * kU;
+  for (size_t row = 0; row < out.values.size() / size; ++row) {
+    float* x = &out.values[row * size];
+    double sum = 0, squares = 0, largest = 0;
+    for (size_t i = 0; i < size; ++i) {
+      sum += x[i];
+      largest = std::max<double>(largest, std::fabs(x[i]));
+    }
+    const double mean = centred ? sum / n : 0;
+    for (size_t i = 0; i < size; ++i) squares += (x[i] - mean) * (x[i] - mean);
+    const double deviation = std::sqrt(squares / n + Attribute(c, "eps"));
+    for (size_t i = 0; i < size; ++i) {
+      const double w = weight ? (*weight)[i] + Attribute(c, "weight_bias") : 1;
+      const double normed = (x[i] - mean) / deviation * w + (bias ? (*bias)[i] : 0);
+      out.wrong[row * size + i] = relative * (std::fabs(normed) + 2 * At(bias, i)) + kDenormal;
+      if (centred) out.wrong[row * size + i] += 3 * relative * std::fabs(w) * largest / deviation;
+      x[i] = static_cast<float>(normed);
+    }
+  }
+  return out;
+}
+
+// What an error of the inputs does to the products with one row of a weight. With q8 it may also
+// move an element to the neighbouring code.
+double Carried(const float* w, const float* x, const double* wrong, size_t cols, bool q8) {
+  double largest = 0, sum = 0;
+  for (size_t k = 0; k < cols; ++k) largest = std::max<double>(largest, std::fabs(x[k]));
+  for (size_t k = 0; k < cols; ++k) {
+    const double code = q8 && wrong[k] > 0 ? largest / 127 : 0;
+    sum += std::fabs(w[k]) * (wrong[k] + code);
+  }
+  return sum;
+}
+
+std::vector<double> NormLinear(const Case& c, const Instance& instance, const Output& y) {
+  const auto decoded = instance.Decoded("w");
+  const size_t cols = static_cast<size_t>(c.weights.at("w").cols), n = decoded.size() / cols;
+  const NormedInput x = NormedInputOf(c, instance, cols);
+  auto bounds = ProductBounds(c, x.values, "w", decoded, 0, n);
+  const bool q8 = c.activations == ops::ActivationMode::kQ8;
+  const auto* bias = Find(c, instance, "bias");
+  for (size_t i = 0; i < bounds.size(); ++i) {
+    const size_t row = i / n * cols;
+    bounds[i] += Carried(&decoded[i % n * cols], &x.values[row], &x.wrong[row], cols, q8) +
+                 4 * kU * (std::fabs(y.values[i]) + At(bias, i % n)) + kDenormal;
+  }
+  return bounds;
+}
+
+std::vector<double> GatedFfn(const Case& c, const Instance& instance, const Output& y) {
+  const auto gate_up = instance.Decoded("gate_up");
+  const auto down = instance.Decoded("down");
+  const bool q8 = c.activations == ops::ActivationMode::kQ8;
+  const size_t hidden = static_cast<size_t>(c.weights.at("gate_up").cols);
+  const size_t size = static_cast<size_t>(c.weights.at("down").cols);
+  const NormedInput x = NormedInputOf(c, instance, hidden);
+  const auto error = ProductBounds(c, x.values, "gate_up", gate_up, 0, 2 * size);
+  const auto* bias = Find(c, instance, "gate_up_bias");
+  const auto* down_bias = Find(c, instance, "down_bias");
+  const auto* residual = Find(c, instance, "residual");
+  const double scale = std::fabs(Attribute(c, "scale"));
+  std::vector<double> bounds(y.values.size());
+  for (size_t t = 0; t < y.values.size() / hidden; ++t) {
+    const float* row = &x.values[t * hidden];
+    std::vector<double> value(size), wrong(size);
+    double largest = 0;
+    for (size_t i = 0; i < size; ++i) {
+      double sums[2], errors[2];
+      for (size_t part = 0; part < 2; ++part) {
+        const size_t n = part * size + i;
+        const float* w = &gate_up[n * hidden];
+        sums[part] = At(bias, n);
+        for (size_t k = 0; k < hidden; ++k) sums[part] += 1.1 * std::fabs(row[k] * w[k]);
+        errors[part] = error[t * 2 * size + n] + 2 * kU * sums[part] +
+                       Carried(w, row, &x.wrong[t * hidden], hidden, q8);
+      }
+      const double slope = 2 * std::max(1.0, sums[0]);
+      value[i] = std::max(sums[0], sums[0] * sums[0]) * sums[1];
+      wrong[i] = slope * (errors[0] * sums[1] + sums[0] * errors[1]) + 16 * kU * value[i];
+      largest = std::max(largest, value[i]);
+    }
+    for (size_t n = 0; n < hidden; ++n) {
+      double bound = 0, products = 0;
+      for (size_t i = 0; i < size; ++i) {
+        const double w = std::fabs(down[n * size + i]);
+        bound += w * (wrong[i] + (q8 ? largest / 127 : 0));
+        products += w * value[i];
+      }
+      bound += (static_cast<double>(size) + 8) * kU * 3 * products;
+      const size_t at = t * hidden + n;
+      bounds[at] =
+          scale * bound +
+          8 * kU * (std::fabs(y.values[at]) + At(residual, at) + scale * At(down_bias, n)) +
+          kDenormal;
+    }
+  }
+  return bounds;
+}
+
 std::vector<double> MoeFfn(const Case& c, const Instance& instance, const Output& y) {
   const auto& x = instance.Values("x");
   const auto gate_up = instance.Decoded("gate_up");
@@ -285,6 +397,8 @@ Bounds BoundsOf(const Case& c, const Instance& instance, const std::vector<Outpu
         break;
       case ops::OpId::kLinear: bounds.push_back(Linear(c, instance, output)); break;
       case ops::OpId::kLinearGlu: bounds.push_back(Gated(c, instance, output)); break;
+      case ops::OpId::kNormLinear: bounds.push_back(NormLinear(c, instance, output)); break;
+      case ops::OpId::kGatedFfn: bounds.push_back(GatedFfn(c, instance, output)); break;
       case ops::OpId::kMoeFfn: bounds.push_back(MoeFfn(c, instance, output)); break;
       case ops::OpId::kMoeRoute:
         for (size_t i = 0; i < zero.size() && output.param == "expert_weights"; ++i) {

@@ -54,7 +54,7 @@ class Context : public ops::Stream {
   // Of the owner thread: activations of one op (one for each way they enter its weight),
   // intermediate rows, row pointers.
   std::vector<Scratch> activations;
-  Scratch rows, more_rows, pointers, reordered;
+  Scratch rows, more_rows, pointers, reordered, normed, inner;
   std::vector<Scratch> worker;  // one for each thread of the pool
 
  private:
@@ -118,8 +118,19 @@ void ForRows(Context& c, int64_t num_rows, int64_t row_size, Fn&& fn) {
 #include "ops/op_list.def"
 #undef OP
 
-// The matrix product behind linear, linear_glu and moe_ffn: x[t] are num_tokens rows of w.cols()
-// elements, y is [num_tokens, …] with y_stride.
+// A norm of whole rows on their way into a product.
+struct RowNorm {
+  ops::InputNorm kind = ops::InputNorm::kNone;
+  const float* weight = nullptr;  // [n]; null: ones
+  const float* bias = nullptr;    // [n]; null: zeros
+  float eps = 0, weight_bias = 0;
+
+  // kind != kNone
+  void Apply(const Kernels& k, const float* x, float* y, int64_t n) const;
+};
+
+// The matrix product behind linear, linear_glu, gated_ffn and moe_ffn: x[t] are num_tokens rows of
+// w.cols() elements, y is [num_tokens, …] with y_stride.
 struct Epilogue {
   const float* bias = nullptr;
   const float* residual = nullptr;
@@ -127,11 +138,21 @@ struct Epilogue {
   float scale = 1.0f;
 };
 void MatMul(Context& c, const CpuWeight& w, int64_t expert, const float* const* x,
-            int64_t num_tokens, const Epilogue& epilogue, float* y, int64_t y_stride);
+            int64_t num_tokens, const Epilogue& epilogue, float* y, int64_t y_stride,
+            const RowNorm& norm = {});
 // w is paired; bias (gate then up) may be null.
 void MatMulGlu(Context& c, const CpuWeight& w, int64_t expert, const float* const* x,
                int64_t num_tokens, const float* bias, ops::ActivationKind kind, float* y,
                int64_t y_stride);
+
+// Whether GatedFfn quantises the inner rows where they are made: both weights take activations in
+// one form, and a few panels hold whole groups of `down`.
+bool FusesInnerRows(const CpuWeight& gate_up, const CpuWeight& down);
+// y = epilogue(down f(gate x) * (up x)). y may be x: it is written when x has been read.
+void GatedFfn(Context& c, const CpuWeight& gate_up, const CpuWeight& down, int64_t expert,
+              const float* const* x, int64_t num_tokens, const RowNorm& norm,
+              const float* gate_up_bias, ops::ActivationKind kind, const Epilogue& epilogue,
+              float* y, int64_t y_stride);
 
 inline const CpuWeight& AsCpu(const ops::PackedWeight* weight) {
   return static_cast<const CpuWeight&>(*weight);

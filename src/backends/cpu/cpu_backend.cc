@@ -79,6 +79,11 @@ class CpuBackend : public ops::Backend {
     return cpu::MeasureCeilings(context_.k.name, context_.pool, options);
   }
 
+  bool FusesGatedFfn(const ops::PackedWeight& gate_up,
+                     const ops::PackedWeight& down) const override {
+    return FusesInnerRows(AsCpu(&gate_up), AsCpu(&down));
+  }
+
   Result<std::unique_ptr<ops::PackedWeight>> PackWeight(const ops::WeightSource& source) override {
     auto weight = CpuWeight::Pack(source, context_.pool, weight_memory_);
     if (!weight.ok()) return weight.status();

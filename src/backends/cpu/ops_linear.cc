@@ -1,5 +1,5 @@
-// linear and linear_glu: activations are packed (and quantised) once, then every thread runs its
-// panels over all token tiles.
+// linear, linear_glu, norm_linear and gated_ffn: activations are packed (and quantised) once
+// (tiles.h), then every thread runs its panels over all token tiles.
 //
 // Blocks: a few panels at a time are expanded (gemm_q8.inl) or decoded to f32, into memory that
 // stays in L2; tokens go in blocks that stay there too; k goes in blocks of 1024. Threads split
@@ -11,116 +11,11 @@
 #include <cstring>
 
 #include "backends/cpu/context.h"
+#include "backends/cpu/tiles.h"
 #include "base/cpu_features.h"
 
 namespace rill::cpu {
 namespace {
-
-// Elements that are packed by the caller alone.
-constexpr int64_t kPackElements = 4096;
-
-// Activations of one product, cut into tiles of `width` tokens (the last one narrower), each stored
-// a whole number of steps wide.
-struct Tiles {
-  int64_t num_tokens = 0, k = 0, num_tiles = 0;
-  int width = 1, step = 1;
-  uint8_t* memory = nullptr;
-  int64_t tile_bytes = 0;
-  // Integer tiles
-  bool q8 = false, half_sums = false;
-  bool direct = false, packed = false;  // gemv_q8, gemm_packed: from packed panels
-  TileLayout layout = TileLayout::kQuads;
-  int64_t group_units = 1, groups = 0;
-
-  int WidthOf(int64_t tile) const {
-    return static_cast<int>(std::min<int64_t>(width, num_tokens - tile * width));
-  }
-  int StrideOf(int64_t tile) const {
-    const int n = WidthOf(tile);
-    if (direct) return n == 1 ? 1 : width;
-    if (packed) return n <= 8 ? 8 : 16;
-    if (!q8 && n == 1) return 1;
-    return (n + step - 1) / step * step;
-  }
-  QuantTile Q8(int64_t tile) const {
-    const int stride = StrideOf(tile);
-    QuantTile t;
-    uint8_t* p = memory + tile * tile_bytes;
-    t.codes = reinterpret_cast<int8_t*>(p);
-    t.scale = reinterpret_cast<float*>(p + k * stride);
-    t.scaled_sum = t.scale + groups * stride;
-    t.neg_sum = reinterpret_cast<int32_t*>(t.scaled_sum + groups * stride);
-    t.neg_sum16 = half_sums ? t.neg_sum + groups * stride : nullptr;
-    t.scaled_sum16 = half_sums ? reinterpret_cast<float*>(t.neg_sum16 + k / 16 * stride) : nullptr;
-    return t;
-  }
-  const float* F32(int64_t tile) const {
-    return reinterpret_cast<const float*>(memory + tile * tile_bytes);
-  }
-};
-
-// fn(i, unit0, unit1) over all tiles; a single tile is split along k.
-template <typename Fn>
-void ForTiles(Context& c, const Tiles& tiles, Fn&& fn) {
-  const int64_t units = (tiles.k + kUnit - 1) / kUnit;
-  // A few rows are packed sooner than another thread could be told to.
-  if (tiles.num_tokens * tiles.k < kPackElements) {
-    for (int64_t i = 0; i < tiles.num_tiles; ++i) fn(i, int64_t{0}, units);
-    return;
-  }
-  const int64_t group = tiles.group_units;
-  const int64_t splits = tiles.num_tiles >= 2 * c.pool.num_workers()
-                             ? 1
-                             : std::min<int64_t>(c.pool.num_workers(), (units + group - 1) / group);
-  c.ForPieces(tiles.num_tiles * splits, 1, [&](int, int64_t i, int64_t) {
-    const int64_t part = i % splits;
-    const int64_t steps = (units + group - 1) / group;
-    fn(i / splits, std::min(units, steps * part / splits * group),
-       std::min(units, steps * (part + 1) / splits * group));
-  });
-}
-
-Tiles PackQ8(Context& c, const CpuWeight& w, int64_t group_units, const float* const* x,
-             int64_t num_tokens, Scratch& memory) {
-  Tiles t;
-  t.q8 = true;
-  t.num_tokens = num_tokens;
-  t.k = w.cols();
-  t.group_units = group_units;
-  t.groups = (t.k / kUnit + group_units - 1) / group_units;
-  t.half_sums = w.any_half_groups();
-  t.direct = num_tokens <= c.k.gemv_q8_width || c.k.tile_q8 == 1;
-  t.packed = !t.direct && num_tokens <= c.k.packed_q8 && !t.half_sums;
-  t.width = t.direct ? c.k.gemv_q8_width : c.k.tile_q8;
-  t.step = c.k.tile_q8_step;
-  t.layout = t.direct ? TileLayout::kQuads : c.k.layout_q8;
-  t.num_tiles = (num_tokens + t.width - 1) / t.width;
-  const int64_t per_token = t.k + t.groups * 12 + (t.half_sums ? t.k / 16 * 8 : 0);
-  t.tile_bytes = (per_token * t.width + 63) / 64 * 64;
-  t.memory = memory.Get(t.tile_bytes * t.num_tiles);
-  ForTiles(c, t, [&](int64_t tile, int64_t unit0, int64_t unit1) {
-    c.k.quantize(x + tile * t.width, t.WidthOf(tile), t.StrideOf(tile), unit0, unit1, t.group_units,
-                 t.layout, t.Q8(tile));
-  });
-  return t;
-}
-
-Tiles PackF32(Context& c, const CpuWeight& w, const float* const* x, int64_t num_tokens,
-              Scratch& memory) {
-  Tiles t;
-  t.num_tokens = num_tokens;
-  t.k = w.cols();
-  t.width = c.k.tile_f32;
-  t.step = c.k.tile_f32_step;
-  t.num_tiles = (num_tokens + t.width - 1) / t.width;
-  t.tile_bytes = (t.k * t.width * 4 + 63) / 64 * 64;
-  t.memory = memory.Get(t.tile_bytes * t.num_tiles);
-  ForTiles(c, t, [&](int64_t tile, int64_t unit0, int64_t unit1) {
-    c.k.pack_f32(x + tile * t.width, t.WidthOf(tile), t.StrideOf(tile), unit0 * kUnit,
-                 std::min(t.k, unit1 * kUnit), const_cast<float*>(t.F32(tile)));
-  });
-  return t;
-}
 
 // What a worker needs for `n` panels at a time: expanded or decoded panels, and their products.
 constexpr int64_t kWorkBytes = 256 << 10;  // of panels in work form or f32: with the rest, L2
@@ -145,15 +40,17 @@ struct Pieces {
   // Room for the products of a piece.
   int64_t OutFloats(const Tiles& x) const { return panels * tiles * x.width * kPanelRows; }
 };
-Pieces Cut(const Tiles& tiles, int64_t num_panels) {
+// Ranges of panels are multiples of `step`.
+Pieces Cut(const Tiles& tiles, int64_t num_panels, int64_t step = 1) {
   Pieces b;
   b.num_panels = num_panels;
   b.num_tiles = tiles.num_tiles;
   const int64_t panel_bytes = tiles.k * (tiles.q8 ? 24 : 64);
   // The f32 kernel is fastest on two panels.
-  b.panels = std::clamp<int64_t>(kWorkBytes / panel_bytes, tiles.q8 ? 1 : 2, kMaxPanels);
+  b.panels = std::clamp<int64_t>(kWorkBytes / panel_bytes, 2, kMaxPanels);
   // One panel at a time is 10 % slower for 8 tokens: the tile unit is set up for each call.
   if (tiles.num_tokens == 1 || tiles.direct || tiles.packed) b.panels = kMaxPanels;
+  b.panels = (b.panels + step - 1) / step * step;
   static const int64_t l2 =
       std::max<int64_t>(256 << 10, static_cast<int64_t>(GetCpuFeatures().l2_bytes));
   const int64_t most = std::clamp<int64_t>(l2 / 2 / tiles.tile_bytes, 1, tiles.num_tiles);
@@ -246,66 +143,8 @@ Sums Multiply(Context& c, const CpuWeight::Segment& s, int64_t expert, const Til
   return sums;
 }
 
-// The tiles of a weight's segments: one for each way that activations enter.
-struct Inputs {
-  struct Entry {
-    bool q8;
-    int64_t group_units;
-    Tiles tiles;
-  };
-  std::vector<Entry> entries;
-  const Tiles& Of(const CpuWeight::Segment& s) const {
-    for (const Entry& e : entries) {
-      if (e.q8 == s.q8 && (!s.q8 || e.group_units == s.group_units)) return e.tiles;
-    }
-    return entries.front().tiles;
-  }
-};
-// Rows in the order in which the weight stores its columns.
-const float* const* Reordered(Context& c, const CpuWeight& w, int64_t expert, const float* const* x,
-                              int64_t num_tokens) {
-  const int32_t* order = w.Order(expert);
-  if (order == nullptr) return x;
-  const int64_t k = w.cols();
-  const int64_t pointer_bytes = num_tokens * int64_t{sizeof(const float*)};
-  uint8_t* memory = c.reordered.Get(pointer_bytes + num_tokens * k * 4);
-  auto** rows = reinterpret_cast<const float**>(memory);
-  auto* values = reinterpret_cast<float*>(memory + pointer_bytes);
-  ForRows(c, num_tokens, k, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      float* row = values + t * k;
-      for (int64_t i = 0; i < k; ++i) row[i] = x[t][order[i]];
-      rows[t] = row;
-    }
-  });
-  return rows;
-}
-
-Inputs Pack(Context& c, const CpuWeight& w, int64_t expert, const float* const* x,
-            int64_t num_tokens) {
-  x = Reordered(c, w, expert, x, num_tokens);
-  Inputs in;
-  for (const CpuWeight::Segment& s : w.segments()) {
-    const int64_t group = s.q8 ? s.group_units : 0;
-    bool known = false;
-    for (const Inputs::Entry& e : in.entries) known |= e.q8 == s.q8 && e.group_units == group;
-    if (known) continue;
-    const size_t i = in.entries.size();
-    if (i == c.activations.size()) c.activations.emplace_back();
-    Scratch& memory = c.activations[i];
-    in.entries.push_back(
-        {s.q8, group,
-         s.q8 ? PackQ8(c, w, group, x, num_tokens, memory) : PackF32(c, w, x, num_tokens, memory)});
-  }
-  return in;
-}
-
-}  // namespace
-
-void MatMul(Context& c, const CpuWeight& w, int64_t expert, const float* const* x,
-            int64_t num_tokens, const Epilogue& e, float* y, int64_t y_stride) {
-  if (num_tokens == 0) return;
-  const Inputs inputs = Pack(c, w, expert, x, num_tokens);
+void Products(Context& c, const CpuWeight& w, int64_t expert, const Inputs& inputs,
+              const Epilogue& e, float* y, int64_t y_stride) {
   // Pieces of all segments, one after the other.
   struct Part {
     const CpuWeight::Segment& segment;
@@ -350,17 +189,52 @@ void MatMul(Context& c, const CpuWeight& w, int64_t expert, const float* const* 
   });
 }
 
-void MatMulGlu(Context& c, const CpuWeight& w, int64_t expert, const float* const* x,
-               int64_t num_tokens, const float* bias, ops::ActivationKind kind, float* y,
-               int64_t y_stride) {
-  if (num_tokens == 0) return;
-  const Inputs inputs = Pack(c, w, expert, x, num_tokens);
+// Where f(gate x) * (up x) goes: rows of f32, or, codes set, tiles of the product that reads them.
+struct GluTarget {
+  float* y = nullptr;
+  int64_t y_stride = 0;
+  const Tiles* codes = nullptr;
+};
+
+// The part of a tile that begins at `unit`, which lies on a group boundary.
+QuantTile From(const Tiles& tiles, int64_t tile, int64_t unit) {
+  QuantTile t = tiles.Q8(tile);
+  const int64_t stride = tiles.StrideOf(tile);
+  const int64_t group = unit / tiles.group_units * stride;
+  t.codes += unit * kUnit * stride;
+  t.scale += group;
+  t.scaled_sum += group;
+  t.neg_sum += group;
+  if (t.neg_sum16 != nullptr) {
+    t.neg_sum16 += 2 * unit * stride;
+    t.scaled_sum16 += 2 * unit * stride;
+  }
+  return t;
+}
+
+// Quantises columns [first, first + count) of tiles [t0, t1), which lie row by row at `rows`.
+void QuantizeColumns(Context& c, const Tiles& tiles, int64_t t0, int64_t t1, int64_t first,
+                     int64_t count, const float* rows) {
+  const float* pointers[64];
+  for (int64_t tile = t0; tile < t1; ++tile) {
+    const int width = tiles.WidthOf(tile);
+    for (int i = 0; i < width; ++i) pointers[i] = rows + ((tile - t0) * tiles.width + i) * count;
+    c.k.quantize(pointers, width, tiles.StrideOf(tile), 0, count / kUnit, tiles.group_units,
+                 tiles.layout, From(tiles, tile, first / kUnit));
+  }
+}
+
+void GluProducts(Context& c, const CpuWeight& w, int64_t expert, const Inputs& inputs,
+                 const float* bias, ops::ActivationKind kind, const GluTarget& target) {
   const CpuWeight::Segment& gate = w.segments()[0];
   const CpuWeight::Segment& up = w.segments()[1];
   const Tiles& gate_tiles = inputs.Of(gate);
   const Tiles& up_tiles = inputs.Of(up);
   const Tiles& tiles = gate_tiles.tile_bytes > up_tiles.tile_bytes ? gate_tiles : up_tiles;
-  Pieces pieces = Cut(tiles, gate.num_panels);
+  const int64_t num_tokens = tiles.num_tokens;
+  const bool quantised = target.codes != nullptr;
+  Pieces pieces =
+      Cut(tiles, gate.num_panels, quantised ? target.codes->group_units * kUnit / kPanelRows : 1);
   // Tiles of different kinds: one range of tiles is one of tokens only if they are equally wide.
   const bool same = gate_tiles.width == up_tiles.width;
   if (!same) {
@@ -369,11 +243,12 @@ void MatMulGlu(Context& c, const CpuWeight& w, int64_t expert, const float* cons
   const int64_t out_floats = std::max(pieces.OutFloats(gate_tiles), pieces.OutFloats(up_tiles));
   const int64_t work_bytes =
       std::max(WorkBytesOf(gate_tiles, pieces), WorkBytesOf(up_tiles, pieces));
+  const int64_t all_floats = (quantised ? 3 : 2) * out_floats;
   c.ForPieces(pieces.num_pieces(), 1, [&](int worker, int64_t piece, int64_t) {
     const Pieces::Range r = pieces.At(piece);
-    uint8_t* work = c.worker[static_cast<size_t>(worker)].Get(work_bytes + 2 * out_floats * 4);
+    uint8_t* work = c.worker[static_cast<size_t>(worker)].Get(work_bytes + all_floats * 4);
     auto* out = reinterpret_cast<float*>(work);
-    work += 2 * out_floats * 4;
+    work += all_floats * 4;
     const int64_t n = r.p1 - r.p0;
     const Sums g = Multiply(c, gate, expert, gate_tiles, r.p0, n, r.t0,
                             same ? r.t1 : gate_tiles.num_tiles, work, out);
@@ -381,22 +256,75 @@ void MatMulGlu(Context& c, const CpuWeight& w, int64_t expert, const float* cons
                             same ? r.t1 : up_tiles.num_tiles, work, out + out_floats);
     const int64_t token0 = same ? r.t0 * tiles.width : 0;
     const int64_t token1 = same ? std::min(num_tokens, r.t1 * tiles.width) : num_tokens;
+    const int64_t first = r.p0 * kPanelRows;
+    const int64_t count = std::min(r.p1 * kPanelRows, gate.rows) - first;
+    // Element [token0, first] of the target.
+    float* y = quantised ? out + 2 * out_floats : target.y + token0 * target.y_stride + first;
+    const int64_t y_stride = quantised ? count : target.y_stride;
     for (int64_t p = 0; p < n; ++p) {
-      const int64_t row = (r.p0 + p) * kPanelRows;
+      const int64_t row = first + p * kPanelRows;
       const int rows = static_cast<int>(std::min<int64_t>(kPanelRows, gate.rows - row));
       const float* gate_bias = bias ? bias + row : nullptr;
       const float* up_bias = bias ? bias + gate.rows + row : nullptr;
       for (int64_t t = token0; t < token1;) {
         const int64_t gt = t / gate_tiles.width, ut = t / up_tiles.width;
         const int64_t gi = t % gate_tiles.width, ui = t % up_tiles.width;
-        const int64_t count = std::min(gate_tiles.WidthOf(gt) - gi, up_tiles.WidthOf(ut) - ui);
+        const int64_t tokens = std::min(gate_tiles.WidthOf(gt) - gi, up_tiles.WidthOf(ut) - ui);
         c.k.finish_glu(kind, g.At(p, gt) + gi * kPanelRows, u.At(p, ut) + ui * kPanelRows,
-                       static_cast<int>(count), rows, gate_bias, up_bias, y + t * y_stride + row,
-                       y_stride);
-        t += count;
+                       static_cast<int>(tokens), rows, gate_bias, up_bias,
+                       y + (t - token0) * y_stride + p * kPanelRows, y_stride);
+        t += tokens;
       }
     }
+    if (quantised) QuantizeColumns(c, *target.codes, r.t0, r.t1, first, count, y);
   });
+}
+
+// Panels of a piece that hold whole groups, at most.
+constexpr int64_t kMostFusedPanels = 8;
+
+}  // namespace
+
+void MatMul(Context& c, const CpuWeight& w, int64_t expert, const float* const* x,
+            int64_t num_tokens, const Epilogue& e, float* y, int64_t y_stride,
+            const RowNorm& norm) {
+  if (num_tokens == 0) return;
+  Products(c, w, expert, PackInputs(c, w, expert, x, num_tokens, norm), e, y, y_stride);
+}
+
+void MatMulGlu(Context& c, const CpuWeight& w, int64_t expert, const float* const* x,
+               int64_t num_tokens, const float* bias, ops::ActivationKind kind, float* y,
+               int64_t y_stride) {
+  if (num_tokens == 0) return;
+  GluProducts(c, w, expert, PackInputs(c, w, expert, x, num_tokens), bias, kind, {y, y_stride});
+}
+
+bool FusesInnerRows(const CpuWeight& gate_up, const CpuWeight& down) {
+  const int64_t group = OnlyGroupUnits(down);
+  return group > 0 && group * kUnit <= kMostFusedPanels * kPanelRows && OnlyGroupUnits(gate_up) > 0;
+}
+
+void GatedFfn(Context& c, const CpuWeight& gate_up, const CpuWeight& down, int64_t expert,
+              const float* const* x, int64_t num_tokens, const RowNorm& norm,
+              const float* gate_up_bias, ops::ActivationKind kind, const Epilogue& e, float* y,
+              int64_t y_stride) {
+  if (num_tokens == 0) return;
+  const Inputs inputs = PackInputs(c, gate_up, expert, x, num_tokens, norm);
+  const int64_t size = down.cols();
+  if (FusesInnerRows(gate_up, down)) {
+    const int64_t group = OnlyGroupUnits(down);
+    const Inputs inner{{{true, group, PlanQ8(c, down, group, num_tokens, c.inner)}}};
+    GluProducts(c, gate_up, expert, inputs, gate_up_bias, kind, {.codes = &inner.entries[0].tiles});
+    Products(c, down, expert, inner, e, y, y_stride);
+    return;
+  }
+  const int64_t pointer_bytes = num_tokens * int64_t{sizeof(const float*)};
+  uint8_t* memory = c.inner.Get(pointer_bytes + num_tokens * size * 4);
+  auto** rows = reinterpret_cast<const float**>(memory);
+  auto* values = reinterpret_cast<float*>(memory + pointer_bytes);
+  for (int64_t t = 0; t < num_tokens; ++t) rows[t] = values + t * size;
+  GluProducts(c, gate_up, expert, inputs, gate_up_bias, kind, {values, size});
+  MatMul(c, down, expert, rows, num_tokens, e, y, y_stride);
 }
 
 namespace {
@@ -418,6 +346,35 @@ void LinearOp(const ops::LinearArgs& args, ops::Stream& stream) {
   e.scale = args.scale;
   MatMul(c, AsCpu(args.w), 0, RowPointers(c, args.x), args.x.dim(0), e, args.y.As<float>(),
          args.y.stride(0));
+}
+
+namespace {
+const float* DataOf(const TensorView& x) {
+  return x.empty() ? nullptr : x.As<float>();
+}
+}  // namespace
+
+void NormLinearOp(const ops::NormLinearArgs& args, ops::Stream& stream) {
+  Context& c = ContextOf(stream);
+  const RowNorm norm{args.norm, DataOf(args.norm_weight), DataOf(args.norm_bias), args.eps,
+                     args.weight_bias};
+  Epilogue e;
+  e.bias = DataOf(args.bias);
+  MatMul(c, AsCpu(args.w), 0, RowPointers(c, args.x), args.x.dim(0), e, args.y.As<float>(),
+         args.y.stride(0), norm);
+}
+
+void GatedFfnOp(const ops::GatedFfnArgs& args, ops::Stream& stream) {
+  Context& c = ContextOf(stream);
+  const RowNorm norm{args.norm, DataOf(args.norm_weight), DataOf(args.norm_bias), args.eps,
+                     args.weight_bias};
+  Epilogue e;
+  e.bias = DataOf(args.down_bias);
+  e.residual = DataOf(args.residual);
+  if (e.residual != nullptr) e.residual_stride = args.residual.stride(0);
+  e.scale = args.scale;
+  GatedFfn(c, AsCpu(args.gate_up), AsCpu(args.down), 0, RowPointers(c, args.x), args.x.dim(0), norm,
+           DataOf(args.gate_up_bias), args.kind, e, args.y.As<float>(), args.y.stride(0));
 }
 
 void LinearGluOp(const ops::LinearGluArgs& args, ops::Stream& stream) {

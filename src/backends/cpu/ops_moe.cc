@@ -93,8 +93,8 @@ void MoeFfnOp(const ops::MoeFfnArgs& args, ops::Stream& stream) {
   if (chunk == 0) return;
   // Slot (t, j), ordered by expert: which rows each expert reads, where its output goes.
   const int64_t slots = chunk * top_k;
-  float* outputs = c.rows.Array<float>(slots * (hidden + inner));
-  float* inners = outputs + slots * hidden;
+  float* outputs = c.rows.Array<float>(slots * (hidden + (args.ungated ? inner : 0)));
+  float* inners = outputs + slots * hidden;  // ungated
   std::vector<int64_t> first(static_cast<size_t>(experts + 1));
   std::vector<int64_t> place(static_cast<size_t>(slots));
   std::vector<const float*> x_rows(static_cast<size_t>(slots)),
@@ -124,13 +124,14 @@ void MoeFfnOp(const ops::MoeFfnArgs& args, ops::Stream& stream) {
       const int64_t count = first[static_cast<size_t>(e) + 1] - p0;
       if (count == 0) continue;
       const float* const* rows = x_rows.data() + p0;
-      if (args.ungated) {
-        MatMul(c, gate_up, e, rows, count, {}, inners + p0 * inner, inner);
-        for (int64_t p = p0; p < p0 + count; ++p) {
-          c.k.activation(args.kind, inners + p * inner, inners + p * inner, inner);
-        }
-      } else {
-        MatMulGlu(c, gate_up, e, rows, count, nullptr, args.kind, inners + p0 * inner, inner);
+      if (!args.ungated) {
+        GatedFfn(c, gate_up, down, e, rows, count, {}, nullptr, args.kind, {},
+                 outputs + p0 * hidden, hidden);
+        continue;
+      }
+      MatMul(c, gate_up, e, rows, count, {}, inners + p0 * inner, inner);
+      for (int64_t p = p0; p < p0 + count; ++p) {
+        c.k.activation(args.kind, inners + p * inner, inners + p * inner, inner);
       }
       MatMul(c, down, e, inner_rows.data() + p0, count, {}, outputs + p0 * hidden, hidden);
     }

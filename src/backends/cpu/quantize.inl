@@ -58,15 +58,16 @@ RILL_INLINE void StoreCodes(I32 a, I32 b, int64_t u, int t, int stride, TileLayo
   for (int64_t q = 0; q < 8; ++q) __builtin_memcpy(codes + q * stride * 4, quads + 4 * q, 4);
 }
 
-// 16 units of one token, each a group: their maxima, scales and sums side by side in lanes (a
-// group at a time took 47 cycles, most of them for the reductions and the two divisions).
-RILL_INLINE void Quantize16(const float* row, int64_t u0, int t, int stride, TileLayout layout,
+// 16 groups of one unit each, side by side in lanes (a group at a time took 47 cycles, most of them
+// for the reductions and the two divisions): units u0 … u0 + 15 of token t, or, kTokens, unit u0 of
+// tokens 0 … 15. row(g): the 32 elements of group g.
+template <bool kTokens, typename Row>
+RILL_INLINE void Quantize16(Row&& row, int64_t u0, int t0, int stride, TileLayout layout,
                             const QuantTile& out) {
-  const float* x = row + u0 * kUnit;
   I32 top[16];
 #pragma GCC unroll 16
   for (int g = 0; g < 16; ++g) {
-    top[g] = MaxI(Bits(Abs(Load(x + g * kUnit))), Bits(Abs(Load(x + g * kUnit + 16))));
+    top[g] = MaxI(Bits(Abs(Load(row(g)))), Bits(Abs(Load(row(g) + 16))));
   }
   const I32 largest = ReduceEach<MaxOp>(top);
   const V16 m = FromBits(largest), zero = Set(0.0f);
@@ -77,15 +78,19 @@ RILL_INLINE void Quantize16(const float* row, int64_t u0, int t, int stride, Til
   alignas(64) float d[16], inverse[16];
   Store(d, d_v);
   Store(inverse, inverse_v);
+  const auto unit = [&](int64_t g)
+      __attribute__((always_inline)) { return kTokens ? u0 : u0 + g; };
+  const auto token = [&](int64_t g)
+      __attribute__((always_inline)) { return kTokens ? static_cast<int>(g) : t0; };
   I32 sum_a[16], sum_b[16];
 #pragma GCC unroll 16
   for (int g = 0; g < 16; ++g) {
     I32 a = SetI(0), b = SetI(0);
     if (inverse[g] > 0.0f) {
-      a = Codes16(x + g * kUnit, Set(inverse[g]));
-      b = Codes16(x + g * kUnit + 16, Set(inverse[g]));
+      a = Codes16(row(g), Set(inverse[g]));
+      b = Codes16(row(g) + 16, Set(inverse[g]));
     }
-    StoreCodes(a, b, u0 + g, t, stride, layout, out.codes);
+    StoreCodes(a, b, unit(g), token(g), stride, layout, out.codes);
     sum_a[g] = a;
     sum_b[g] = b;
   }
@@ -97,20 +102,26 @@ RILL_INLINE void Quantize16(const float* row, int64_t u0, int t, int stride, Til
       StoreI(neg, SubI(SetI(0), half[h]));
       Store(scaled, Mul(d_v, ToFloat(half[h])));
       for (int64_t g = 0; g < 16; ++g) {
-        out.neg_sum16[(2 * (u0 + g) + h) * stride + t] = neg[g];
-        out.scaled_sum16[(2 * (u0 + g) + h) * stride + t] = scaled[g];
+        out.neg_sum16[(2 * unit(g) + h) * stride + token(g)] = neg[g];
+        out.scaled_sum16[(2 * unit(g) + h) * stride + token(g)] = scaled[g];
       }
     }
   }
 #pragma GCC unroll 16
   for (int g = 0; g < 16; ++g) sum_a[g] = AddI(sum_a[g], sum_b[g]);
   const I32 sum = ReduceEach<AddOp>(sum_a);
+  if constexpr (kTokens) {
+    Store(out.scale + u0 * stride, d_v);
+    StoreI(out.neg_sum + u0 * stride, SubI(SetI(0), sum));
+    Store(out.scaled_sum + u0 * stride, Mul(d_v, ToFloat(sum)));
+    return;
+  }
   StoreI(neg, SubI(SetI(0), sum));
   Store(scaled, Mul(d_v, ToFloat(sum)));
   for (int64_t g = 0; g < 16; ++g) {
-    out.scale[(u0 + g) * stride + t] = d[g];
-    out.neg_sum[(u0 + g) * stride + t] = neg[g];
-    out.scaled_sum[(u0 + g) * stride + t] = scaled[g];
+    out.scale[(u0 + g) * stride + t0] = d[g];
+    out.neg_sum[(u0 + g) * stride + t0] = neg[g];
+    out.scaled_sum[(u0 + g) * stride + t0] = scaled[g];
   }
 }
 
@@ -146,10 +157,24 @@ RILL_INLINE void QuantizeGroup(const float* row, int64_t u0, int64_t units, floa
 void Quantize(const float* const* rows, int width, int stride, int64_t unit0, int64_t unit1,
               int64_t group_units, TileLayout layout, const QuantTile& tile) {
   const QuantTile out = tile;
+  const int pad = stride - width;
+  // A whole tile of a few units (gated_ffn.h).
+  if (width == 16 && group_units == 1 && unit1 - unit0 < 16) {
+    for (int64_t u = unit0; u < unit1; ++u) {
+      const auto row = [&](int64_t g)
+          __attribute__((always_inline)) { return rows[g] + u * kUnit; };
+      Quantize16<true>(row, u, 0, stride, layout, out);
+    }
+    width = 0;
+  }
   for (int t = 0; t < width; ++t) {
     int64_t u = unit0;
     if (group_units == 1) {
-      for (; u + 16 <= unit1; u += 16) Quantize16(rows[t], u, t, stride, layout, out);
+      for (; u + 16 <= unit1; u += 16) {
+        const float* x = rows[t] + u * kUnit;
+        const auto row = [x](int64_t g) __attribute__((always_inline)) { return x + g * kUnit; };
+        Quantize16<false>(row, u, t, stride, layout, out);
+      }
     }
     int64_t group = u / group_units;
     for (; u < unit1; u += group_units, ++group) {
@@ -163,8 +188,8 @@ void Quantize(const float* const* rows, int width, int stride, int64_t unit0, in
       QuantizeGroup(rows[t], u, n, d, inverse, t, stride, layout, group, out);
     }
   }
-  if (width == stride) return;
-  const int pad = stride - width;
+  if (pad == 0) return;
+  width = stride - pad;
   const auto clear = [pad](void* p, int bytes) __attribute__((always_inline)) {
     __builtin_memset(p, 0, static_cast<size_t>(pad * bytes));
   };

@@ -5,8 +5,10 @@
 #include <cstdint>
 #include <limits>
 #include <numbers>
+#include <vector>
 
 #include "ops/activation.h"
+#include "ops/input_norm.h"
 #include "tensor/tensor_view.h"
 
 namespace rill::ops::reference {
@@ -69,5 +71,30 @@ inline void LayerNormRow(const float* x, const float* weight, const float* bias,
                               (bias ? bias[i] : 0));
   }
 }
+
+// Rows of x [num_tokens, size], normed.
+class NormedRows {
+ public:
+  NormedRows(InputNorm kind, const TensorView& x, const TensorView& weight, const TensorView& bias,
+             double eps, double weight_bias) {
+    const int64_t size = x.dim(1);
+    if (kind != InputNorm::kNone) values_.resize(static_cast<size_t>(x.dim(0) * size));
+    for (int64_t t = 0; t < x.dim(0); ++t) {
+      const float* row = x.Row<float>(t);
+      float* normed = values_.data() + t * size;
+      if (kind == InputNorm::kRms) {
+        RmsNormRow(row, GroupRow(weight, 0), size, eps, weight_bias, normed);
+      } else if (kind == InputNorm::kLayer) {
+        LayerNormRow(row, GroupRow(weight, 0), GroupRow(bias, 0), size, eps, normed);
+      }
+      pointers_.push_back(kind == InputNorm::kNone ? row : normed);
+    }
+  }
+  const std::vector<const float*>& pointers() const { return pointers_; }
+
+ private:
+  std::vector<float> values_;
+  std::vector<const float*> pointers_;
+};
 
 }  // namespace rill::ops::reference
