@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 import pathlib
+import shlex
 import statistics
 import subprocess
 import sys
@@ -19,10 +20,10 @@ MODES = {
     "f16": ["--weights", "file"],
     "w8a8": ["--weights", "w8a8"],
     "w4g128": ["--weights", "w4g128", "--activations", "q8"],
-    "w4g128, f32 activations": ["--weights", "w4g128", "--activations", "f32"],
+    "w4g128/f32": ["--weights", "w4g128", "--activations", "f32"],
 }
 COLOURS = {"f16": "#888888", "w8a8": "#c2410c", "w4g128": "#1d4ed8",
-           "w4g128, f32 activations": "#7c9cf5"}
+           "w4g128/f32": "#7c9cf5"}
 
 
 def bench(rill, args, mode):
@@ -30,7 +31,7 @@ def bench(rill, args, mode):
                "--mixed", "none", "--batch", args.batches, "--at", str(args.at), "--json"]
     if args.threads:
         command += ["--threads", str(args.threads)]
-    command += args.extra
+    command += shlex.split(args.flags)
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(f"{' '.join(command)}:\n{done.stderr}")
@@ -130,7 +131,7 @@ def main():
     r.add_argument("--modes", default=",".join(list(MODES)[:3]))
     r.add_argument("--rounds", type=int, default=1)
     r.add_argument("--threads", type=int, default=0)
-    r.add_argument("extra", nargs="*", help="further flags of rill bench, after --")
+    r.add_argument("--flags", default="", help="further flags of rill bench, in one word")
     r.set_defaults(action=run)
     p = sub.add_parser("plot")
     p.add_argument("input")

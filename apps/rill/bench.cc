@@ -51,8 +51,11 @@ Result<BenchCase> ParseMixed(const std::string& text) {
 
 Result<std::vector<BenchCase>> CasesOf(const BenchFlags& flags) {
   std::vector<BenchCase> cases;
-  for (int32_t length : flags.prompt_lengths) cases.push_back({"prefill", 1, length, 0});
+  for (int32_t length : flags.prompt_lengths) {
+    if (length > 0) cases.push_back({"prefill", 1, length, 0});
+  }
   for (int32_t batch : flags.batches) {
+    if (batch == 0) continue;
     for (int32_t context : flags.contexts) cases.push_back({"decode", batch, batch, context});
   }
   for (const std::string& text : flags.mixed) {
@@ -236,13 +239,17 @@ void AddBench(CLI::App& app, CommandContext& context) {
   flags->model.AddTo(*command, true, false);
   command
       ->add_option("-p,--prefill,--prompt-lengths", flags->prompt_lengths,
-                   "Prompt lengths, in tokens")
+                   "Prompt lengths, in tokens ('none' or 0: no prefill)")
       ->delimiter(',')
-      ->check(CLI::Range(1, 1 << 20))
+      ->type_name(kIntegerOrNone)
+      ->check(CLI::Range(0, 1 << 20))
       ->capture_default_str();
-  command->add_option("-b,--batch", flags->batches, "Decode: sequences at once")
+  command
+      ->add_option("-b,--batch", flags->batches,
+                   "Decode: sequences at once ('none' or 0: no decode)")
       ->delimiter(',')
-      ->check(CLI::Range(1, 4096))
+      ->type_name(kIntegerOrNone)
+      ->check(CLI::Range(0, 4096))
       ->capture_default_str();
   command->add_option("--at", flags->contexts, "Decode: positions before the step")
       ->delimiter(',')

@@ -23,6 +23,11 @@ std::string MakeInteger(std::string& word) {
   return MakeDecimal<int64_t>(word, "a whole number");
 }
 
+std::string MakeIntegerOrNone(std::string& word) {
+  if (word == "none") word = "0";
+  return MakeDecimal<int64_t>(word, "a whole number or 'none'");
+}
+
 std::string MakeUnsigned(std::string& word) {
   return MakeDecimal<uint64_t>(word, "a whole number from 0 to 2^64 - 1");
 }
@@ -51,6 +56,7 @@ void RequireDecimalNumbers(CLI::App& app) {
     type = type.substr(0, type.find(':'));
     // transform() puts it before the other checks.
     if (type == "INT") option->transform(CLI::Validator(MakeInteger, ""));
+    if (type == kIntegerOrNone) option->transform(CLI::Validator(MakeIntegerOrNone, ""));
     if (type == "UINT") option->transform(CLI::Validator(MakeUnsigned, ""));
     if (type == "FLOAT") option->transform(CLI::Validator(MakeReal, ""));
   }

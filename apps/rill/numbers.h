@@ -24,6 +24,9 @@ std::optional<T> ParseNumber(std::string_view word) {
   return value;
 }
 
+// Type name of an integer option that takes 'none' for 0.
+inline constexpr char kIntegerOrNone[] = "INT|none";
+
 // Makes every numeric option of `app` and of its subcommands take such words only. To be called
 // when all are there; CLI11's own conversion reads 010 as 8, and clamps what is too large.
 void RequireDecimalNumbers(CLI::App& app);

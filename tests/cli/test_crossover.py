@@ -1,0 +1,36 @@
+"""tools/crossover.py: data and plot of the decode rate by weights and number of sequences."""
+import json
+import pathlib
+import subprocess
+import sys
+import xml.etree.ElementTree
+
+TOOL = pathlib.Path(__file__).resolve().parents[2] / "tools" / "crossover.py"
+MODES = ["f16", "w8a8", "w4g128", "w4g128/f32"]
+
+
+def test_it_measures_each_mode_and_draws_it(rill, tmp_path):
+    data, plot = tmp_path / "curve.json", tmp_path / "curve.svg"
+    subprocess.run([sys.executable, TOOL, "run", rill, data, "--model", "llama-tiny:f16",
+                    "--batches", "1,2,8", "--rounds", "2", "--modes", ",".join(MODES),
+                    "--flags=-r 1 --min-time 0"], check=True, timeout=120)
+    curves = json.loads(data.read_text())["curves"]
+    assert list(curves) == MODES
+    for mode, curve in curves.items():
+        assert [p["num_seqs"] for p in curve["points"]] == [1, 2, 8]
+        assert all(p["least"] <= p["tokens_per_s"] <= p["most"] for p in curve["points"]), mode
+    # Four kinds of weights, so four sizes of what is in memory or four commands at least.
+    assert len({curve["command"] for curve in curves.values()}) == 4
+    subprocess.run([sys.executable, TOOL, "plot", data, plot], check=True, timeout=60)
+    svg = xml.etree.ElementTree.parse(plot).getroot()
+    lines = svg.findall("{http://www.w3.org/2000/svg}polyline")
+    assert len(lines) == 4 and all(len(line.get("points").split()) == 3 for line in lines)
+
+
+def test_bench_without_prefill_or_decode(rill):
+    for words, phases in ((["-p", "none", "-b", "2"], {"decode"}),
+                          (["-p", "8", "-b", "none"], {"prefill"})):
+        done = subprocess.run([rill, "bench", "--synthetic", "llama-tiny:q8_0", "--at", "0", *words,
+                               "--mixed", "none", "-r", "1", "--min-time", "0", "--json"],
+                              check=True, capture_output=True, timeout=60)
+        assert {run["phase"] for run in json.loads(done.stdout)["runs"]} == phases
