@@ -68,7 +68,8 @@ Status ReadModels(ServeFlags& flags) {
       spec.name = entry.substr(0, equals);
       model = entry.substr(equals + 1);
     }
-    RILL_ASSIGN_OR_RETURN(spec.path, ResolveModel(model));
+    // Found by the server: one that is not there leaves the others serving.
+    spec.path = model;
     if (spec.name.empty()) spec.name = DefaultName(model);
     flags.options.models.push_back(std::move(spec));
   }

@@ -12,7 +12,7 @@
 namespace rill {
 
 struct ModelSpec {
-  std::string path;                  // as Llm::Open takes it
+  std::string path;                  // a pulled model's name, a file or a folder
   std::string name;                  // what clients call it
   std::vector<std::string> aliases;  // further names
 };
@@ -101,8 +101,9 @@ struct ServerOptions {
 };
 
 // Serves until SIGTERM or SIGINT: the first drains (SIGINT without drain_delay_s), a second one
-// stops at once. SIGHUP reads keys and certificates again. Blocks these signals in the calling
-// thread; call it before other threads start. Errors: bad options, a port in use, no model that
+// stops at once. SIGHUP reads keys and certificates again, all of them or none. Blocks these
+// signals in the calling thread; call it before other threads start. A model that does not load is
+// told in the summary, and the others serve. Errors: bad options, a port in use, no model that
 // loads.
 Status RunServer(const ServerOptions& options);
 

@@ -12,6 +12,7 @@
 #include <sstream>
 #include <thread>
 
+#include "rill/model_store.h"
 #include "rill/server.h"
 #include "server/endpoints/endpoint.h"
 #include "server/http/systemd.h"
@@ -26,6 +27,10 @@ Result<std::vector<ApiKey>> ReadKeys(const ServerOptions& options) {
   std::vector<ApiKey> keys;
   if (!options.key_file.empty()) {
     RILL_ASSIGN_OR_RETURN(keys, ApiKeys::ReadFile(options.key_file));
+    // A file that was cut or not written yet must not open the server.
+    if (keys.empty()) {
+      return InvalidArgument(options.key_file + ": no key in it; without --key-file none is asked");
+    }
   }
   for (size_t i = 0; i < options.api_keys.size(); ++i) {
     const std::string name = i == 0 ? std::string("default") : fmt::format("key{}", i + 1);
@@ -177,15 +182,23 @@ class Server {
                                                           .requests = state_.options.log_requests,
                                                           .prompts = state_.options.log_prompts}));
     // A model that cannot be read is left out when others can; one alone is the command's error.
-    std::vector<ModelSpec> specs = state_.options.models;
-    if (specs.size() > 1) {
-      std::erase_if(specs, [&](const ModelSpec& spec) {
-        const auto plan = llm::ServingModel::Plan(spec.path, state_.options.load);
-        if (plan.ok()) return false;
-        AddFailure(spec.name, plan.status());
-        return true;
-      });
-      if (specs.empty()) return InvalidArgument("serve: no model loads: " + failed_.front());
+    std::vector<ModelSpec> specs;
+    const bool several = state_.options.models.size() > 1;
+    Status first_failure;
+    for (ModelSpec spec : state_.options.models) {
+      Status status = Find(spec);
+      if (status.ok() && several) {
+        status = llm::ServingModel::Plan(spec.path, state_.options.load).status();
+      }
+      if (status.ok()) {
+        specs.push_back(std::move(spec));
+        continue;
+      }
+      if (several) AddFailure(spec.name, status);
+      if (first_failure.ok()) first_failure = status;
+    }
+    if (specs.empty()) {
+      return several ? first_failure.WithPrefix("serve: no model loads") : first_failure;
     }
     RILL_ASSIGN_OR_RETURN(plan_, state_.registry.PlanMemory(specs));
     RILL_ASSIGN_OR_RETURN(HttpServerOptions http, MakeHttpOptions(state_.options, state_));
@@ -217,7 +230,9 @@ class Server {
       if (number == SIGTERM || number == SIGINT) {
         stop_loading_ = true;
         UnblockSignals(signals);
-        return Cancelled("stopped while loading");
+        SystemdNotify("STOPPING=1");
+        Notice("stop", "stopped while loading");
+        return OkStatus();
       }
     }
     loader_.join();
@@ -230,6 +245,12 @@ class Server {
   }
 
  private:
+  // Replaces the model's name by its path.
+  static Status Find(ModelSpec& spec) {
+    RILL_ASSIGN_OR_RETURN(spec.path, ResolveModel(spec.path));
+    return OkStatus();
+  }
+
   void AddFailure(const std::string& name, const Status& status) {
     failed_.push_back(name + ": " + status.message());
     state_.log->Error("load", failed_.back());
@@ -349,19 +370,11 @@ class Server {
   // Keys and certificates again. What is wrong changes nothing.
   void Reload() {
     auto keys = ReadKeys(state_.options);
-    Status status = keys.status();
-    if (status.ok() && keys->empty() && num_keys_ > 0) {
-      status = InvalidArgument(state_.options.key_file + ": no key left; the old ones stay");
-    }
-    if (status.ok()) {
-      num_keys_ = static_cast<int>(keys->size());
-      status = http_->SetApiKeys(std::move(*keys));
-    }
-    if (status.ok() && !state_.options.tls_certificate.empty()) status = http_->ReloadTls();
+    const Status status = keys.ok() ? http_->Reload(std::move(*keys)) : keys.status();
     if (status.ok()) {
       Notice("reload", "keys and certificates read again");
     } else {
-      Notice("reload", "reload failed: " + status.message());
+      Notice("reload", "reload failed, all stays as it was: " + status.message());
     }
   }
 

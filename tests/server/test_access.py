@@ -65,7 +65,7 @@ def test_keys_name_the_tenant_and_limit_it(build_dir, keys):
 
 def test_wrong_keys_are_throttled(build_dir, keys):
     """G6: 429 after so many; the throttle does not tell a right key from a wrong one."""
-    with Server(build_dir, keys=keys, auth_failures_per_minute=10) as server:
+    with Server(build_dir, keys=keys, auth_failures_per_minute=10, loopback_has_ip_limit=1) as server:
         got = [server.get("/v1/echo", headers=bearer(f"guess-{i:04}"))[0] for i in range(30)]
         assert got == [401] * 10 + [429] * 20
         assert server.get("/v1/echo", headers=bearer("key-of-root"))[0] == 429

@@ -1,4 +1,5 @@
 """Running a server: start, several models, reload, drain, logs, memory budget."""
+import pathlib
 import re
 import signal
 import subprocess
@@ -26,8 +27,10 @@ def test_summary_says_what_a_user_needs(tiny):
 def test_two_models_aliases_and_one_that_fails(rill, stories, tiny_chat, tmp_path):
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(open(stories, "rb").read()[:5000])
-    with Server(rill, "a=" + stories, "b=" + tiny_chat, f"c={broken}", "--alias", "b=bee") as server:
+    with Server(rill, "d=/no/such.gguf", "a=" + stories, "b=" + tiny_chat, f"c={broken}",
+                "--alias", "b=bee") as server:
         assert "not loaded: c:" in server.stderr()
+        assert re.search(r"not loaded: d: .*no/such\.gguf", server.stderr())
         listed = [m["id"] for m in server.get("/v1/models").json()["data"]]
         assert listed == ["a", "b", "bee"]
         assert request(server, "a").json()["choices"][0]["text"] == \
@@ -90,12 +93,23 @@ def test_budget_too_small_is_refused_with_the_sums(rill, stories):
     (["{m}", "--memory", "lots"], 2, "--memory"),
     (["{m}", "--host", "0.0.0.0"], 1, "no API key"),  # beyond this machine without keys
     (["{m}", "--alias", "x=y"], 2, "--alias"),
+    (["a=/no/such.gguf", "b=/nor/such.gguf"], 3, "no/such.gguf"),
 ])
 def test_wrong_usage(rill, stories, words, code, text):
     done = subprocess.run([rill, "serve", *(w.format(m=stories) for w in words)],
                           capture_output=True, timeout=60, check=False)
     assert done.returncode == code, done.stderr
     assert text in done.stderr.decode()
+
+
+@pytest.mark.parametrize("text", ["", "# alice key-of-alice-0123456789\n\n"])
+def test_an_empty_key_file_opens_nothing(rill, stories, tmp_path, text):
+    keys = tmp_path / "keys"
+    keys.write_text(text)
+    done = subprocess.run([rill, "serve", stories, "--port", "0", "--key-file", keys],
+                          capture_output=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert f"{keys}: no key in it" in done.stderr.decode()
 
 
 def test_port_in_use(rill, stories, tiny):
@@ -166,12 +180,63 @@ def test_sighup_reads_keys_again(rill, stories, tmp_path):
             time.sleep(0.05)
         assert status("key-of-bob-0123456789") == 200
         assert status("key-of-alice-0123456789") == 401
-        keys.write_text("broken line that is = no key !!!\n")
-        server.process.send_signal(signal.SIGHUP)
-        time.sleep(0.5)
-        assert status("key-of-bob-0123456789") == 200  # the old ones stay
+        for wrong in ("broken line that is = no key !!!\n", "# no key any more\n"):
+            keys.write_text(wrong)
+            server.process.send_signal(signal.SIGHUP)
+            time.sleep(0.5)
+            assert status("key-of-bob-0123456789") == 200  # the old ones stay
         assert server.get("/health").status_code == 200  # public
         assert server.get("/metrics").status_code == 401
+
+
+def test_reload_is_all_or_nothing(rill, stories, tmp_path):
+    """New keys beside a certificate that is wrong: neither is taken."""
+    cert, private = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj",
+                    "/CN=localhost", "-keyout", private, "-out", cert], check=True,
+                   capture_output=True)
+    keys = tmp_path / "keys"
+    keys.write_text("alice key-of-alice-0123456789\n")
+    with Server(rill, "m=" + stories, "--key-file", keys, "--tls-cert", cert,
+                "--tls-key", private) as server:
+        def status(key):
+            return server.get("/v1/models", headers={"authorization": "Bearer " + key},
+                              verify=False).status_code
+
+        def reload(word):
+            before = server.stderr().count("rill: " + word)
+            server.process.send_signal(signal.SIGHUP)
+            end = time.monotonic() + 10
+            while server.stderr().count("rill: " + word) == before:
+                assert time.monotonic() < end, server.stderr()
+                time.sleep(0.02)
+
+        assert status("key-of-alice-0123456789") == 200
+        keys.write_text("bob key-of-bob-0123456789\n")
+        good = cert.read_text()
+        cert.write_text("garbage")
+        reload("reload failed")
+        assert "cert.pem" in server.stderr()
+        assert status("key-of-alice-0123456789") == 200
+        assert status("key-of-bob-0123456789") == 401
+        cert.write_text(good)
+        reload("keys and certificates read again")
+        assert status("key-of-alice-0123456789") == 401
+        assert status("key-of-bob-0123456789") == 200
+
+
+def test_sigterm_while_models_load(rill, smollm2):
+    """I5: who stops the server before it serves is no failure."""
+    with Server(rill, "m=" + smollm2, wait=False) as server:
+        end = time.monotonic() + 30
+        # From when SIGTERM is blocked the server waits for it.
+        status = pathlib.Path(f"/proc/{server.process.pid}/status")
+        while not int(re.search(r"SigBlk:\s*(\w+)", status.read_text())[1], 16) >> 14 & 1:
+            assert time.monotonic() < end
+            time.sleep(0.001)
+        server.terminate()
+        assert server.process.wait(30) == 0
+        assert "stopped while loading" in server.stderr()
 
 
 def test_keys_are_told_nowhere(rill, stories, tmp_path):

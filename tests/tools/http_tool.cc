@@ -262,7 +262,7 @@ int Main(int argc, char** argv) {
     } else if (line == "stop_accepting") {
       raw->StopAccepting();
     } else if (line == "reload_tls") {
-      answer = raw->ReloadTls().ToString();
+      answer = raw->Reload(options.api_keys).ToString();
     } else if (line.rfind("wait_idle ", 0) == 0) {
       const auto ms = std::chrono::milliseconds(std::atoi(line.c_str() + 10));
       answer = raw->WaitIdle(std::chrono::steady_clock::now() + ms) ? "idle" : "busy";

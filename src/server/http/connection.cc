@@ -291,7 +291,7 @@ bool Connection::BeginRequest(std::string_view head_bytes) {
   }
   if (request_->request_id.empty()) request_->request_id = NewRequestId();
 
-  verdict_ = core_->gate().Judge(head_, listener_, peer_.address, now);
+  verdict_ = core_->gate().Judge(head_, listener_, {peer_.address, peer_.is_local}, now);
   if (verdict_.wrong_key) core_->counters().auth_failures.fetch_add(1);
   if (verdict_.fault.status == 429 && verdict_.fault.code == "too_many_wrong_keys") {
     core_->counters().auth_throttled.fetch_add(1);

@@ -34,8 +34,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   using Clock = std::chrono::steady_clock;
 
   struct Peer {
-    std::string text;     // for logs, with port
-    std::string address;  // key of PeerTable
+    std::string text;       // for logs, with port
+    std::string address;    // key of PeerTable
+    bool is_local = false;  // on loopback or a Unix socket
   };
 
   // `scratch` is the I/O thread's read buffer, shared by its connections.

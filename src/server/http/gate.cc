@@ -1,7 +1,11 @@
 #include "server/http/gate.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <map>
+
+#include "server/http/listener.h"
 
 namespace rill::server {
 
@@ -39,24 +43,26 @@ std::string_view FieldOf(const RequestHead& head, std::string_view name) {
 }  // namespace
 
 int KeyUse::Admit(std::chrono::steady_clock::time_point now) {
-  std::lock_guard lock(mutex_);
-  if (key_.max_concurrent > 0 && in_flight_ >= key_.max_concurrent) return 1;
+  KeyBudget& used = *budget_;
+  std::lock_guard lock(used.mutex);
+  if (key_.max_concurrent > 0 && used.in_flight >= key_.max_concurrent) return 1;
   if (key_.requests_per_minute > 0) {
     const double rate = key_.requests_per_minute / 60.0;
-    const double seconds = std::chrono::duration<double>(now - refilled_).count();
-    tokens_ = tokens_ < 0 ? key_.requests_per_minute
-                          : std::min<double>(key_.requests_per_minute, tokens_ + seconds * rate);
-    refilled_ = now;
-    if (tokens_ < 1) return std::max(1, static_cast<int>(std::ceil((1 - tokens_) / rate)));
-    tokens_ -= 1;
+    const double seconds = std::chrono::duration<double>(now - used.refilled).count();
+    used.tokens = used.tokens < 0
+                      ? key_.requests_per_minute
+                      : std::min<double>(key_.requests_per_minute, used.tokens + seconds * rate);
+    used.refilled = now;
+    if (used.tokens < 1) return std::max(1, static_cast<int>(std::ceil((1 - used.tokens) / rate)));
+    used.tokens -= 1;
   }
-  ++in_flight_;
+  ++used.in_flight;
   return 0;
 }
 
 void KeyUse::Release() {
-  std::lock_guard lock(mutex_);
-  --in_flight_;
+  std::lock_guard lock(budget_->mutex);
+  --budget_->in_flight;
 }
 
 Result<std::unique_ptr<Gate>> Gate::Create(const HttpServerOptions& options,
@@ -68,24 +74,37 @@ Result<std::unique_ptr<Gate>> Gate::Create(const HttpServerOptions& options,
   std::unique_ptr<Gate> gate(new Gate(std::move(router), std::move(origins)));
   gate->limits_ = options.limits;
   gate->admin_on_main_ = options.admin_on_main;
-  RILL_RETURN_IF_ERROR(gate->SetKeys(options.api_keys));
+  RILL_ASSIGN_OR_RETURN(auto keys, gate->PrepareKeys(options.api_keys));
+  gate->UseKeys(std::move(keys));
   return gate;
 }
 
-Status Gate::SetKeys(std::vector<ApiKey> keys) {
-  auto next = std::make_shared<Keys>();
+Result<std::shared_ptr<const Gate::KeyList>> Gate::PrepareKeys(std::vector<ApiKey> keys) {
+  auto next = std::make_shared<KeyList>();
   RILL_ASSIGN_OR_RETURN(next->keys, ApiKeys::Create(std::move(keys)));
-  for (const ApiKey& key : next->keys.keys()) next->uses.push_back(std::make_shared<KeyUse>(key));
-  std::lock_guard lock(keys_mutex_);
+  const std::shared_ptr<const KeyList> now = this->keys();
   // An open server must not be locked, nor a locked one opened, by reading a file again.
-  if (keys_ && keys_->keys.empty() != next->keys.empty()) {
+  if (now && now->keys.empty() != next->keys.empty()) {
     return FailedPrecondition("API keys: none at start and some now, or the reverse: restart");
   }
-  keys_ = std::move(next);
-  return OkStatus();
+  std::map<std::array<uint8_t, 32>, std::shared_ptr<KeyBudget>> kept;
+  if (now) {
+    for (const auto& use : now->uses) kept[use->key().hash] = use->budget();
+  }
+  for (const ApiKey& key : next->keys.keys()) {
+    std::shared_ptr<KeyBudget>& budget = kept[key.hash];
+    if (!budget) budget = std::make_shared<KeyBudget>(next_key_id_.fetch_add(1));
+    next->uses.push_back(std::make_shared<KeyUse>(key, budget));
+  }
+  return std::shared_ptr<const KeyList>(std::move(next));
 }
 
-std::shared_ptr<const Gate::Keys> Gate::keys() const {
+void Gate::UseKeys(std::shared_ptr<const KeyList> keys) {
+  std::lock_guard lock(keys_mutex_);
+  keys_ = std::move(keys);
+}
+
+std::shared_ptr<const Gate::KeyList> Gate::keys() const {
   std::lock_guard lock(keys_mutex_);
   return keys_;
 }
@@ -94,7 +113,31 @@ bool Gate::has_keys() const {
   return !keys()->keys.empty();
 }
 
-int Gate::CheckKey(const RequestHead& head, const Keys& keys, const std::string& peer_address,
+// All clients of a proxy on this machine come from one address, which must not be locked for all by
+// the wrong keys of one: there the proxy's X-Forwarded-For says whose they are. Its last entry is
+// the proxy's own word (entries of further proxies on this machine follow); a client can only put
+// others before it. Without the field nobody is counted: the proxy has to limit them.
+std::string Gate::CountedAddress(const RequestHead& head, const GatePeer& peer) const {
+  if (!peer.is_local || limits_.loopback_has_ip_limit) return peer.address;
+  for (auto field = head.fields.rbegin(); field != head.fields.rend(); ++field) {
+    if (field->name != "x-forwarded-for") continue;
+    std::string_view entries = field->value;
+    while (true) {
+      const size_t comma = entries.rfind(',');
+      std::string_view entry =
+          comma == std::string_view::npos ? entries : entries.substr(comma + 1);
+      while (!entry.empty() && entry.front() == ' ') entry.remove_prefix(1);
+      while (!entry.empty() && entry.back() == ' ') entry.remove_suffix(1);
+      const PeerAddress forwarded = PeerOfLiteral(entry);
+      if (!forwarded.is_loopback) return forwarded.key;
+      if (comma == std::string_view::npos) break;
+      entries = entries.substr(0, comma);
+    }
+  }
+  return "";
+}
+
+int Gate::CheckKey(const RequestHead& head, const KeyList& keys, const GatePeer& peer,
                    std::chrono::steady_clock::time_point now, Verdict* verdict) {
   const std::string_view given = GivenKey(head);
   if (given.empty()) {
@@ -104,10 +147,12 @@ int Gate::CheckKey(const RequestHead& head, const Keys& keys, const std::string&
     return -1;
   }
   const int index = keys.keys.Find(given);
-  const int per_minute = limits_.auth_failures_per_minute;
+  const uint64_t id = index < 0 ? 0 : keys.uses[static_cast<size_t>(index)]->id();
+  const std::string address = CountedAddress(head, peer);
+  const int per_minute = address.empty() ? 0 : limits_.auth_failures_per_minute;
   // The answer while throttled must not tell whether this key is right, unless it is known to be.
-  if (!(index >= 0 && peers_.IsGoodKey(peer_address, index))) {
-    if (const int wait = peers_.AuthWait(peer_address, now, per_minute); wait > 0) {
+  if (!(index >= 0 && peers_.IsGoodKey(address, id))) {
+    if (const int wait = peers_.AuthWait(address, now, per_minute); wait > 0) {
       verdict->headers.push_back({"Retry-After", std::to_string(wait)});
       verdict->fault =
           Fault(429, "too_many_wrong_keys", "too many wrong API keys from this address");
@@ -115,19 +160,19 @@ int Gate::CheckKey(const RequestHead& head, const Keys& keys, const std::string&
     }
   }
   if (index < 0) {
-    peers_.RecordWrongKey(peer_address, now, per_minute);
+    peers_.RecordWrongKey(address, now, per_minute);
     verdict->wrong_key = true;
     verdict->headers.push_back({"WWW-Authenticate", "Bearer"});
     verdict->fault = Fault(401, "invalid_api_key", "Incorrect API key provided");
     return -1;
   }
-  peers_.RecordGoodKey(peer_address, index);
+  if (per_minute > 0) peers_.RecordGoodKey(address, id);
   verdict->authenticated = true;
   return index;
 }
 
-Verdict Gate::Judge(const RequestHead& head, const ListenerTraits& listener,
-                    const std::string& peer_address, std::chrono::steady_clock::time_point now) {
+Verdict Gate::Judge(const RequestHead& head, const ListenerTraits& listener, const GatePeer& peer,
+                    std::chrono::steady_clock::time_point now) {
   Verdict verdict;
   verdict.max_body = limits_.max_body_bytes;
   auto refuse = [&](int status, std::string_view code, std::string message) {
@@ -174,10 +219,10 @@ Verdict Gate::Judge(const RequestHead& head, const ListenerTraits& listener,
   const bool hidden = match.route && match.route->access == Access::kAdmin && !admin_visible;
   const bool is_public = match.route && match.route->access == Access::kPublic;
 
-  const std::shared_ptr<const Keys> keys = this->keys();
+  const std::shared_ptr<const KeyList> keys = this->keys();
   int key = -1;
   if (!keys->keys.empty() && !is_public) {
-    key = CheckKey(head, *keys, peer_address, now, &verdict);
+    key = CheckKey(head, *keys, peer, now, &verdict);
     if (verdict.fault) return verdict;
   }
   const bool is_admin_key = key >= 0 && keys->keys.keys()[static_cast<size_t>(key)].admin;

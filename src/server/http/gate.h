@@ -5,6 +5,8 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -19,21 +21,38 @@
 
 namespace rill::server {
 
-// Requests under way and in the last minute of one key. Shared by the key's requests.
+// What one key has used: requests under way and in the last minute.
+struct KeyBudget {
+  explicit KeyBudget(uint64_t key_id) : id(key_id) {}
+
+  const uint64_t id;  // never given to another key
+  std::mutex mutex;
+  int in_flight = 0;
+  double tokens = -1;  // bucket of requests_per_minute; -1: full, not used yet
+  std::chrono::steady_clock::time_point refilled;
+};
+
+// A key of the list in force. Shared by the key's requests.
 class KeyUse {
  public:
-  explicit KeyUse(ApiKey key) : key_(std::move(key)) {}
+  KeyUse(ApiKey key, std::shared_ptr<KeyBudget> budget)
+      : key_(std::move(key)), budget_(std::move(budget)) {}
   const ApiKey& key() const { return key_; }
+  uint64_t id() const { return budget_->id; }
+  const std::shared_ptr<KeyBudget>& budget() const { return budget_; }
   // Seconds to wait when a limit is reached; 0: admitted, to be released.
   int Admit(std::chrono::steady_clock::time_point now);
   void Release();
 
  private:
   const ApiKey key_;
-  std::mutex mutex_;
-  int in_flight_ = 0;
-  double tokens_ = -1;  // bucket of requests_per_minute; -1: full, not used yet
-  std::chrono::steady_clock::time_point refilled_;
+  const std::shared_ptr<KeyBudget> budget_;
+};
+
+// Who is connected.
+struct GatePeer {
+  std::string address;    // key of PeerTable
+  bool is_local = false;  // on loopback or a Unix socket: a program of this machine, or a proxy
 };
 
 struct ListenerTraits {
@@ -61,10 +80,17 @@ class Gate {
   static Result<std::unique_ptr<Gate>> Create(const HttpServerOptions& options,
                                               std::vector<Route> routes);
 
-  Verdict Judge(const RequestHead& head, const ListenerTraits& listener,
-                const std::string& peer_address, std::chrono::steady_clock::time_point now);
+  Verdict Judge(const RequestHead& head, const ListenerTraits& listener, const GatePeer& peer,
+                std::chrono::steady_clock::time_point now);
 
-  Status SetKeys(std::vector<ApiKey> keys);
+  // A new list in two steps, so that what else is read again can fail in between and change
+  // nothing. A key that is in the list in force goes on with what it has used.
+  struct KeyList {
+    ApiKeys keys;
+    std::vector<std::shared_ptr<KeyUse>> uses;
+  };
+  Result<std::shared_ptr<const KeyList>> PrepareKeys(std::vector<ApiKey> keys);
+  void UseKeys(std::shared_ptr<const KeyList> keys);
   bool has_keys() const;
   // 0: not draining; else the Retry-After of refusals.
   void SetDraining(int retry_after_s) { draining_s_ = retry_after_s; }
@@ -74,13 +100,11 @@ class Gate {
   const Router& router() const { return router_; }
 
  private:
-  struct Keys {
-    ApiKeys keys;
-    std::vector<std::shared_ptr<KeyUse>> uses;
-  };
-  std::shared_ptr<const Keys> keys() const;
+  std::shared_ptr<const KeyList> keys() const;
+  // The address whose wrong keys are counted; "" when nobody's are.
+  std::string CountedAddress(const RequestHead& head, const GatePeer& peer) const;
   // The key's index, -1 none given or none needed, or a fault in `verdict`.
-  int CheckKey(const RequestHead& head, const Keys& keys, const std::string& peer_address,
+  int CheckKey(const RequestHead& head, const KeyList& keys, const GatePeer& peer,
                std::chrono::steady_clock::time_point now, Verdict* verdict);
 
   Gate(Router router, OriginPolicy origins)
@@ -93,7 +117,8 @@ class Gate {
   PeerTable peers_;
   std::atomic<int> draining_s_{0};
   mutable std::mutex keys_mutex_;
-  std::shared_ptr<const Keys> keys_;
+  std::shared_ptr<const KeyList> keys_;
+  std::atomic<uint64_t> next_key_id_{1};
 };
 
 }  // namespace rill::server

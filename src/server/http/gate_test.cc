@@ -40,6 +40,7 @@ struct Ask {
   std::string target = "/health", key = {}, origin = {}, host = "localhost:1";
   ListenerTraits listener = {true, false, false, false};
   std::string peer = "192.0.2.1";
+  bool local_peer = false;
   std::chrono::steady_clock::time_point now = kNow;
   std::vector<Header> more = {};
 };
@@ -53,7 +54,7 @@ Verdict Judge(Gate& gate, const Ask& ask) {
   head.fields = ask.more;
   if (!ask.key.empty()) head.fields.push_back({"authorization", "Bearer " + ask.key});
   if (!ask.origin.empty()) head.fields.push_back({"origin", ask.origin});
-  return gate.Judge(head, ask.listener, ask.peer, ask.now);
+  return gate.Judge(head, ask.listener, {ask.peer, ask.local_peer}, ask.now);
 }
 
 TEST(Gate, EveryRouteAndMethod_WithoutKey_Is401ButThePublicOnes) {
@@ -132,6 +133,81 @@ TEST(Gate, WrongKeys_AreThrottledPerAddressButKnownGoodOnesPass) {
   EXPECT_EQ(status("wrong", "b", 0), 401) << "another address";
   EXPECT_EQ(status("wrong", "a", 13), 401) << "one more after 12 s";
   EXPECT_EQ(status("wrong", "a", 13), 429);
+}
+
+// Behind a proxy on this machine all clients have one address: the wrong keys of one client must
+// not lock the others out.
+TEST(Gate, WrongKeys_BehindALocalProxy_AreThrottledPerForwardedAddress) {
+  HttpServerOptions options = WithKeys();
+  options.limits.auth_failures_per_minute = 5;
+  auto gate = MakeGate(options);
+  auto status = [&](std::string key, std::vector<std::string> forwarded, bool is_local = true) {
+    Ask ask = {.target = "/v1/models", .key = key, .peer = "127.0.0.1", .local_peer = is_local};
+    for (std::string& value : forwarded) ask.more.push_back({"x-forwarded-for", value});
+    return Judge(*gate, ask).fault.status;
+  };
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(status("wrong", {}), 401) << "nobody is counted";
+  EXPECT_EQ(status("key-of-root", {}), 0);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(status("wrong", {"203.0.113.5"}), 401);
+  EXPECT_EQ(status("wrong", {"203.0.113.5"}), 429);
+  EXPECT_EQ(status("key-of-root", {"203.0.113.5"}), 429);
+  EXPECT_EQ(status("key-of-root", {"203.0.113.6"}), 0) << "another client of the same proxy";
+  // What the client itself says stands before what the proxy says.
+  EXPECT_EQ(status("wrong", {"198.51.100.1, 203.0.113.5"}), 429);
+  EXPECT_EQ(status("wrong", {"198.51.100.1", " 203.0.113.5 "}), 429);
+  EXPECT_EQ(status("wrong", {"203.0.113.5, 198.51.100.1"}), 401);
+  // A second proxy on this machine.
+  EXPECT_EQ(status("wrong", {"203.0.113.5, 127.0.0.1", "::1"}), 429);
+  EXPECT_EQ(status("wrong", {"127.0.0.1"}), 401);
+  EXPECT_EQ(status("wrong", {"no address"}), 401);
+  // One IPv6 customer has a /64.
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(status("wrong", {"2001:db8:1:2::" + std::to_string(i)}), 401);
+  }
+  EXPECT_EQ(status("wrong", {"2001:db8:1:2:ffff::"}), 429);
+  EXPECT_EQ(status("wrong", {"2001:db8:1:3::"}), 401);
+  // Who comes from elsewhere is counted by the address that he has, whatever he says.
+  for (int i = 0; i < 5; ++i)
+    EXPECT_EQ(status("wrong", {std::to_string(i) + ".1.1.1"}, false), 401);
+  EXPECT_EQ(status("wrong", {"9.1.1.1"}, false), 429);
+}
+
+TEST(Gate, NewKeyList_KeysThatStayKeepTheirCounts) {
+  HttpServerOptions options = WithKeys();
+  options.limits.auth_failures_per_minute = 1;
+  auto gate = MakeGate(options);
+  auto status = [&](std::string key, std::string peer = "192.0.2.1") {
+    return Judge(*gate, {.target = "/v1/models", .key = key, .peer = peer}).fault.status;
+  };
+  auto reload = [&](const char* text) {
+    auto keys = gate->PrepareKeys(*ApiKeys::Parse(text, "keys"));
+    if (keys.ok()) gate->UseKeys(*keys);
+    return keys.status();
+  };
+  const Verdict first = Judge(*gate, {.target = "/v1/models", .key = "key-of-alice"});
+  EXPECT_EQ(status("key-of-alice"), 0);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(status("key-of-bobby"), 0);
+  // Alice is known to be right at that address; she stands first in the list.
+  EXPECT_EQ(status("key-of-alice", "known"), 429);
+  EXPECT_TRUE(reload("bob key-of-bobby requests_per_minute=3\nroot key-of-root admin\n"
+                     "carol key-of-carol\nalice key-of-alice max_concurrent=3\n")
+                  .ok());
+  EXPECT_EQ(status("key-of-bobby"), 429) << "his minute is used up";
+  EXPECT_EQ(status("key-of-alice"), 0) << "the third of now three";
+  EXPECT_EQ(status("key-of-alice"), 429);
+  first.key_use->Release();
+  EXPECT_EQ(status("key-of-alice"), 0) << "a request of before the reload has ended";
+  EXPECT_EQ(status("wrong", "known"), 401);
+  EXPECT_EQ(status("key-of-bobby", "known"), 429);
+  const Verdict bob =
+      Judge(*gate, {.target = "/v1/models", .key = "key-of-bobby", .peer = "known"});
+  EXPECT_EQ(bob.fault.code, "too_many_wrong_keys") << "first in the list now, and not known there";
+  const Verdict alice =
+      Judge(*gate, {.target = "/v1/models", .key = "key-of-alice", .peer = "known"});
+  EXPECT_EQ(alice.fault.code, "rate_limit_exceeded");
+  EXPECT_FALSE(reload("a key-of-alice\na key-of-bobby\n").ok());
+  EXPECT_FALSE(reload("").ok()) << "a locked server does not open";
+  EXPECT_EQ(status("key-of-carol"), 0) << "what fails changes nothing";
 }
 
 TEST(PeerTable, StaysBoundedUnderManyAddresses) {

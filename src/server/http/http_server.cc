@@ -86,10 +86,7 @@ class HttpServerImpl final : public HttpServer {
     return core_->WaitIdle(deadline);
   }
   void Stop() override;
-  Status ReloadTls() override { return core_->LoadTls(); }
-  Status SetApiKeys(std::vector<ApiKey> keys) override {
-    return core_->gate().SetKeys(std::move(keys));
-  }
+  Status Reload(std::vector<ApiKey> keys) override;
   HttpCounters counters() const override;
   const std::vector<Route>& routes() const override { return core_->gate().router().routes(); }
 
@@ -273,12 +270,23 @@ void HttpServerImpl::AcceptOne(int fd, const Listener& listener, const void* add
       ::close(fd);
       return;
     }
-    auto connection = std::make_shared<Connection>(core_, std::move(socket), traits,
-                                                   Connection::Peer{peer.text, peer.key},
-                                                   std::move(slot), &thread->scratch);
+    auto connection = std::make_shared<Connection>(
+        core_, std::move(socket), traits, Connection::Peer{peer.text, peer.key, peer.is_loopback},
+        std::move(slot), &thread->scratch);
     thread->connections.insert(connection);
     connection->Start();
   });
+}
+
+Status HttpServerImpl::Reload(std::vector<ApiKey> keys) {
+  RILL_ASSIGN_OR_RETURN(auto list, core_->gate().PrepareKeys(std::move(keys)));
+  std::shared_ptr<asio::ssl::context> tls;
+  if (!core_->options().tls_certificate.empty()) {
+    RILL_ASSIGN_OR_RETURN(tls, core_->ReadTls());
+  }
+  core_->gate().UseKeys(std::move(list));
+  if (tls) core_->UseTls(std::move(tls));
+  return OkStatus();
 }
 
 void HttpServerImpl::StopAccepting() {
@@ -425,7 +433,10 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Create(HttpServerOptions options
   auto core = std::make_shared<ServerCore>(options);
   RILL_ASSIGN_OR_RETURN(std::unique_ptr<Gate> gate, Gate::Create(options, std::move(routes)));
   core->set_gate(std::move(gate));
-  if (!options.tls_certificate.empty()) RILL_RETURN_IF_ERROR(core->LoadTls());
+  if (!options.tls_certificate.empty()) {
+    RILL_ASSIGN_OR_RETURN(auto tls, core->ReadTls());
+    core->UseTls(std::move(tls));
+  }
   return std::unique_ptr<HttpServer>(
       std::make_unique<HttpServerImpl>(std::move(core), std::move(listeners)));
 }

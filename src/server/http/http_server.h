@@ -36,7 +36,7 @@ struct HttpLimits {
   int max_connections = 10'000;                // oldest idle one is closed, else 503
   int max_connections_per_ip = 512;            // not for loopback and Unix peers (a proxy)
   int max_unauthenticated_connections = 1024;  // no valid key yet, where keys are configured
-  bool loopback_has_ip_limit = false;
+  bool loopback_has_ip_limit = false;          // connections and wrong keys: loopback too
   std::chrono::milliseconds tls_handshake_timeout{10'000};
   std::chrono::milliseconds head_timeout{10'000};        // first to last byte of a head: 408
   std::chrono::milliseconds body_window{30'000};         // stall or less than the rate below: 408
@@ -48,7 +48,8 @@ struct HttpLimits {
   // sent bytes or probes stay unacknowledged for so long, or after three probes. Whole seconds.
   std::chrono::milliseconds half_open{30'000};
   std::chrono::milliseconds linger{2'000};  // closing: read the rest for so long
-  int auth_failures_per_minute = 30;        // wrong keys of one IP, then 429
+  // Wrong keys of one IP, then 429. Loopback and Unix peers: of the X-Forwarded-For's.
+  int auth_failures_per_minute = 30;
 };
 
 struct HttpServerOptions {
@@ -145,10 +146,9 @@ class HttpServer {
   // Drops every connection and joins the threads. No handler or callback runs afterwards.
   virtual void Stop() = 0;
 
-  // Any thread. Certificates are read again; on an error the old ones stay in use.
-  virtual Status ReloadTls() = 0;
-  // Any thread. For new requests at once.
-  virtual Status SetApiKeys(std::vector<ApiKey> keys) = 0;
+  // Any thread. Takes these keys for new requests, and reads the certificate again for new
+  // connections; what is wrong with either changes nothing. A key that stays keeps its counts.
+  virtual Status Reload(std::vector<ApiKey> keys) = 0;
 
   virtual HttpCounters counters() const = 0;             // any thread
   virtual const std::vector<Route>& routes() const = 0;  // as given

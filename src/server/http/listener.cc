@@ -229,4 +229,19 @@ PeerAddress DescribePeer(const void* sockaddr_bytes, size_t size) {
   return out;
 }
 
+PeerAddress PeerOfLiteral(std::string_view literal) {
+  const std::string text(literal.substr(0, INET6_ADDRSTRLEN));
+  sockaddr_in v4{};
+  if (::inet_pton(AF_INET, text.c_str(), &v4.sin_addr) == 1) {
+    v4.sin_family = AF_INET;
+    return DescribePeer(&v4, sizeof(v4));
+  }
+  sockaddr_in6 v6{};
+  if (::inet_pton(AF_INET6, text.c_str(), &v6.sin6_addr) == 1) {
+    v6.sin6_family = AF_INET6;
+    return DescribePeer(&v6, sizeof(v6));
+  }
+  return {};
+}
+
 }  // namespace rill::server

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "rill/status.h"
@@ -37,5 +38,7 @@ struct PeerAddress {
   bool is_loopback = false;
 };
 PeerAddress DescribePeer(const void* sockaddr, size_t size);
+// The same of an IPv4 or IPv6 literal without port; `key` is empty when it is none.
+PeerAddress PeerOfLiteral(std::string_view literal);
 
 }  // namespace rill::server

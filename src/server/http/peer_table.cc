@@ -65,19 +65,19 @@ void PeerTable::RecordWrongKey(const std::string& address, Clock::time_point now
   peer.failures += 1;
 }
 
-void PeerTable::RecordGoodKey(const std::string& address, int key) {
+void PeerTable::RecordGoodKey(const std::string& address, uint64_t key) {
   std::lock_guard lock(mutex_);
-  std::vector<int>& keys = Get(address).good_keys;
+  std::vector<uint64_t>& keys = Get(address).good_keys;
   if (std::find(keys.begin(), keys.end(), key) != keys.end()) return;
   if (keys.size() == kMaxGoodKeys) keys.erase(keys.begin());
   keys.push_back(key);
 }
 
-bool PeerTable::IsGoodKey(const std::string& address, int key) const {
+bool PeerTable::IsGoodKey(const std::string& address, uint64_t key) const {
   std::lock_guard lock(mutex_);
   auto found = peers_.find(address);
   if (found == peers_.end()) return false;
-  const std::vector<int>& keys = found->second.good_keys;
+  const std::vector<uint64_t>& keys = found->second.good_keys;
   return std::find(keys.begin(), keys.end(), key) != keys.end();
 }
 

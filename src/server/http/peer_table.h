@@ -27,11 +27,11 @@ class PeerTable {
 
   // Wrong keys: `per_minute` at once, then as many a minute. A key that has been right from this
   // address before is not throttled, so one broken client behind a shared address does not lock
-  // the others out. Returns seconds to wait, 0 = go on.
+  // the others out. `key`: an id that no other key ever has. Returns seconds to wait, 0 = go on.
   int AuthWait(const std::string& address, Clock::time_point now, int per_minute);
   void RecordWrongKey(const std::string& address, Clock::time_point now, int per_minute);
-  void RecordGoodKey(const std::string& address, int key);
-  bool IsGoodKey(const std::string& address, int key) const;
+  void RecordGoodKey(const std::string& address, uint64_t key);
+  bool IsGoodKey(const std::string& address, uint64_t key) const;
 
   size_t size() const;
 
@@ -40,7 +40,7 @@ class PeerTable {
     int connections = 0;
     double failures = 0;  // leaks at per_minute / 60 per second
     Clock::time_point updated;
-    std::vector<int> good_keys;  // at most kMaxGoodKeys, newest last
+    std::vector<uint64_t> good_keys;  // ids, at most kMaxGoodKeys, newest last
     std::list<std::string>::iterator order;
   };
   static constexpr size_t kMaxGoodKeys = 64;

@@ -22,7 +22,7 @@ std::shared_ptr<boost::asio::ssl::context> ServerCore::tls() const {
   return tls_;
 }
 
-Status ServerCore::LoadTls() {
+Result<std::shared_ptr<boost::asio::ssl::context>> ServerCore::ReadTls() const {
   namespace ssl = boost::asio::ssl;
   if (options_.tls_certificate.empty()) return FailedPrecondition("TLS is not configured");
   auto context = std::make_shared<ssl::context>(ssl::context::tls_server);
@@ -62,9 +62,12 @@ Status ServerCore::LoadTls() {
     return InvalidArgument(options_.tls_private_key + ": does not belong to " +
                            options_.tls_certificate);
   }
+  return context;
+}
+
+void ServerCore::UseTls(std::shared_ptr<boost::asio::ssl::context> tls) {
   std::lock_guard lock(tls_mutex_);
-  tls_ = std::move(context);
-  return OkStatus();
+  tls_ = std::move(tls);
 }
 
 ConnectionSlot::ConnectionSlot(std::shared_ptr<ServerCore> core, std::string address)

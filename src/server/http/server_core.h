@@ -60,7 +60,9 @@ class ServerCore {
   void Warn(const std::string& text) const;
 
   std::shared_ptr<boost::asio::ssl::context> tls() const;
-  Status LoadTls();
+  // The certificate and its key as the files are now.
+  Result<std::shared_ptr<boost::asio::ssl::context>> ReadTls() const;
+  void UseTls(std::shared_ptr<boost::asio::ssl::context> tls);
 
   // Connections that may be closed to make room: none of them has a request under way. The list
   // holds the longest idle first. The victim is told on its own thread. With `strangers_only` those
