@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
 
 #include "server/openai/api_error.h"
 
@@ -40,14 +41,18 @@ void Generation::Start(ServerState& state, GenerationJob job) {
     }
     generation->client_id_ = *given;
   }
-  generation->job_.responder->OnGone([weak = std::weak_ptr<Generation>(generation)] {
-    if (auto self = weak.lock()) self->OnGone();
-  });
-  generation->SubmitMore();
+  generation->job_.responder->OnGone(
+      [weak = std::weak_ptr<Generation>(generation), held = generation->held_] {
+        if (auto self = weak.lock()) self->OnGone();
+      });
+  if (generation->PromptLogprobsFit()) generation->SubmitMore();
 }
 
 Generation::Generation(ServerState& state, GenerationJob job)
-    : state_(state), job_(std::move(job)), prompts_(job_.prompts.size()) {
+    : state_(state),
+      job_(std::move(job)),
+      held_(std::make_shared<AnswerBudget::Hold>(state.answers)),
+      prompts_(job_.prompts.size()) {
   for (size_t i = 0; i < prompts_.size(); ++i) {
     prompts_[i].choices.resize(static_cast<size_t>(std::max(1, job_.prompts[i].n)));
     prompts_[i].part.echo = job_.echo;
@@ -65,6 +70,46 @@ Generation::Generation(ServerState& state, GenerationJob job)
 
 Generation::~Generation() {
   if (!client_id_.empty()) state_.active_ids.Erase(client_id_);
+}
+
+int64_t Generation::BytesOfTokens(int64_t tokens, int64_t alternatives) const {
+  return tokens * (1 + alternatives) * AnswerBudget::kTokenBytes;
+}
+
+bool Generation::Hold(int64_t bytes) {
+  if (done_) return false;
+  switch (held_->Grow(bytes)) {
+    case AnswerBudget::Verdict::kFits: return true;
+    case AnswerBudget::Verdict::kTooLarge:
+      Fail(openai::BadRequest(
+               "answer_too_large", "",
+               fmt::format("The answer would be larger than {} MiB. Ask for fewer prompts, choices "
+                           "or logprobs in one request, or for a stream.",
+                           AnswerBudget::kMaxAnswerBytes >> 20)),
+           "answer_too_large");
+      return false;
+    case AnswerBudget::Verdict::kBusy:
+      job_.model->metrics.refused_overload.fetch_add(1, std::memory_order_relaxed);
+      Fail(MakeError(503, "server_overloaded",
+                     "Too many large answers are under way. Try again later."),
+           "overloaded");
+      return false;
+  }
+  return false;
+}
+
+// What is known before anything is computed: prompts as token ids. Each choice repeats its
+// prompt's log-probabilities.
+bool Generation::PromptLogprobsFit() {
+  const std::lock_guard lock(mutex_);
+  int64_t bytes = 0;
+  for (const llm::TextRequest& request : job_.prompts) {
+    const auto* ids = std::get_if<std::vector<int32_t>>(&request.prompt);
+    if (ids == nullptr || request.prompt_logprobs < 0) continue;
+    bytes += BytesOfTokens(static_cast<int64_t>(ids->size()), request.prompt_logprobs) * job_.n;
+  }
+  if (bytes <= AnswerBudget::kMaxAnswerBytes) return true;
+  return Hold(bytes);
 }
 
 void Generation::SubmitMore() {
@@ -114,7 +159,19 @@ void Generation::CancelAll() {
   }
 }
 
+// Runs on the service's threads: what does not fit into memory ends this request alone.
 void Generation::OnEvent(size_t index, const llm::TextEvent& event) {
+  try {
+    HandleEvent(index, event);
+  } catch (const std::bad_alloc&) {
+    const std::lock_guard lock(mutex_);
+    prompts_[index] = Prompt{};
+    Fail(MakeError(503, "server_overloaded", "No memory for this answer. Try again later."),
+         "out_of_memory");
+  }
+}
+
+void Generation::HandleEvent(size_t index, const llm::TextEvent& event) {
   bool more = false;
   {
     const std::lock_guard lock(mutex_);
@@ -125,7 +182,14 @@ void Generation::OnEvent(size_t index, const llm::TextEvent& event) {
       usage_.prompt_tokens += event.prompt_tokens;
     }
     if (event.prompt_ids) prompt.part.ids = event.prompt_ids;
-    if (event.prompt_logprobs) prompt.part.logprobs = *event.prompt_logprobs;
+    if (event.prompt_logprobs && !event.prompt_logprobs->empty() && !done_) {
+      const auto& logprobs = *event.prompt_logprobs;
+      const auto alternatives = static_cast<int64_t>(logprobs.back().top.size());
+      const int64_t copies = job_.stream ? 1 : job_.n;
+      if (Hold(copies * BytesOfTokens(static_cast<int64_t>(logprobs.size()), alternatives))) {
+        prompt.part.logprobs = logprobs;
+      }
+    }
     const bool failed = event.finish_reason == FinishReason::kError ||
                         event.finish_reason == FinishReason::kCancelled;
     if (event.finish_reason == FinishReason::kStop) {
@@ -156,7 +220,9 @@ void Generation::OnEvent(size_t index, const llm::TextEvent& event) {
     if (!done_ && event.choice >= 0 && static_cast<size_t>(event.choice) < prompt.choices.size()) {
       Choice& choice = prompt.choices[static_cast<size_t>(event.choice)];
       TakeTokens(prompt, choice, event);
-      if (job_.stream) {
+      if (done_) {
+        // What does not fit is not kept.
+      } else if (job_.stream) {
         SendPiece(index, event.choice, event.finish_reason != FinishReason::kNone);
       }
     }
@@ -204,6 +270,13 @@ void Generation::TakeTokens(Prompt& prompt, Choice& choice, const llm::TextEvent
   }
   usage_.completion_tokens += static_cast<int64_t>(event.tokens.size());
   for (const llm::TextToken& token : event.tokens) choice.sum_logprob += token.logprob;
+  if (!job_.stream) {
+    auto bytes = static_cast<int64_t>(event.text.size());
+    for (const llm::TextToken& token : event.tokens) {
+      bytes += BytesOfTokens(1, static_cast<int64_t>(token.top.size()));
+    }
+    if (!Hold(bytes)) return;
+  }
   choice.text.text += event.text;
   choice.text.tokens.insert(choice.text.tokens.end(), event.tokens.begin(), event.tokens.end());
 }

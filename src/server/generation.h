@@ -66,6 +66,11 @@ class Generation : public std::enable_shared_from_this<Generation> {
   };
 
   void SubmitMore();
+  // False when the answer failed because it does not fit.
+  bool Hold(int64_t bytes);
+  int64_t BytesOfTokens(int64_t tokens, int64_t alternatives) const;
+  bool PromptLogprobsFit();
+  void HandleEvent(size_t prompt, const llm::TextEvent& event);
   void OnGone();
   void OnEvent(size_t prompt, const llm::TextEvent& event);
   void TakeTokens(Prompt& prompt, Choice& choice, const llm::TextEvent& event);
@@ -80,6 +85,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
 
   ServerState& state_;
   GenerationJob job_;
+  // Until the answer is sent: the responder keeps it, too.
+  std::shared_ptr<AnswerBudget::Hold> held_;
   std::string client_id_;  // given by the client: erased from the active ones at the end
 
   // Guards all below. Recursive: a responder may find the client gone inside Write.

@@ -216,7 +216,12 @@ class Server {
       for (const ModelMemory& model : plan_) planned_bytes += model.total_bytes();
       MeasureMachine(state_, planned_bytes);
       for (size_t i = 0; i < specs.size() && !stop_loading_; ++i) {
-        const Status status = state_.registry.Load(specs[i], plan_[i].kv_bytes);
+        Status status;
+        try {
+          status = state_.registry.Load(specs[i], plan_[i].kv_bytes);
+        } catch (const std::bad_alloc&) {
+          status = ResourceExhausted(specs[i].name + ": memory ran out while loading");
+        }
         if (!status.ok()) {
           const std::lock_guard lock(mutex_);
           AddFailure(specs[i].name, status);

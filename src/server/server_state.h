@@ -9,6 +9,7 @@
 #include <unordered_set>
 
 #include "rill/server.h"
+#include "server/answer_budget.h"
 #include "server/http/http_server.h"
 #include "server/model_registry.h"
 #include "server/request_log.h"
@@ -42,6 +43,7 @@ struct ServerState {
   std::unique_ptr<RequestLog> log;
   ModelRegistry registry;
   ActiveIds active_ids;
+  AnswerBudget answers;
   // End before the registry does.
   WorkerPool workers;
   WorkerPool admin;  // loads and unloads

@@ -2,7 +2,9 @@
 // machine can do.
 #pragma once
 
+#include <atomic>
 #include <chrono>
+#include <initializer_list>
 
 #include "rill/server.h"
 #include "server/server_state.h"
@@ -15,6 +17,10 @@ namespace rill::server {
 // limit that they fit in must do, and the rate at which that much is read is the one that binds
 // them.
 void MeasureMachine(ServerState& state, int64_t planned_bytes);
+
+// `share`, a rate over the limits, in [0, 1]. More than was measured to be possible shows that the
+// limits were measured too low (another process was busy): they are raised to what was seen.
+double ShareOf(double share, std::initializer_list<std::atomic<double>*> limits);
 
 // Owner thread: one.
 class StatusSampler {

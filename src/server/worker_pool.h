@@ -4,6 +4,7 @@
 
 #include <condition_variable>
 #include <deque>
+#include <exception>
 #include <functional>
 #include <mutex>
 #include <thread>
@@ -53,7 +54,12 @@ class WorkerPool {
         task = std::move(tasks_.front());
         tasks_.pop_front();
       }
-      task();
+      try {
+        task();
+      } catch (const std::exception&) {
+        // Out of memory, or a defect: this task's request ends (its responder answers 500), the
+        // others go on.
+      }
     }
   }
 

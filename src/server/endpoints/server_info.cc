@@ -59,6 +59,8 @@ Json Info(ServerState& state) {
   limits.Set("max_connections", http.max_connections);
   limits.Set("max_connections_per_ip", http.max_connections_per_ip);
   limits.Set("max_unsent_bytes", Json(static_cast<int64_t>(http.max_unsent_bytes)));
+  limits.Set("max_answer_bytes", Json(AnswerBudget::kMaxAnswerBytes));
+  limits.Set("max_answers_bytes", Json(AnswerBudget::kMaxBytes));
   limits.Set("json_depth", 64);
   limits.Set("drain_s", options.drain_s);
   out.Set("limits", std::move(limits));
