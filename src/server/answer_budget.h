@@ -36,6 +36,8 @@ class AnswerBudget {
       return Verdict::kFits;
     }
 
+    int64_t bytes() const { return bytes_; }
+
    private:
     AnswerBudget& budget_;
     std::atomic<int64_t> bytes_{0};

@@ -13,6 +13,8 @@ namespace {
 
 // Prompts of one request in the text service at once. Enough for any batch size that pays.
 constexpr size_t kWindow = 128;
+// Answers that are written (about a millisecond) where their last token arrives.
+constexpr int64_t kWriteHereBytes = 256 << 10;
 
 double Seconds(std::chrono::steady_clock::duration d) {
   return std::chrono::duration<double>(d).count();
@@ -374,9 +376,16 @@ void Generation::SendWhole() {
   }
   if (!choices.empty()) finish_ = FinishReasonName(choices[0].finish);
   done_ = true;
-  job_.responder->Send(200, {{"content-type", "application/json"}},
-                       job_.writer->Whole(choices, parts, usage_));
-  RecordEnd("ok");
+  const auto write = [self = shared_from_this(), choices = std::move(choices),
+                      parts = std::move(parts)] {
+    self->job_.responder->Send(200, {{"content-type", "application/json"}},
+                               self->job_.writer->Whole(choices, parts, self->usage_));
+    const std::lock_guard lock(self->mutex_);
+    self->RecordEnd("ok");
+  };
+  // A long answer takes seconds to write. This thread has the tokens of all other requests to
+  // hand on, and who closes the connection waits for mutex_.
+  if (held_->bytes() < kWriteHereBytes || !state_.workers.Run(write)) write();
 }
 
 void Generation::EndStream() {
