@@ -137,6 +137,9 @@ Json QualityJson(const QualityTable& table) {
     entry.Set("activations", row.activations);
     entry.Set("kv_dtype", row.kv_dtype);
     entry.Set("bits_per_weight", row.bits_per_weight);
+    Json stored;
+    for (const auto& [format, share] : row.stored) stored.Set(format, share);
+    if (!row.stored.empty()) entry.Set("stored", std::move(stored));
     if (row.error.empty()) {
       entry.Set("perplexity", row.perplexity);
       entry.Set("mean_kl", row.mean_kl);
@@ -161,13 +164,30 @@ Json QualityJson(const QualityTable& table) {
 // A Markdown table, which docs/quality.md holds as it is.
 std::string QualityText(const QualityRow& row, double base_perplexity) {
   if (!row.error.empty()) {
-    return fmt::format("| {} | {} | {} | | {} |\n", row.format, row.activations, row.kv_dtype,
+    return fmt::format("| {} | {} | {} | {} |\n", row.format, row.activations, row.kv_dtype,
                        row.error);
   }
-  return fmt::format("| {} | {} | {} | {:.2f} | {:.3f} | {:+.2f} % | {:.5f} | {:.4f} | {:.1f} |\n",
-                     row.format, row.activations, row.kv_dtype, row.bits_per_weight, row.perplexity,
+  return fmt::format("| {} | {} | {} | {:.3f} | {:+.2f} % | {:.5f} | {:.4f} | {:.1f} |\n",
+                     row.format, row.activations, row.kv_dtype, row.perplexity,
                      100 * (row.perplexity / base_perplexity - 1), row.mean_kl, row.p99_kl,
                      100 * row.same_top);
+}
+
+// What each format is, before the rows: "| q4_k | 5.41 | q5_0 80 %, q4_k 20 % |".
+std::string FormatsText(const QualityTable& table) {
+  std::string out = "| weights | bits/weight | matrices are stored as |\n|---|---:|---|\n";
+  std::string last;
+  for (const QualityRow& row : table.rows) {
+    if (row.format == last || !row.error.empty()) continue;
+    last = row.format;
+    std::string stored;
+    for (const auto& [format, share] : row.stored) {
+      stored += fmt::format("{}{} {:.1f} %", stored.empty() ? "" : ", ", format, 100 * share);
+    }
+    if (stored.empty()) stored = "made at load, of layers' matrices alone";
+    out += fmt::format("| {} | {:.2f} | {} |\n", row.format, row.bits_per_weight, stored);
+  }
+  return out + "\n";
 }
 
 Status EvalQuality(EvalFlags& flags) {
@@ -190,10 +210,12 @@ Status EvalQuality(EvalFlags& flags) {
   }
   std::string out = fmt::format(
       "{} tokens in windows of {}; base: f16 weights, f32 activations, f32 keys and values, "
-      "perplexity {:.3f}\n\n"
-      "| weights | activations | KV | bits/weight | perplexity | of base | mean KL | 99 % KL | "
-      "same top % |\n|---|---|---|---:|---:|---:|---:|---:|---:|\n",
+      "perplexity {:.3f}\n\n",
       table.num_tokens, table.window, table.base_perplexity);
+  out += FormatsText(table);
+  out +=
+      "| weights | activations | KV | perplexity | of base | mean KL | 99 % KL | "
+      "same top % |\n|---|---|---|---:|---:|---:|---:|---:|\n";
   for (const QualityRow& row : table.rows) out += QualityText(row, table.base_perplexity);
   WriteStdout(out);
   return OkStatus();

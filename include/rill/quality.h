@@ -7,6 +7,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "rill/llm.h"
@@ -20,7 +21,7 @@ struct QualityOptions {
   // activations whatever `activations` says, and one row for both).
   std::vector<std::string> formats;
   std::vector<std::string> activations = {"f32", "q8"};
-  std::vector<std::string> kv_dtypes = {"f32", "f16"};
+  std::vector<std::string> kv_dtypes = {"f32", "f16", "bf16", "int8", "int4"};
   std::vector<std::string> file_kv_dtypes;  // more of them, for "file" alone
   // Tokens of the text, in windows of `window` that do not overlap. The base's logits are kept:
   // num_tokens * vocab_size * 4 bytes, at most 2 GiB.
@@ -32,7 +33,11 @@ struct QualityOptions {
 
 struct QualityRow {
   std::string format, activations, kv_dtype;
-  double bits_per_weight = 0;  // of the matrices that the format applies to, packed
+  double bits_per_weight = 0;  // of the matrices, packed
+  // What the matrices are stored as, each with its share of their weights, largest first: rows that
+  // are no multiple of 256 get another format than a K-quant (llm/requantize.h). Empty for "w8a8"
+  // and "w4g128", which --weights makes of the matrices of layers alone.
+  std::vector<std::pair<std::string, double>> stored;
   double perplexity = 0;
   double mean_kl = 0, p99_kl = 0, max_kl = 0;  // KL(base || variant) in nats per position
   double same_top = 0;                         // share of positions with the base's top token

@@ -10,6 +10,7 @@
 #include "base/thread_pool.h"
 #include "llm/llm_impl.h"
 #include "llm/requantize.h"
+#include "quant/kv_format.h"
 #include "quant/quantize.h"
 
 namespace rill {
@@ -20,13 +21,25 @@ class QualityRun {
   QualityRun(const QualityOptions& options, std::vector<int32_t> ids)
       : options_(options), ids_(std::move(ids)), pool_(options.num_threads) {}
 
+  // The model that Run looks at.
+  Status Open(const io::ModelSource& source, const LoadOptions& load) {
+    llm_.reset();  // its memory is needed for the next
+    RILL_ASSIGN_OR_RETURN(llm_, Llm::OpenSource(source, load));
+    bits_per_weight_ = load.weights == "file"
+                           ? llm::MatrixBits(source)
+                           : 8.0 * static_cast<double>(llm_->impl_->model->memory().packed_bytes) /
+                                 llm::MatrixWeights(source);
+    return OkStatus();
+  }
+
   // Log-probabilities of every position of every window; the base keeps them, a variant is
   // compared with them. Positions that predict nothing (a window's last) count for KL as well.
-  Status Run(const io::ModelSource& source, const LoadOptions& load, bool is_base,
-             QualityRow& row) {
+  Status Run(std::string_view kv_dtype, bool is_base, QualityRow& row) {
     const auto start = std::chrono::steady_clock::now();
-    RILL_ASSIGN_OR_RETURN(auto llm, Llm::OpenSource(source, load));
-    Llm::Impl& impl = *llm->impl_;
+    Llm::Impl& impl = *llm_->impl_;
+    const auto kv_format = quant::KvFormatFromName(kv_dtype);
+    if (!kv_format) return InvalidArgument("kv_dtype: expected " + quant::KvFormatNames());
+    impl.kv_dtype = *kv_format;
     RILL_ASSIGN_OR_RETURN(auto evaluator, impl.MakeEvaluator(options_.window));
     const auto width = static_cast<size_t>(evaluator->width());
     if (is_base) {
@@ -66,10 +79,7 @@ class QualityRun {
       ++predicted;
     }
     const auto count = static_cast<double>(ids_.size());
-    if (load.weights != "file") {
-      row.bits_per_weight =
-          8.0 * static_cast<double>(impl.model->memory().packed_bytes) / llm::MatrixWeights(source);
-    }
+    row.bits_per_weight = bits_per_weight_;
     row.same_top /= count;
     row.mean_kl /= count;
     // Nearest rank.
@@ -108,6 +118,8 @@ class QualityRun {
   const QualityOptions& options_;
   const std::vector<int32_t> ids_;
   ThreadPool pool_;
+  std::unique_ptr<Llm> llm_;
+  double bits_per_weight_ = 0;
   size_t width_ = 0;
   std::vector<float> base_;  // [positions, width] log-probabilities
   std::vector<size_t> top_;  // [positions]
@@ -173,7 +185,8 @@ Result<QualityTable> MeasureQuality(const std::string& path, std::string_view te
   table.window = options.window;
   QualityRun run(options, std::move(ids));
   QualityRow base_row;
-  RILL_RETURN_IF_ERROR(run.Run(base, load, true, base_row));
+  RILL_RETURN_IF_ERROR(run.Open(base, load));
+  RILL_RETURN_IF_ERROR(run.Run(load.kv_dtype, true, base_row));
   table.base_perplexity = base_row.perplexity;
 
   const auto modes_of = [&](const std::string& format) {
@@ -203,16 +216,22 @@ Result<QualityTable> MeasureQuality(const std::string& path, std::string_view te
       status = encoded.status();
       if (encoded.ok()) made = std::move(encoded).value();
     }
+    std::vector<std::pair<std::string, double>> stored;
+    if (load.weights == "file" && status.ok()) {
+      for (const auto& [dtype, share] : llm::MatrixFormats(made)) {
+        stored.emplace_back(DTypeName(dtype), share);
+      }
+    }
     for (const std::string& activations : modes_of(format)) {
+      load.activations = activations;
+      const Status opened = status.ok() ? run.Open(made, load) : status;
       for (const std::string& kv_dtype : kv_dtypes_of(format)) {
         QualityRow row;
         row.format = format;
         row.activations = activations;
         row.kv_dtype = kv_dtype;
-        row.bits_per_weight = llm::MatrixBits(made);
-        load.activations = activations;
-        load.kv_dtype = kv_dtype;
-        Status failed = status.ok() ? run.Run(made, load, false, row) : status;
+        row.stored = stored;
+        const Status failed = opened.ok() ? run.Run(kv_dtype, false, row) : opened;
         if (!failed.ok()) row.error = failed.message();
         table.rows.push_back(row);
         if (on_row && !on_row(row, static_cast<int64_t>(table.rows.size()), total)) {

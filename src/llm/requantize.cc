@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "base/float_types.h"
@@ -14,11 +15,15 @@
 namespace rill::llm {
 namespace {
 
-bool IsMatrix(const io::TensorEntry& entry, DType dtype) {
+// What a tensor becomes; nullopt: it stays.
+std::optional<DType> NewFormat(const io::TensorEntry& entry, DType dtype) {
   const TensorView& view = entry.view;
-  if (view.rank() < 2 || !RowBytes(dtype, view.dim(view.rank() - 1))) return false;
   // Routers and the like: few rows, and their format is not what is measured.
-  return view.dim(view.rank() - 2) >= 32;
+  if (view.rank() < 2 || view.dim(view.rank() - 2) < 32) return std::nullopt;
+  const int64_t cols = view.dim(view.rank() - 1);
+  if (RowBytes(dtype, cols)) return dtype;
+  const DType fallback = FallbackFormat(dtype);
+  return RowBytes(fallback, cols) ? std::optional(fallback) : std::nullopt;
 }
 
 Status EncodeRow(DType dtype, const std::vector<float>& x, std::byte* out) {
@@ -39,12 +44,25 @@ Status EncodeRow(DType dtype, const std::vector<float>& x, std::byte* out) {
 
 }  // namespace
 
+DType FallbackFormat(DType dtype) {
+  switch (dtype) {
+    case DType::kQ2_K:
+    case DType::kQ3_K: return DType::kQ4_0;
+    case DType::kQ4_K: return DType::kQ5_0;
+    case DType::kQ5_K: return DType::kQ5_1;
+    case DType::kQ6_K: return DType::kQ8_0;
+    case DType::kIQ4_XS: return DType::kIQ4_NL;
+    default: return dtype;
+  }
+}
+
 Result<io::ModelSource> Requantize(const io::ModelSource& source, DType dtype, int num_threads) {
   int64_t total = 0;
   for (const io::TensorEntry& entry : source.tensors.entries()) {
-    if (!IsMatrix(entry, dtype)) continue;
+    const auto format = NewFormat(entry, dtype);
+    if (!format) continue;
     const int64_t cols = entry.view.dim(entry.view.rank() - 1);
-    total += entry.view.shape.NumElements() / cols * *RowBytes(dtype, cols);
+    total += entry.view.shape.NumElements() / cols * *RowBytes(*format, cols);
     total = (total + 63) / 64 * 64;
   }
   RILL_ASSIGN_OR_RETURN(
@@ -60,19 +78,19 @@ Result<io::ModelSource> Requantize(const io::ModelSource& source, DType dtype, i
   std::byte* at = memory->mutable_data();
   for (const io::TensorEntry& entry : source.tensors.entries()) {
     io::TensorEntry made = entry;
-    if (IsMatrix(entry, dtype)) {
+    if (const auto format = NewFormat(entry, dtype)) {
       const TensorView& view = entry.view;
       const int64_t cols = view.dim(view.rank() - 1);
       const int64_t rows = view.shape.NumElements() / cols;
       const auto from_bytes = RowBytes(view.dtype, cols);
-      const int64_t to_bytes = *RowBytes(dtype, cols);
+      const int64_t to_bytes = *RowBytes(*format, cols);
       if (!from_bytes) return InvalidArgument(entry.name + ": rows are no whole blocks");
       pool.ParallelFor(rows, 1, [&](int64_t begin, int64_t end) {
         std::vector<float> x(static_cast<size_t>(cols));
         for (int64_t r = begin; r < end; ++r) {
           Status status =
               quant::DequantizeRow(view.dtype, view.data + r * *from_bytes, cols, x.data());
-          if (status.ok()) status = EncodeRow(dtype, x, at + r * to_bytes);
+          if (status.ok()) status = EncodeRow(*format, x, at + r * to_bytes);
           if (status.ok()) continue;
           std::lock_guard<std::mutex> lock(mutex);
           error = status.WithPrefix(entry.name);
@@ -80,7 +98,7 @@ Result<io::ModelSource> Requantize(const io::ModelSource& source, DType dtype, i
         }
       });
       if (!error.ok()) return error;
-      made.view = TensorView(static_cast<const void*>(at), dtype, view.shape);
+      made.view = TensorView(static_cast<const void*>(at), *format, view.shape);
       made.file_index = index;
       made.offset_bytes = static_cast<uint64_t>(at - memory->mutable_data());
       at += (rows * to_bytes + 63) / 64 * 64;
@@ -88,6 +106,21 @@ Result<io::ModelSource> Requantize(const io::ModelSource& source, DType dtype, i
     RILL_RETURN_IF_ERROR(out.tensors.Add(std::move(made)));
   }
   return out;
+}
+
+std::vector<std::pair<DType, double>> MatrixFormats(const io::ModelSource& source) {
+  std::vector<std::pair<DType, double>> formats;
+  const double total = MatrixWeights(source);
+  for (const io::TensorEntry& entry : source.tensors.entries()) {
+    if (entry.view.rank() < 2) continue;
+    auto at = std::find_if(formats.begin(), formats.end(),
+                           [&](const auto& format) { return format.first == entry.view.dtype; });
+    if (at == formats.end()) at = formats.insert(at, {entry.view.dtype, 0.0});
+    at->second += static_cast<double>(entry.view.shape.NumElements()) / total;
+  }
+  std::stable_sort(formats.begin(), formats.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
+  return formats;
 }
 
 double MatrixWeights(const io::ModelSource& source) {

@@ -4,6 +4,8 @@
 #include "quant/block_io.h"
 #include "quant/dequant.h"
 #include "quant/iq4_nl.h"
+#include "quant/quantize.h"
+#include "quant/scale_search.h"
 
 namespace rill::quant {
 
@@ -21,6 +23,46 @@ void DecodeIQ4_XS(const uint8_t* blocks, int64_t num_blocks, float* out) {
         out[g * 32 + j + 16] = group_scale * static_cast<float>(kIq4Values[q >> 4]);
       }
     }
+  }
+}
+
+void EncodeIQ4_XS(const float* x, int64_t num_blocks, uint8_t* blocks) {
+  static constexpr CodeTable kTable(kIq4Values);
+  float w[BlockIQ4_XS::kWeights];
+  uint8_t codes[32];
+  for (int64_t b = 0; b < num_blocks; ++b, x += BlockIQ4_XS::kWeights) {
+    CopyBounded(x, BlockIQ4_XS::kWeights, w);
+    float value[8], weight[8];
+    for (int g = 0; g < 8; ++g) {
+      const ScaleFit fit = FitTableScale(w + g * 32, 32, kTable);
+      value[g] = fit.scale;
+      weight[g] = fit.weight;
+    }
+    BlockIQ4_XS block = {};
+    int s[8];
+    block.scale = FitSuperScale(value, weight, 8, -32, 31, s);
+    const float scale = F16ToF32(block.scale);
+    for (int g = 0; g < 8; ++g) {
+      const float* x_group = w + g * 32;
+      int best = s[g];
+      float least = INFINITY;
+      for (int candidate : {s[g], s[g] - 1, s[g] + 1}) {
+        if (candidate < -32 || candidate > 31) continue;
+        const float error =
+            RoundToTable(x_group, 32, scale * static_cast<float>(candidate), kTable, nullptr);
+        if (error < least) {
+          least = error;
+          best = candidate;
+        }
+      }
+      RoundToTable(x_group, 32, scale * static_cast<float>(best), kTable, codes);
+      block.scales_low[g / 2] |= static_cast<uint8_t>(((best + 32) & 0xF) << (g % 2 * 4));
+      block.scales_high |= static_cast<uint16_t>((best + 32) >> 4 << (2 * g));
+      for (int j = 0; j < 16; ++j) {
+        block.q[g * 16 + j] = static_cast<uint8_t>(codes[j] | codes[j + 16] << 4);
+      }
+    }
+    StoreBlock(block, blocks, b);
   }
 }
 

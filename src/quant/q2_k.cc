@@ -3,6 +3,8 @@
 #include "base/float_types.h"
 #include "quant/block_io.h"
 #include "quant/dequant.h"
+#include "quant/quantize.h"
+#include "quant/scale_search.h"
 
 namespace rill::quant {
 
@@ -18,6 +20,25 @@ void DecodeQ2_K(const uint8_t* blocks, int64_t num_blocks, float* out) {
       const int q = (block.q[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2)) & 3;
       out[i] = group_scale * static_cast<float>(q) - group_min;
     }
+  }
+}
+
+void EncodeQ2_K(const float* x, int64_t num_blocks, uint8_t* blocks) {
+  float w[BlockQ2_K::kWeights];
+  int8_t codes[BlockQ2_K::kWeights];
+  for (int64_t b = 0; b < num_blocks; ++b, x += BlockQ2_K::kWeights) {
+    CopyBounded(x, BlockQ2_K::kWeights, w);
+    const SuperBlock super = EncodeSuperMin(w, 16, 16, 15, 3, codes);
+    BlockQ2_K block = {};
+    block.scale = super.scale;
+    block.min_scale = super.min_scale;
+    for (int g = 0; g < 16; ++g) {
+      block.scales[g] = static_cast<uint8_t>(super.s[g] | super.m[g] << 4);
+    }
+    for (int i = 0; i < BlockQ2_K::kWeights; ++i) {
+      block.q[i / 128 * 32 + i % 32] |= static_cast<uint8_t>(codes[i] << (i % 128 / 32 * 2));
+    }
+    StoreBlock(block, blocks, b);
   }
 }
 

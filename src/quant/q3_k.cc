@@ -3,6 +3,8 @@
 #include "base/float_types.h"
 #include "quant/block_io.h"
 #include "quant/dequant.h"
+#include "quant/quantize.h"
+#include "quant/scale_search.h"
 
 namespace rill::quant {
 
@@ -20,6 +22,28 @@ void DecodeQ3_K(const uint8_t* blocks, int64_t num_blocks, float* out) {
         out[i] = group_scale * static_cast<float>(is_high ? q : q - 4);
       }
     }
+  }
+}
+
+void EncodeQ3_K(const float* x, int64_t num_blocks, uint8_t* blocks) {
+  float w[BlockQ3_K::kWeights];
+  int8_t codes[BlockQ3_K::kWeights];
+  for (int64_t b = 0; b < num_blocks; ++b, x += BlockQ3_K::kWeights) {
+    CopyBounded(x, BlockQ3_K::kWeights, w);
+    const SuperBlock super = EncodeSuper(w, 16, 16, -32, 31, -4, 3, codes);
+    BlockQ3_K block = {};
+    block.scale = super.scale;
+    for (int g = 0; g < 16; ++g) {
+      const int s = super.s[g] + 32;
+      block.scales[g % 8] |= static_cast<uint8_t>((s & 0xF) << (g / 8 * 4));
+      block.scales[8 + g % 4] |= static_cast<uint8_t>((s >> 4) << (g / 4 * 2));
+    }
+    for (int i = 0; i < BlockQ3_K::kWeights; ++i) {
+      const int q = codes[i] + 4;
+      block.q_low[i / 128 * 32 + i % 32] |= static_cast<uint8_t>((q & 3) << (i % 128 / 32 * 2));
+      block.high[i % 32] |= static_cast<uint8_t>((q >> 2) << (i / 32));
+    }
+    StoreBlock(block, blocks, b);
   }
 }
 

@@ -3,6 +3,8 @@
 #include "base/float_types.h"
 #include "quant/block_io.h"
 #include "quant/dequant.h"
+#include "quant/quantize.h"
+#include "quant/scale_search.h"
 
 namespace rill::quant {
 
@@ -22,6 +24,24 @@ void DecodeQ4_K(const uint8_t* blocks, int64_t num_blocks, float* out) {
         out[g * 32 + i] = group_scale * static_cast<float>(code) - group_min;
       }
     }
+  }
+}
+
+void EncodeQ4_K(const float* x, int64_t num_blocks, uint8_t* blocks) {
+  float w[BlockQ4_K::kWeights];
+  int8_t codes[BlockQ4_K::kWeights];
+  for (int64_t b = 0; b < num_blocks; ++b, x += BlockQ4_K::kWeights) {
+    CopyBounded(x, BlockQ4_K::kWeights, w);
+    const SuperBlock super = EncodeSuperMin(w, 8, 32, 63, 15, codes);
+    BlockQ4_K block = {};
+    block.scale = super.scale;
+    block.min_scale = super.min_scale;
+    PackScalesK(super.s, super.m, block.scales);
+    for (int i = 0; i < BlockQ4_K::kWeights; ++i) {
+      const int g = i / 32;
+      block.q[g / 2 * 32 + i % 32] |= static_cast<uint8_t>(codes[i] << (g % 2 * 4));
+    }
+    StoreBlock(block, blocks, b);
   }
 }
 

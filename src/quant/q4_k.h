@@ -32,4 +32,13 @@ inline void UnpackScalesK(const uint8_t packed[12], uint8_t s[8], uint8_t m[8]) 
   }
 }
 
+// The inverse: s and m in [0, 63].
+inline void PackScalesK(const int s[8], const int m[8], uint8_t packed[12]) {
+  for (int g = 0; g < 4; ++g) {
+    packed[g] = static_cast<uint8_t>(s[g] | s[g + 4] >> 4 << 6);
+    packed[4 + g] = static_cast<uint8_t>(m[g] | m[g + 4] >> 4 << 6);
+    packed[8 + g] = static_cast<uint8_t>((s[g + 4] & 0xF) | (m[g + 4] & 0xF) << 4);
+  }
+}
+
 }  // namespace rill::quant

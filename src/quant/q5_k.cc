@@ -4,6 +4,8 @@
 #include "quant/block_io.h"
 #include "quant/dequant.h"
 #include "quant/q4_k.h"
+#include "quant/quantize.h"
+#include "quant/scale_search.h"
 
 namespace rill::quant {
 
@@ -24,6 +26,25 @@ void DecodeQ5_K(const uint8_t* blocks, int64_t num_blocks, float* out) {
         out[g * 32 + i] = group_scale * static_cast<float>(low | high << 4) - group_min;
       }
     }
+  }
+}
+
+void EncodeQ5_K(const float* x, int64_t num_blocks, uint8_t* blocks) {
+  float w[BlockQ5_K::kWeights];
+  int8_t codes[BlockQ5_K::kWeights];
+  for (int64_t b = 0; b < num_blocks; ++b, x += BlockQ5_K::kWeights) {
+    CopyBounded(x, BlockQ5_K::kWeights, w);
+    const SuperBlock super = EncodeSuperMin(w, 8, 32, 63, 31, codes);
+    BlockQ5_K block = {};
+    block.scale = super.scale;
+    block.min_scale = super.min_scale;
+    PackScalesK(super.s, super.m, block.scales);
+    for (int i = 0; i < BlockQ5_K::kWeights; ++i) {
+      const int g = i / 32;
+      block.q_low[g / 2 * 32 + i % 32] |= static_cast<uint8_t>((codes[i] & 0xF) << (g % 2 * 4));
+      block.high[i % 32] |= static_cast<uint8_t>((codes[i] >> 4) << g);
+    }
+    StoreBlock(block, blocks, b);
   }
 }
 

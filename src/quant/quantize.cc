@@ -11,7 +11,7 @@ namespace {
 using EncodeFn = void (*)(const float* x, int64_t num_blocks, uint8_t* blocks);
 
 EncodeFn FindEncoder(DType dtype) {
-#define QUANTIZE(Name) \
+#define QUANTIZE(Name, how) \
   if (dtype == DType::k##Name) return &Encode##Name;
 #include "quant/quantize_list.def"
 #undef QUANTIZE
@@ -20,8 +20,12 @@ EncodeFn FindEncoder(DType dtype) {
 
 }  // namespace
 
-bool CanQuantize(DType dtype) {
-  return FindEncoder(dtype) != nullptr;
+Encoding EncodingOf(DType dtype) {
+#define QUANTIZE(Name, how) \
+  if (dtype == DType::k##Name) return Encoding::how;
+#include "quant/quantize_list.def"
+#undef QUANTIZE
+  return Encoding::kNone;
 }
 
 Status QuantizeRow(DType dtype, const float* x, int64_t num_elements, void* out) {
@@ -29,7 +33,7 @@ Status QuantizeRow(DType dtype, const float* x, int64_t num_elements, void* out)
   const EncodeFn encode = FindEncoder(dtype);
   if (!encode) {
     std::string list;
-#define QUANTIZE(Name) list += " " + std::string(DTypeName(DType::k##Name));
+#define QUANTIZE(Name, how) list += " " + std::string(DTypeName(DType::k##Name));
 #include "quant/quantize_list.def"
 #undef QUANTIZE
     return Unsupported("quantize: no encoder for " + std::string(traits.name) +

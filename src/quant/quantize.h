@@ -1,7 +1,4 @@
-// From f32 to the block formats of quantize_list.def by plain rounding, block for block the bytes
-// that the Python package `gguf` writes (gguf.quants.quantize), where it knows the format. For
-// --weights, synthetic models and tests: formats that search for better scales get encoders of
-// their own.
+// From f32 to the block formats of quantize_list.def: for --weights, quality tables and tests.
 #pragma once
 
 #include <cmath>
@@ -12,7 +9,13 @@
 
 namespace rill::quant {
 
-bool CanQuantize(DType dtype);
+// How a format's scales are found (quantize_list.def). Rounded ones are block for block the bytes
+// that the Python package `gguf` writes (gguf.quants.quantize), where it knows the format.
+enum class Encoding : uint8_t { kNone, kRounded, kSearched };
+Encoding EncodingOf(DType dtype);
+inline bool CanQuantize(DType dtype) {
+  return EncodingOf(dtype) != Encoding::kNone;
+}
 
 // Encodes `num_elements` (a multiple of the block size) into `out`, which has
 // RowBytes(dtype, num_elements) bytes.
@@ -22,7 +25,7 @@ bool CanQuantize(DType dtype);
 Status QuantizeRow(DType dtype, const float* x, int64_t num_elements, void* out);
 
 // Encode<Name>(x, num_blocks, blocks): |x| <= 1e30.
-#define QUANTIZE(Name) void Encode##Name(const float* x, int64_t num_blocks, uint8_t* blocks);
+#define QUANTIZE(Name, how) void Encode##Name(const float* x, int64_t num_blocks, uint8_t* blocks);
 #include "quant/quantize_list.def"
 #undef QUANTIZE
 

@@ -169,10 +169,10 @@ def test_quality_table(rill, stories, tmp_path):
     text = tmp_path / "text"
     text.write_text("Once upon a time there was a little girl. She liked to play in the park. " * 4)
     table = rill_json(rill, "eval", "quality", stories, "--text", text, "--tokens", 64, "--window",
-                      32, "--formats", "f16,q8_0,q4_0,w8a8,w4g128,file", "--file-kv-formats",
-                      "int8")
+                      32, "--formats", "f16,q8_0,q4_0,q4_k,w8a8,w4g128,file", "--kv-formats",
+                      "f32,f16", "--file-kv-formats", "int8")
     rows = {(r["format"], r["activations"], r["kv_dtype"]): r for r in table["rows"]}
-    assert len(rows) == 3 * 2 * 2 + 2 + 4 + 2 * 3 and table["num_tokens"] == 64
+    assert len(rows) == 4 * 2 * 2 + 2 + 4 + 2 * 3 and table["num_tokens"] == 64
     base = rows["f16", "f32", "f32"]
     assert base["mean_kl"] < 1e-9 and base["same_top"] == 1
     assert math.isclose(base["perplexity"], table["base_perplexity"], rel_tol=1e-9)
@@ -180,6 +180,9 @@ def test_quality_table(rill, stories, tmp_path):
     assert 0 < better["mean_kl"] < worse["mean_kl"] < 1
     assert better["mean_kl"] <= better["p99_kl"] <= better["max_kl"]
     assert 8 < better["bits_per_weight"] < 11  # rows of 172 stay f16
+    # K-quants need rows of a multiple of 256: rows of 64 get q5_0, rows of 172 stay f16.
+    assert set(rows["q4_k", "f32", "f32"]["stored"]) == {"q5_0", "f16"}
+    assert set(rows["f16", "f32", "f32"]["stored"]) == {"f16"}
     # What --weights makes is run as it runs anywhere: int8 activations with w8a8, in one row.
     w8a8 = [r for r in table["rows"] if r["format"] == "w8a8"]
     assert {r["activations"] for r in w8a8} == {"q8"} and len(w8a8) == 2

@@ -235,7 +235,7 @@ Status Instance::MakeWeight(const ops::OpParam& param, const WeightSpec& spec) {
           std::memcpy(out + 2 * k, &bits, 2);
       }
       if (!IsQuantBlock(part.dtype)) continue;
-      if (quant::CanQuantize(part.dtype)) {
+      if (quant::EncodingOf(part.dtype) == quant::Encoding::kRounded) {
         RILL_RETURN_IF_ERROR(quant::QuantizeRow(part.dtype, row.data(), spec.cols, out));
         // The encoder's zero points are all 8; a checkpoint's are not.
         for (int64_t at = 2; Is4BitGroup(part.dtype) && at < *row_bytes;
@@ -245,7 +245,7 @@ Status Instance::MakeWeight(const ops::OpParam& param, const WeightSpec& spec) {
         }
         continue;
       }
-      // No encoder: random blocks, drawn again until they decode to moderate numbers.
+      // No plain encoder: random blocks, drawn again until they decode to moderate numbers.
       const DTypeTraits& traits = Traits(part.dtype);
       std::vector<float> decoded(static_cast<size_t>(traits.block_weights));
       for (int64_t b = 0; b < spec.cols / traits.block_weights; ++b) {

@@ -19,7 +19,7 @@ def tool(build_dir):
 
 @pytest.fixture(scope="session")
 def types(tool):
-    """name -> (block_weights, block_bytes, gguf id, can encode)."""
+    """name -> (block_weights, block_bytes, gguf id, encoding: 0 none, 1 rounded, 2 searched)."""
     lines = subprocess.run([tool, "types"], check=True, capture_output=True, text=True).stdout
     return {line.split()[0]: tuple(map(int, line.split()[1:])) for line in lines.splitlines()}
 
@@ -72,3 +72,30 @@ def test_encode(tool, types, tmp_path, name, scale):
         assert np.abs(got - values).max() <= 2.0**-24
         return
     assert run(tool, "encode", name, values.tobytes(), tmp_path) == oracle.encode(name, values)
+
+
+SEARCHED = ["q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "mxfp4"]
+
+
+def test_every_encoder_is_compared(types):
+    assert sorted(n for n, t in types.items() if t[3] == 1) == sorted(oracle.ENCODABLE)
+    assert sorted(n for n, t in types.items() if t[3] == 2) == sorted(SEARCHED)
+
+
+@pytest.mark.parametrize("name", SEARCHED)
+def test_searched_encoding_means_the_same_to_gguf(tool, tmp_path, name):
+    """What our encoder writes decodes alike here and there, and is no worse than plain rounding with
+    as many or fewer bits: q4_0 for the 4-bit formats, and half or twice its error per bit of others."""
+    values = (np.random.default_rng(13).standard_normal(ELEMENTS // 4) * 0.02).astype(np.float32)
+    encoded = run(tool, "encode", name, values.tobytes(), tmp_path)
+    theirs = oracle.decode(name, encoded)
+    ours = np.frombuffer(run(tool, "decode", name, encoded, tmp_path), np.float32)
+    np.testing.assert_array_equal(oracle.bits(ours), oracle.bits(theirs))
+
+    def error(decoded):
+        return float(np.sqrt(np.mean((decoded - values).astype(np.float64) ** 2)))
+
+    # MXFP4's scales are powers of two: up to twice too coarse, and codes of unequal steps.
+    code_bits = {"q2_k": 2, "q3_k": 3, "q5_k": 5, "q6_k": 6}.get(name, 4)
+    bound = error(oracle.decode("q4_0", oracle.encode("q4_0", values))) * 2.0 ** (4 - code_bits)
+    assert error(theirs) < bound * (2 if name == "mxfp4" else 1)

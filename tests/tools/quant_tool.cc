@@ -1,7 +1,8 @@
 // Driver for tests/oracle/test_quant.py: decodes or encodes a raw file.
 //   quant_tool decode <dtype> <blocks file> <f32 file>
 //   quant_tool encode <dtype> <f32 file> <blocks file>
-//   quant_tool types            prints "name block_weights block_bytes gguf_id can_encode" lines
+//   quant_tool types            prints "name block_weights block_bytes gguf_id encoding" lines;
+//                               encoding: 0 none, 1 rounded, 2 searched (quantize_list.def)
 #include <cstdio>
 #include <fstream>
 #include <iterator>
@@ -31,7 +32,8 @@ int main(int argc, char** argv) {
   if (command == "types") {
     for (const DTypeTraits& t : rill::kDTypeTraits) {
       std::printf("%s %d %d %d %d\n", std::string(t.name).c_str(), t.block_weights, t.block_bytes,
-                  t.gguf_type, rill::quant::CanQuantize(*rill::DTypeFromName(t.name)) ? 1 : 0);
+                  t.gguf_type,
+                  static_cast<int>(rill::quant::EncodingOf(*rill::DTypeFromName(t.name))));
     }
     return 0;
   }
