@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 
 #include "base/check.h"
+#include "base/control_groups.h"
 
 namespace rill {
 namespace {
@@ -23,19 +23,6 @@ inline void CpuRelax() {
 // shorter than the gap between two requests.
 constexpr int kSpins = 2000;
 
-int CgroupCpuQuota() {
-  // cgroup v2: "max 100000" or "<quota> <period>" in microseconds.
-  if (FILE* file = std::fopen("/sys/fs/cgroup/cpu.max", "r")) {
-    double quota = 0, period = 0;
-    const int fields = std::fscanf(file, "%lf %lf", &quota, &period);
-    std::fclose(file);
-    if (fields == 2 && quota > 0 && period > 0) {
-      return std::max(1, static_cast<int>(std::ceil(quota / period)));
-    }
-  }
-  return 0;
-}
-
 }  // namespace
 
 int AvailableCpus() {
@@ -44,8 +31,9 @@ int AvailableCpus() {
   CPU_ZERO(&set);
   if (sched_getaffinity(0, sizeof set, &set) == 0) cpus = CPU_COUNT(&set);
   if (cpus <= 0) cpus = static_cast<int>(std::thread::hardware_concurrency());
-  const int quota = CgroupCpuQuota();
-  if (quota > 0) cpus = std::min(cpus, quota);
+  if (const auto quota = CpuQuota(); quota && *quota < cpus) {
+    cpus = static_cast<int>(std::ceil(*quota));
+  }
   return std::max(1, cpus);
 }
 
