@@ -92,9 +92,8 @@ void ReadGptq(Reader& in, QuantConfig& out) {
   if (bits != 2 && bits != 3 && bits != 4 && bits != 8) in.NotSupported("bits", Json(bits));
   out.bits = static_cast<int>(bits);
   ReadGroupSize(in, {}, -1, out);
-  // act-order and symmetry show in the tensors themselves: these are only checked for their type.
-  (void)in.Bool("desc_act", false);
-  (void)in.Bool("sym", true);
+  out.act_order = in.Bool("desc_act", false);
+  (void)in.Bool("sym", true);  // shows in the tensors themselves: only checked for its type
   const std::string format = in.Text("checkpoint_format", "format");
   if (!format.empty() && format != "gptq" && format != "gptq_v2") {
     in.NotSupported("checkpoint_format", Json(format));

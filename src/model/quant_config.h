@@ -20,6 +20,7 @@ struct QuantConfig {
   QuantMethod method = QuantMethod::kNone;
   int bits = 4;                 // AWQ 4; GPTQ 2, 3, 4, 8
   int64_t group_size = -1;      // columns; -1: all of a row
+  bool act_order = false;       // GPTQ "desc_act": matrices of more than one group need their g_idx
   bool zeros_minus_one = true;  // GPTQ format "gptq" (v1); "gptq_v2" stores zero points as they are
   // GPTQModel's "dynamic": bits and group size differ by module, the shapes tell them.
   bool from_shapes = false;

@@ -131,6 +131,11 @@ Result<WeightSet::Part> WeightSet::GetPacked(const std::string& base, int64_t ro
     if (tensors_.Find(base + ".g_idx") != nullptr) {
       RILL_ASSIGN_OR_RETURN(g_idx, GetExact(base + ".g_idx", DType::kI32, Shape{cols}));
       bytes += g_idx.SizeBytes();
+    } else if (quant_.act_order && num_groups > 1) {  // in file order every weight would be wrong
+      return InvalidArgument(
+          fmt::format("{}: tensor '{}.g_idx': expected i32 [{}], as desc_act is true; the file has "
+                      "no such tensor",
+                      culprit_, base, cols));
     }
     reader = quant::MakeGptqRows({.qweight = qweight,
                                   .qzeros = qzeros,

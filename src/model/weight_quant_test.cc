@@ -113,6 +113,46 @@ TEST(PackedWeights, MissingTensorsAndWrongTypes_AreNamed) {
   EXPECT_THAT(std::string(LoadError(source).message()), HasSubstr("the file has f32 [4, 32]"));
 }
 
+TEST(PackedWeights, ActOrderWithoutItsOrder_IsRefused) {
+  // Two groups of 32 in down_proj [32, 64].
+  const auto make = [](const char* desc_act, bool with_index) {
+    PackedSource source("gptq");
+    source.config().Set("intermediate_size", 64);
+    for (const char* layer : {"0", "1"}) {
+      const std::string mlp = std::string("model.layers.") + layer + ".mlp.";
+      for (const char* name : {"gate_proj.weight", "up_proj.weight", "down_proj.weight"}) {
+        source.Remove(mlp + name);
+        const bool down = name[0] == 'd';
+        if (down && layer[0] == '0') continue;  // packed, below
+        source.AddTensor(mlp + name, down ? Shape{32, 64} : Shape{64, 32});
+      }
+    }
+    const std::string base = "model.layers.0.mlp.down_proj";
+    source.AddTensor(base + ".qweight", {8, 32}, DType::kI32);
+    source.AddTensor(base + ".qzeros", {2, 4}, DType::kI32);
+    source.AddTensor(base + ".scales", {2, 32}, DType::kF16);
+    std::memset(source.Data(base + ".scales"), 0, 2 * 32 * 2);
+    if (with_index) {
+      source.AddTensor(base + ".g_idx", {64}, DType::kI32);
+      auto* g_idx = reinterpret_cast<int32_t*>(source.Data(base + ".g_idx"));
+      for (int i = 0; i < 64; ++i) g_idx[i] = i % 2;
+    }
+    source.Quantization(
+        std::string("{\"quant_method\": \"gptq\", \"bits\": 4, \"group_size\": 32") + desc_act +
+        "}");
+    return LoadError(source);
+  };
+  const Status status = make(", \"desc_act\": true", false);
+  EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << status.ToString();
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("'model.layers.0.mlp.down_proj.g_idx': expected i32 [64]"),
+                    HasSubstr("desc_act")));
+  for (const Status& good : {make(", \"desc_act\": true", true),
+                             make(", \"desc_act\": false", false), make("", false)}) {
+    EXPECT_TRUE(good.ok()) << good.ToString();
+  }
+}
+
 TEST(PackedWeights, GroupIndexOutOfRange_IsNamed) {
   PackedSource source("gptq");
   reinterpret_cast<int32_t*>(source.Data(std::string(kBase) + ".g_idx"))[5] = 1;
