@@ -71,7 +71,8 @@ TensorReport SampleTensors(const TensorDirectory& tensors, uint64_t max_bytes) {
     const DTypeTraits& traits = Traits(entry.view.dtype);
     const int64_t count = entry.view.shape.NumElements() / traits.block_weights;  // blocks
     // Everything in one run, or a run of each `every`, of which there is always a first.
-    const int64_t run = every <= 1 ? count : std::max<int64_t>(1, kRunBytes / traits.block_bytes);
+    const bool whole = every <= 1 || entry.view.rank() <= 1;
+    const int64_t run = whole ? count : std::max<int64_t>(1, kRunBytes / traits.block_bytes);
     TensorDefect defect;
     for (int64_t begin = 0; begin < count; begin += run * std::max<int64_t>(every, 1)) {
       const int64_t n = std::min(run, count - begin);

@@ -34,9 +34,10 @@ TensorReport CheckTensors(
     const std::function<void(int64_t done, int64_t total)>& on_bytes = nullptr);
 
 // The same question answered quickly, for every load: looks at the scales of blocks and at plain
-// floats only, and in a file of more than `max_bytes` at evenly spread runs of 4 KiB, so that it
-// takes about 10 ms. What it finds is there; what is between the runs it does not see.
+// floats only, and in a file of more than `max_bytes` at all vectors and at evenly spread runs of
+// 4 KiB of the rest, so that it takes a few ms. What it finds is there; what is between the runs it
+// does not see: a backend looks at each number that it packs, but not at a table read in place.
 // num_nan holds NaN and Inf together, num_subnormal is not counted.
-TensorReport SampleTensors(const TensorDirectory& tensors, uint64_t max_bytes = 128u << 20);
+TensorReport SampleTensors(const TensorDirectory& tensors, uint64_t max_bytes = 32u << 20);
 
 }  // namespace rill::io

@@ -46,7 +46,7 @@ TEST(SampleTensors, SmallFile_IsLookedAtWhole) {
   std::vector<uint8_t> q4(2 * 18, 0);
   q4[18 + 1] = 0x7E;  // the second block's scale is a NaN
   TensorDirectory tensors;
-  ASSERT_TRUE(tensors.Add({"bad", {bad.data(), DType::kF32, {5000}}}).ok());
+  ASSERT_TRUE(tensors.Add({"bad", {bad.data(), DType::kF32, {50, 100}}}).ok());
   ASSERT_TRUE(tensors.Add({"q4", {q4.data(), DType::kQ4_0, {64}}}).ok());
   TensorReport report = SampleTensors(tensors);
   EXPECT_EQ(report.num_elements, 5064);
@@ -59,6 +59,13 @@ TEST(SampleTensors, SmallFile_IsLookedAtWhole) {
   report = SampleTensors(tensors, tensors.TotalBytes() / 2 + 1);
   EXPECT_EQ(report.num_elements, 1024 + 1024 + 904 + 64);
   ASSERT_EQ(report.defects.size(), 2u);
+  // Vectors are looked at whole: the second run has a defect.
+  std::vector<float> vector(5000, 1.0f);
+  vector[1500] = INFINITY;
+  ASSERT_TRUE(tensors.Add({"v", {vector.data(), DType::kF32, {5000}}}).ok());
+  report = SampleTensors(tensors, tensors.TotalBytes() / 2 + 1);
+  ASSERT_EQ(report.defects.size(), 3u);
+  EXPECT_EQ(report.defects[2].first_index, 1500);
 }
 
 TEST(CheckTensors, SmolLm2_IsHealthy) {

@@ -93,7 +93,13 @@ Result<uint64_t> Llm::Fingerprint() {
   XXH64_state_t* hash = XXH64_createState();
   XXH64_reset(hash, 0);
   const int64_t width = logits_width();
-  const Status status = EvalLogits(ids, [&](int64_t, int64_t num_rows, const float* logits) {
+  const Status status = EvalLogits(ids, [&](int64_t row, int64_t num_rows, const float* logits) {
+    for (int64_t i = 0; i < num_rows * width; ++i) {
+      if (std::isfinite(logits[i])) continue;
+      return FailedPrecondition(
+          fmt::format("{}: no fingerprint: the logit of token {} after {} is {}", impl_->info.path,
+                      i % width, row + i / width + 1, logits[i]));
+    }
     XXH64_update(hash, logits, static_cast<size_t>(num_rows * width) * sizeof(float));
     return OkStatus();
   });

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "quant/dequant.h"
@@ -63,6 +64,45 @@ TEST(ScaleFields, FindNonFinite_CountsAndLocates) {
   EXPECT_EQ(found.bad, 1);
   EXPECT_EQ(found.first, 60);
   EXPECT_EQ(FindNonFinite(DType::kI8, x.data(), 400).looked_at, 0);
+}
+
+// Against the decoders: every bit pattern of the small floats, and those at the edges of the
+// others.
+TEST(ScaleFields, PlainFloats_AgreeWithTheirDecoders) {
+  struct Case {
+    DType dtype;
+    std::vector<uint64_t> patterns;
+  };
+  std::vector<uint64_t> bytes, words;
+  for (uint64_t i = 0; i < 65536; ++i) words.push_back(i);
+  for (uint64_t i = 0; i < 256; ++i) bytes.push_back(i);
+  const Case cases[] = {
+      {DType::kF8E4M3, bytes},
+      {DType::kF8E5M2, bytes},
+      {DType::kF16, words},
+      {DType::kBF16, words},
+      {DType::kF32, {0, 1, 0x7F7FFFFF, 0x7F800000, 0x7F800001, 0xFF800000, 0xFFFFFFFF, 0x80000000}},
+      // Of those that f32 can hold.
+      {DType::kF64,
+       {0, 0x3FF0000000000000, 0x7FF0000000000000, 0x7FF8000000000000, 0xFFF0000000000000,
+        0xFFFFFFFFFFFFFFFF, 0x8000000000000000}},
+  };
+  for (const Case& c : cases) {
+    const auto size = static_cast<size_t>(Traits(c.dtype).block_bytes);
+    std::vector<uint8_t> data(c.patterns.size() * size);
+    int64_t bad = 0;
+    for (size_t i = 0; i < c.patterns.size(); ++i) {
+      std::memcpy(data.data() + i * size, &c.patterns[i], size);
+      float value = 0;
+      ASSERT_TRUE(DequantizeRow(c.dtype, data.data() + i * size, 1, &value).ok());
+      const NonFinite found = FindNonFinite(c.dtype, data.data() + i * size, 1);
+      ASSERT_EQ(found.bad == 0, std::isfinite(value)) << DTypeName(c.dtype) << " " << i;
+      bad += !std::isfinite(value);
+    }
+    EXPECT_GT(bad, 0);
+    EXPECT_EQ(FindNonFinite(c.dtype, data.data(), static_cast<int64_t>(c.patterns.size())).bad,
+              bad);
+  }
 }
 
 TEST(RandomWeights, EveryFormat_HasTheSizeAskedForAndIsRepeatable) {

@@ -6,6 +6,7 @@
 #include "backends/cpu/ceilings.h"
 #include "backends/cpu/context.h"
 #include "base/check.h"
+#include "base/utf8.h"
 
 namespace rill::cpu {
 
@@ -58,8 +59,17 @@ class CpuBackend : public ops::Backend {
     return kernels;
   }
   std::vector<std::string> Warnings() const override {
-    const std::string text = cpu::PlainCodeWarning(context_.k.isa, isa_was_chosen_);
-    return text.empty() ? std::vector<std::string>() : std::vector<std::string>{text};
+    std::vector<std::string> warnings;
+    std::string text = cpu::PlainCodeWarning(context_.k.isa, isa_was_chosen_);
+    if (!text.empty()) warnings.push_back(std::move(text));
+    if (num_damaged_ > 0) {
+      text = "weight '" + PrintableUtf8(first_damaged_, 100) + "' has NaN or Inf";
+      if (num_damaged_ > 1) text += ", and so have " + std::to_string(num_damaged_ - 1) + " others";
+      warnings.push_back(text +
+                         ": expect nonsense (`rill inspect` lists the tensors, --check-tensors "
+                         "refuses such a file)");
+    }
+    return warnings;
   }
   const ops::OpTable& ops() const override { return table_; }
   ops::Stream& stream() override { return context_; }
@@ -87,12 +97,15 @@ class CpuBackend : public ops::Backend {
   Result<std::unique_ptr<ops::PackedWeight>> PackWeight(const ops::WeightSource& source) override {
     auto weight = CpuWeight::Pack(source, context_.pool, weight_memory_);
     if (!weight.ok()) return weight.status();
+    if (!(*weight)->all_finite() && num_damaged_++ == 0) first_damaged_ = source.name;
     return std::unique_ptr<ops::PackedWeight>(std::move(weight).value());
   }
 
  private:
   Context context_;
   WeightMemory weight_memory_;
+  std::string first_damaged_;  // of the packed weights with a NaN or an Inf
+  int64_t num_damaged_ = 0;
   const bool isa_was_chosen_;
   ops::OpTable table_;
 };

@@ -2,6 +2,7 @@
 //
 // A format has one Extract function: the codes of 32 weights of one row, in k order, and its
 // scales.
+#include <cmath>
 #include <cstddef>
 #include <cstring>
 
@@ -21,6 +22,7 @@
 #include "quant/q6_k.h"
 #include "quant/q8_0.h"
 #include "quant/q8_k.h"
+#include "quant/scale_fields.h"
 #include "quant/tq1_0.h"
 #include "quant/tq2_0.h"
 
@@ -373,19 +375,42 @@ void PackWide(const WideRow (&rows)[kPanelRows], int64_t k, int64_t group_units,
   }
 }
 
-// Plain elements: a 16 x k transpose.
-template <typename T>
-void PackPlain(const uint8_t* const rows[kPanelRows], int64_t k, uint8_t* out) {
+// Plain elements: a 16 x k transpose, eight bytes of a row at a time. All bits of kExponent set is
+// NaN or Inf, and adding the lowest of them then carries into the sign's place: on eight bytes at
+// once this costs nothing that can be measured, in a pass of its own a third of the whole load.
+template <typename T, T kExponent>
+bool PackPlain(const uint8_t* const rows[kPanelRows], int64_t k, uint8_t* out) {
+  constexpr int kBits = 8 * sizeof(T), kAtOnce = 64 / kBits;
+  constexpr uint64_t kOnes = ~uint64_t{0} / ((uint64_t{1} << kBits) - 1);  // 1 in each element
+  constexpr uint64_t kLowest = kOnes * static_cast<T>(kExponent & (~kExponent + 1));
+  uint64_t carries = 0;
+  const auto move = [&](int r, int64_t first, uint64_t bits, int count) {
+    carries |= (bits & kOnes * kExponent) + kLowest;
+    for (int i = 0; i < count; ++i, bits >>= kBits) {
+      const T element = static_cast<T>(bits);
+      std::memcpy(out + ((first + i) * kPanelRows + r) * int64_t{sizeof(T)}, &element, sizeof(T));
+    }
+  };
   for (int64_t k0 = 0; k0 < k; k0 += 64) {
     const int64_t k1 = k0 + 64 < k ? k0 + 64 : k;
     for (int r = 0; r < kPanelRows; ++r) {
       if (rows[r] == nullptr) continue;
-      for (int64_t i = k0; i < k1; ++i) {
-        std::memcpy(out + (i * kPanelRows + r) * int64_t{sizeof(T)},
-                    rows[r] + i * int64_t{sizeof(T)}, sizeof(T));
+      int64_t i = k0;
+      for (; i + kAtOnce <= k1; i += kAtOnce) {
+        move(r, i, Read<uint64_t>(rows[r] + i * int64_t{sizeof(T)}), kAtOnce);
       }
+      for (; i < k1; ++i) move(r, i, Read<T>(rows[r] + i * int64_t{sizeof(T)}), 1);
     }
   }
+  return (carries & kOnes << (kBits - 1)) == 0;
+}
+
+// The numbers of blocks, before they are packed: this also brings the rows into the cache.
+bool AllFinite(DType dtype, const uint8_t* const rows[kPanelRows], int64_t k) {
+  for (int r = 0; r < kPanelRows; ++r) {
+    if (rows[r] != nullptr && quant::FindNonFinite(dtype, rows[r], k).bad > 0) return false;
+  }
+  return true;
 }
 
 // f8 -> f16 is exact for both f8 formats.
@@ -425,31 +450,44 @@ int64_t PanelBytes(DType dtype, int64_t k) {
   return PanelBytes(exec, k, 1);
 }
 
-void PackWidePanel(ExecId exec, const WideRow (&rows)[kPanelRows], int64_t k, int64_t group_units,
+bool PackWidePanel(ExecId exec, const WideRow (&rows)[kPanelRows], int64_t k, int64_t group_units,
                    uint8_t* out) {
   switch (exec) {
-    case ExecId::kW4Zero: return PackWide<ExecId::kW4Zero>(rows, k, group_units, out);
-    case ExecId::kW4: return PackWide<ExecId::kW4>(rows, k, group_units, out);
-    case ExecId::kW8: return PackWide<ExecId::kW8>(rows, k, group_units, out);
-    default: return;
+    case ExecId::kW4Zero: PackWide<ExecId::kW4Zero>(rows, k, group_units, out); break;
+    case ExecId::kW4: PackWide<ExecId::kW4>(rows, k, group_units, out); break;
+    case ExecId::kW8: PackWide<ExecId::kW8>(rows, k, group_units, out); break;
+    default: break;
   }
+  const int64_t groups = k / (group_units * kUnit);
+  bool finite = true;
+  for (const WideRow& row : rows) {
+    for (int64_t g = 0; row.codes != nullptr && g < groups; ++g) {
+      finite &= std::isfinite(row.scales[g]);
+    }
+  }
+  return finite;
 }
 
-void PackPanel(DType dtype, const uint8_t* const rows[kPanelRows], int64_t k, uint8_t* out) {
+bool PackPanel(DType dtype, const uint8_t* const rows[kPanelRows], int64_t k, uint8_t* out) {
   switch (dtype) {
-    case DType::kF32: return PackPlain<uint32_t>(rows, k, out);
-    case DType::kF16:
-    case DType::kBF16: return PackPlain<uint16_t>(rows, k, out);
-    case DType::kF8E4M3: return PackF8<F8E4M3ToF32>(rows, k, out);
-    case DType::kF8E5M2: return PackF8<F8E5M2ToF32>(rows, k, out);
+    case DType::kF32: return PackPlain<uint32_t, 0x7F800000>(rows, k, out);
+    case DType::kF16: return PackPlain<uint16_t, 0x7C00>(rows, k, out);
+    case DType::kBF16: return PackPlain<uint16_t, 0x7F80>(rows, k, out);
+    default: break;
+  }
+  const bool finite = AllFinite(dtype, rows, k);
+  switch (dtype) {
+    case DType::kF8E4M3: PackF8<F8E4M3ToF32>(rows, k, out); break;
+    case DType::kF8E5M2: PackF8<F8E5M2ToF32>(rows, k, out); break;
 #define DTYPE(Name, name, weights, bytes, gguf)
 #define DTYPE_BLOCK(Name, name, weights, bytes, gguf) \
-  case DType::k##Name: return PackBlocks<DType::k##Name>(rows, k, out);
+  case DType::k##Name: PackBlocks<DType::k##Name>(rows, k, out); break;
 #include "tensor/dtype_list.def"
 #undef DTYPE
 #undef DTYPE_BLOCK
-    default: return;
+    default: break;
   }
+  return finite;
 }
 
 }  // namespace rill::cpu

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <numeric>
 
@@ -146,20 +147,25 @@ Result<std::unique_ptr<CpuWeight>> CpuWeight::Pack(const ops::WeightSource& sour
                              std::to_string(total_bytes) + " bytes");
   }
   uint8_t* data = weight->memory_.data;
+  std::atomic<bool> all_finite{true};
   for (size_t i = 0; i < source.parts.size(); ++i) {
     Segment& segment = weight->segments_[i];
     segment.data = data;
     pool.ParallelFor(weight->num_experts_ * segment.num_panels, 1, [&](int64_t begin, int64_t end) {
       PanelSource::Buffers buffers;
+      bool finite = true;
       for (int64_t i_panel = begin; i_panel < end; ++i_panel) {
         const int64_t expert = i_panel / segment.num_panels;
         const int64_t panel = i_panel % segment.num_panels;
-        panels[i].Pack(expert, panel, buffers,
-                       data + expert * segment.expert_bytes + panel * segment.panel_bytes);
+        finite &=
+            panels[i].Pack(expert, panel, buffers,
+                           data + expert * segment.expert_bytes + panel * segment.panel_bytes);
       }
+      if (!finite) all_finite.store(false, std::memory_order_relaxed);
     });
     data += segment.expert_bytes * weight->num_experts_;
   }
+  weight->all_finite_ = all_finite.load(std::memory_order_relaxed);
   return weight;
 }
 

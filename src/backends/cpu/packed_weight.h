@@ -87,6 +87,8 @@ class CpuWeight : public ops::PackedWeight {
   const int32_t* Order(int64_t expert) const {
     return order_.empty() ? nullptr : order_.data() + expert * cols_;
   }
+  // Whether every number that was packed is finite. Of what is read in place nothing is known.
+  bool all_finite() const { return all_finite_; }
   // Source view when only embedding reads it, in place; empty otherwise.
   const TensorView& in_place() const { return in_place_; }
 
@@ -102,14 +104,16 @@ class CpuWeight : public ops::PackedWeight {
   std::vector<Segment> segments_;
   int64_t num_panels_ = 0;
   bool any_half_groups_ = false;
+  bool all_finite_ = true;
   TensorView in_place_;
   std::vector<int32_t> order_;  // [num_experts, cols], or empty
   WeightMemory::Piece memory_;
 };
 
 // One panel from up to 16 rows of k elements at `rows` (nullptr: a row of zeros). `out` must be
-// zero-filled, PanelBytes long. `dtype` is the source's.
-void PackPanel(DType dtype, const uint8_t* const rows[kPanelRows], int64_t k, uint8_t* out);
+// zero-filled, PanelBytes long. `dtype` is the source's. Whether all numbers in the rows (scales,
+// of blocks) are finite.
+bool PackPanel(DType dtype, const uint8_t* const rows[kPanelRows], int64_t k, uint8_t* out);
 // The same for a wide layout (exec_list.def), from rows that the caller has taken apart: `codes[r]`
 // k bytes, one unsigned code each (two's complement for W8); `scales[r]` one a group, exact in f16
 // where the layout keeps f16; `zeros[r]` one a group, or null. A null row is zeros.
@@ -118,7 +122,7 @@ struct WideRow {
   const float* scales = nullptr;
   const uint8_t* zeros = nullptr;
 };
-void PackWidePanel(ExecId exec, const WideRow (&rows)[kPanelRows], int64_t k, int64_t group_units,
+bool PackWidePanel(ExecId exec, const WideRow (&rows)[kPanelRows], int64_t k, int64_t group_units,
                    uint8_t* out);
 // Dtype of the plain panels that PackPanel makes of a source dtype.
 DType PanelDType(DType dtype);

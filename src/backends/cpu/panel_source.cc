@@ -82,7 +82,7 @@ Result<PanelSource> PanelSource::Make(const TensorView& part, const quant::RowRe
   return source;
 }
 
-void PanelSource::Pack(int64_t expert, int64_t panel, Buffers& b, uint8_t* out) const {
+bool PanelSource::Pack(int64_t expert, int64_t panel, Buffers& b, uint8_t* out) const {
   const int64_t row_bytes = *RowBytes(part_.dtype, k_);
   const int64_t first = panel * kPanelRows;
   const int64_t n = std::min<int64_t>(kPanelRows, num_rows_ - first);
@@ -135,7 +135,7 @@ void PanelSource::Pack(int64_t expert, int64_t panel, Buffers& b, uint8_t* out) 
     }
     return PackPanel(DType::kF32, rows, k_, out);
   }
-  PackPanel(part_.dtype, rows, k_, out);
+  return PackPanel(part_.dtype, rows, k_, out);
 }
 
 }  // namespace rill::cpu

@@ -33,8 +33,9 @@ class PanelSource {
   static Result<PanelSource> Make(const TensorView& part, const quant::RowReader* reader);
 
   const PartLayout& layout() const { return layout_; }
-  // Panel `panel` of `expert`; `out` is zero-filled, layout().panel_bytes long.
-  void Pack(int64_t expert, int64_t panel, Buffers& buffers, uint8_t* out) const;
+  // Panel `panel` of `expert`; `out` is zero-filled, layout().panel_bytes long. Whether all numbers
+  // of its rows are finite.
+  bool Pack(int64_t expert, int64_t panel, Buffers& buffers, uint8_t* out) const;
 
  private:
   PanelSource() = default;

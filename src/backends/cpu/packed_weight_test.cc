@@ -1,0 +1,101 @@
+// What packing notices: numbers that no healthy model has.
+#include "backends/cpu/packed_weight.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "backends/cpu/cpu_backend.h"
+#include "quant/encode_rows.h"
+#include "quant/random_weights.h"
+#include "quant/scale_fields.h"
+#include "quant/view_rows.h"
+
+namespace rill::cpu {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr int64_t kRows = 37, kK = 512;
+
+std::unique_ptr<ops::Backend> Make() {
+  auto backend = MakeCpuBackend({.num_threads = 2, .cpu_isa = "scalar"});
+  EXPECT_TRUE(backend.ok()) << backend.status().ToString();
+  return std::move(backend).value();
+}
+
+// All bits of a number set: a NaN in every format (of an E8M0 scale, too).
+void Spoil(DType dtype, std::vector<uint8_t>& bytes, int64_t block) {
+  const DTypeTraits& traits = Traits(dtype);
+  uint8_t* at = bytes.data() + block * traits.block_bytes;
+  const auto fields = quant::ScaleFieldsOf(dtype);
+  if (fields.empty()) {
+    std::memset(at, 0xFF, static_cast<size_t>(traits.block_bytes));
+  } else {
+    const quant::ScaleField& field = fields.back();
+    const size_t size = field.type == quant::ScaleType::kF32   ? 4
+                        : field.type == quant::ScaleType::kF16 ? 2
+                                                               : 1;
+    std::memset(at + field.offset, 0xFF, size);
+  }
+}
+
+TEST(CpuPack, NanInAnyFormat_IsWarnedOfByName) {
+  int formats = 0;
+  for (int i = 0; i < kNumDTypes; ++i) {
+    const auto dtype = static_cast<DType>(i);
+    const bool f8 = dtype == DType::kF8E4M3 || dtype == DType::kF8E5M2;
+    if (!f8 && !quant::CanFill(dtype)) continue;
+    SCOPED_TRACE(DTypeName(dtype));
+    std::vector<uint8_t> bytes(static_cast<size_t>(*RowBytes(dtype, kRows * kK)), 0x11);
+    if (!f8) {
+      ASSERT_TRUE(quant::FillRandom(dtype, kRows * kK, 0.02f, 5, bytes.data()).ok());
+    }
+    const auto backend = Make();
+    ops::WeightSource source;
+    source.parts = {TensorView(bytes.data(), dtype, {kRows, kK})};
+    source.name = "healthy";
+    ASSERT_TRUE(backend->PackWeight(source).ok());
+    EXPECT_THAT(backend->Warnings(), ElementsAre());
+    const int64_t blocks = kRows * kK / Traits(dtype).block_weights;
+    for (int64_t block : {blocks - 1, blocks / 2, int64_t{0}}) {  // the last row's panel is ragged
+      std::vector<uint8_t> damaged = bytes;
+      Spoil(dtype, damaged, block);
+      source.parts = {TensorView(damaged.data(), dtype, {kRows, kK})};
+      source.name = "damaged " + std::to_string(block);
+      ASSERT_TRUE(backend->PackWeight(source).ok());
+    }
+    EXPECT_THAT(backend->Warnings(),
+                ElementsAre(AllOf(HasSubstr("'damaged " + std::to_string(blocks - 1) + "'"),
+                                  HasSubstr("2 others"))));
+    ++formats;
+  }
+  EXPECT_GE(formats, 20);
+}
+
+TEST(CpuPack, NanInWeightsMadeAtLoad_IsWarnedOf) {
+  std::vector<float> values(kRows * kK, 0.5f);
+  for (const float bad : {std::nanf(""), -INFINITY}) {
+    values[20 * kK + 300] = bad;
+    const TensorView view(values.data(), DType::kF32, {kRows, kK});
+    for (const bool w8 : {true, false}) {
+      const auto rows = quant::MakeViewRows({view}, false);
+      const auto made = w8 ? quant::MakeW8Rows(rows) : quant::MakeW4Rows(rows);
+      ASSERT_TRUE(made.ok());
+      const auto backend = Make();
+      ops::WeightSource source;
+      source.name = "made";
+      source.parts = {TensorView(static_cast<const void*>(nullptr), (*made)->dtype(), {kRows, kK})};
+      source.readers = {*made};
+      ASSERT_TRUE(backend->PackWeight(source).ok());
+      EXPECT_THAT(backend->Warnings(), ElementsAre(HasSubstr("'made' has NaN or Inf")));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace rill::cpu
