@@ -9,6 +9,7 @@
 #include "bench_report.h"
 #include "command.h"
 #include "numbers.h"
+#include "output_file.h"
 #include "progress.h"
 #include "rill/bench.h"
 
@@ -76,26 +77,69 @@ std::vector<BenchCase> ProfileCases(int32_t max_context, int32_t max_batch) {
   return cases;
 }
 
-Status WriteResult(const std::string& out, const Json& report) {
-  std::string path = out;
-  struct stat info = {};
-  const bool is_folder = stat(out.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
-  if (is_folder || out.ends_with('/')) {
-    if (!is_folder) return NotFound(out + ": no such folder");
-    path = out + (out.ends_with('/') ? "" : "/") + ResultFileName(report);
+// Where --out leads. Opened before the measurement, so that no result is lost for want of a place;
+// nothing appears there before it is written.
+class ResultPlace {
+ public:
+  Status Open(const std::string& out) {
+    path_ = out;
+    if (out.empty()) return OkStatus();
+    struct stat info = {};
+    is_folder_ = stat(out.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+    if (!is_folder_) {
+      if (out.ends_with('/')) return NotFound(out + ": no such folder");
+      return file_.Open(out);
+    }
+    if (!out.ends_with('/')) path_ += '/';
+    OutputFile probe;  // the report decides its name
+    return probe.Open(path_ + "result.json");
   }
-  RILL_RETURN_IF_ERROR(WriteFileAtomically(path, report.Dump(2) + "\n"));
-  std::fprintf(stderr, "wrote %s\n", path.c_str());
+  Status Write(const Json& report) {
+    if (path_.empty()) return OkStatus();
+    if (is_folder_) {
+      path_ += ResultFileName(report);
+      RILL_RETURN_IF_ERROR(file_.Open(path_));
+    }
+    RILL_RETURN_IF_ERROR(file_.Write(report.Dump(2) + "\n"));
+    RILL_RETURN_IF_ERROR(file_.Finish());
+    std::fprintf(stderr, "wrote %s\n", path_.c_str());
+    return OkStatus();
+  }
+
+ private:
+  std::string path_;
+  bool is_folder_ = false;
+  OutputFile file_;
+};
+
+Status WriteGguf(const BenchFlags& flags) {
+  if (flags.synthetic.empty()) {
+    return InvalidArgument("--write-gguf: needs --synthetic SHAPE:FORMAT");
+  }
+  if (!flags.out.empty()) {
+    return InvalidArgument("--write-gguf and --out: nothing is measured, so --out has no place");
+  }
+  OutputFile file;  // which no signal leaves behind half written
+  RILL_RETURN_IF_ERROR(file.Open(flags.write_gguf));
+  RILL_RETURN_IF_ERROR(WriteSyntheticModel(
+      flags.synthetic, [&](std::string_view bytes) { return file.Write(bytes); }));
+  RILL_RETURN_IF_ERROR(file.Finish());
+  struct stat info = {};
+  const bool is_there = stat(flags.write_gguf.c_str(), &info) == 0;
+  if (flags.model.json) {
+    Json out;
+    out.Set("out", flags.write_gguf);
+    out.Set("model", "synthetic:" + flags.synthetic);
+    out.Set("size_bytes", Json(is_there ? static_cast<int64_t>(info.st_size) : int64_t{0}));
+    PrintJson(out);
+  } else {
+    std::fprintf(stderr, "wrote %s\n", flags.write_gguf.c_str());
+  }
   return OkStatus();
 }
 
 Status Bench(BenchFlags& flags) {
-  if (!flags.write_gguf.empty()) {
-    if (flags.synthetic.empty()) {
-      return InvalidArgument("--write-gguf: needs --synthetic SHAPE:FORMAT");
-    }
-    return WriteSyntheticModel(flags.synthetic, flags.write_gguf);
-  }
+  if (!flags.write_gguf.empty()) return WriteGguf(flags);
   if (!flags.synthetic.empty()) {
     if (!flags.model.model.empty()) {
       return InvalidArgument("MODEL and --synthetic: expected one of them");
@@ -103,6 +147,8 @@ Status Bench(BenchFlags& flags) {
     flags.model.model = "synthetic:" + flags.synthetic;
   }
   RILL_ASSIGN_OR_RETURN(std::vector<BenchCase> cases, CasesOf(flags));
+  ResultPlace place;
+  RILL_RETURN_IF_ERROR(place.Open(flags.out));
   LoadOptions& load = flags.model.options;
   for (const BenchCase& c : cases) {
     load.max_sequences = std::max(load.max_sequences, c.num_seqs);
@@ -168,7 +214,7 @@ Status Bench(BenchFlags& flags) {
   } else {
     PrintJson(json);
   }
-  return flags.out.empty() ? OkStatus() : WriteResult(flags.out, json);
+  return place.Write(json);
 }
 
 void AddKernels(CLI::App& bench, CommandContext& context) {

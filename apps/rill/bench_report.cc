@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cctype>
 
+#include "arithmetic_text.h"
+
 namespace rill::app {
 namespace {
 
@@ -158,6 +160,7 @@ Json ReportJson(const BenchReport& report) {
   out.Set("resident_mb", static_cast<double>(report.resident_bytes) / 1e6);
   out.Set("model", report.info.path);
   out.Set("backend", report.info.backend);
+  out.Set("weights", report.options.weights);
   out.Set("activations", report.options.activations);
   out.Set("kv_dtype", report.options.kv_dtype);
   out.Set("max_step_tokens", report.options.max_step_tokens);
@@ -204,16 +207,16 @@ std::string HeaderText(const BenchReport& report) {
                          rate.size_bytes / 1e6);
   }
   return fmt::format(
-      "{}\n{} | {} | activations {} | kv {} | commit {}\n"
+      "{}\n{} | {} | {} | commit {}\n"
       "load {:.3f} s | first token {:.3f} s after the start | {:.0f} MB resident\n"
       "ceilings: DRAM read {:.1f} GB/s | int8 dot {:.0f} GMAC/s | f32 fma {:.0f} GFLOP/s | barrier "
       "{:.0f} ns\n          read GB/s by working set: {}\n\n"
       "{:<9}{:>6}{:>8}{:>9}{:>11}{:>11}{:>11}  {}\n",
-      report.info.path, MachineName(build), report.info.backend, report.options.activations,
-      report.options.kv_dtype, build.Find("commit")->string_value(), report.info.load_s,
-      report.first_token_s, static_cast<double>(report.resident_bytes) / 1e6, c.dram_read_gbs,
-      c.int8_dot_gmacs, c.f32_fma_gflops, c.barrier_ns, reads, "phase", "seqs", "tokens", "context",
-      "tok/s", "ms", "spread", "limit");
+      report.info.path, MachineName(build), report.info.backend,
+      ArithmeticText(report.options, " | "), build.Find("commit")->string_value(),
+      report.info.load_s, report.first_token_s, static_cast<double>(report.resident_bytes) / 1e6,
+      c.dram_read_gbs, c.int8_dot_gmacs, c.f32_fma_gflops, c.barrier_ns, reads, "phase", "seqs",
+      "tokens", "context", "tok/s", "ms", "spread", "limit");
 }
 
 std::string RunText(const BenchRun& run) {

@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 
+#include "arithmetic_text.h"
 #include "command.h"
 #include "npy_writer.h"
 #include "progress.h"
@@ -60,17 +63,27 @@ Status EvalLogits(EvalFlags& flags) {
       writer.Open(flags.out, {static_cast<int64_t>(ids.size()), llm->logits_width()}));
   InterruptScope interrupt;
   ProgressBar bar("logits", ProgressBar::Unit::kCount);
+  int64_t num_bad = 0;
   RILL_RETURN_IF_ERROR(llm->EvalLogits(ids, [&](int64_t first, int64_t rows, const float* logits) {
+    num_bad += std::count_if(logits, logits + rows * llm->logits_width(),
+                             [](float logit) { return !std::isfinite(logit); });
     bar.Update(first + rows, static_cast<int64_t>(ids.size()));
     if (interrupt.interrupted()) return Cancelled("eval logits: interrupted");
     return writer.Append(logits, rows * llm->logits_width());
   }));
   RILL_RETURN_IF_ERROR(writer.Finish());
+  bar.Clear();
+  if (num_bad > 0) {
+    std::fprintf(stderr, "rill: warning: %lld of %lld logits are NaN or Inf\n",
+                 static_cast<long long>(num_bad),
+                 static_cast<long long>(static_cast<int64_t>(ids.size()) * llm->logits_width()));
+  }
   if (flags.model.json) {
     Json out;
     out.Set("out", flags.out);
     out.Set("shape",
             Json::Array{Json(static_cast<int64_t>(ids.size())), Json(llm->logits_width())});
+    out.Set("non_finite", num_bad);
     PrintJson(out);
   } else if (!to_stdout) {
     WriteStdout(fmt::format("{}: [{}, {}] f32\n", flags.out, ids.size(), llm->logits_width()));
@@ -118,13 +131,13 @@ Status EvalFingerprint(EvalFlags& flags) {
   if (flags.model.json) {
     Json out;
     out.Set("fingerprint", hex);
+    out.Set("weights", flags.model.options.weights);
     out.Set("activations", flags.model.options.activations);
     out.Set("kv_dtype", flags.model.options.kv_dtype);
     out.Set("backend", llm->info().backend);
     PrintJson(out);
   } else {
-    WriteStdout(fmt::format("{}  activations {}, kv {}\n", hex, flags.model.options.activations,
-                            flags.model.options.kv_dtype));
+    WriteStdout(fmt::format("{}  {}\n", hex, ArithmeticText(flags.model.options, ", ")));
   }
   return OkStatus();
 }
@@ -194,7 +207,7 @@ Status EvalQuality(EvalFlags& flags) {
   RILL_ASSIGN_OR_RETURN(const std::string text, ReadText(flags.text, kMaxInputBytes));
   RILL_RETURN_IF_ERROR(CheckUtf8(text, flags.text));
   RILL_ASSIGN_OR_RETURN(const std::string path, ResolveModel(flags.model.model));
-  flags.quality.num_threads = flags.model.options.num_threads;
+  flags.quality.load = flags.model.options;
   if (flags.quality.formats.empty()) flags.quality.formats = QualityFormats();
   InterruptScope interrupt;
   ProgressBar bar("quality", ProgressBar::Unit::kCount);
@@ -276,6 +289,10 @@ void AddEval(CLI::App& app, CommandContext& context) {
         "Every variant against the model with f16 weights made from the file, f32 activations and\n"
         "f32 keys and values, at each position of the text. Formats:" +
         formats + "\nExample:\n  rill eval quality smollm2 --text wiki.test.raw --tokens 2048");
+    // These are what the rows differ in, or follow from --window.
+    for (const char* name : {"--weights", "--activations", "--kv-dtype", "--context"}) {
+      command->remove_option(command->get_option(name));
+    }
     command->add_option("--text", flags->text, "The text file ('-': stdin)")
         ->check(FileName())
         ->required();

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "command.h"
+#include "rill/cpu_isas.h"
 
 namespace rill::app {
 
@@ -14,9 +15,17 @@ void AddOps(CLI::App& app, CommandContext& context) {
       "of\nevery result stay the same.\nExample:\n  RILL_CPU_ISA=avx2 rill ops");
   command->add_flag("--json", *json, "Machine-readable output");
   command->callback([json, &context] {
-    const Json report = DescribeOps();
-    context.exit_code = kExitOk;
+    const Result<CpuIsas> isas = FindCpuIsas();
+    if (!isas.ok()) {
+      context.exit_code = ReportError(isas.status(), *json);
+      return;
+    }
+    Json report = DescribeOps();
     if (*json) {
+      Json::Array names;
+      for (const std::string& name : isas->available) names.emplace_back(name);
+      report.Set("cpu_isas", std::move(names));
+      report.Set("cpu_isa", isas->in_use);
       PrintJson(report);
       return;
     }
@@ -24,7 +33,11 @@ void AddOps(CLI::App& app, CommandContext& context) {
     for (const Json& backend : report.Find("backends")->array()) {
       out += backend.Find("description")->string_value() + "\n";
     }
-    out += "\n";
+    out += "instruction sets here, by their RILL_CPU_ISA:";
+    for (const std::string& name : isas->available) {
+      out += " " + name + (name == isas->in_use ? " (in use)" : "");
+    }
+    out += "\n\n";
     for (const Json& op : report.Find("ops")->array()) {
       out += fmt::format("{:<20} {}\n", op.Find("name")->string_value(),
                          op.Find("summary")->string_value());

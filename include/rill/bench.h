@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -95,9 +96,11 @@ class Benchmark {
 // without a download. SHAPE is one of these ("llama-1.1b", …); FORMAT a block format, f16, bf16,
 // f32, q4_k_m or q5_k_m.
 std::vector<std::string> SyntheticShapes();
-// The same model, bit for bit, as a GGUF file for other programs. `spec` as above. Errors:
-// kNotFound naming what there is; kResourceExhausted for memory or disk.
-Status WriteSyntheticModel(std::string_view spec, const std::string& path);
+// The same model, bit for bit, as the bytes of a GGUF file for other programs, given to `write` at
+// once. `spec` as above. Errors: kNotFound naming what there is; kResourceExhausted for memory;
+// those of `write`.
+Status WriteSyntheticModel(std::string_view spec,
+                           const std::function<Status(std::string_view bytes)>& write);
 
 // One kernel alone, over and over: for a profiler, or to compare formats.
 struct KernelBenchOptions {

@@ -27,8 +27,9 @@ struct QualityOptions {
   // num_tokens * vocab_size * 4 bytes, at most 2 GiB.
   int32_t num_tokens = 2048;
   int32_t window = 512;
-  int num_threads = 0;
-  std::string cpu_isa;
+  // Threads, backend, page size and such. Its weights, activations, kv_dtype and max_context are
+  // not read: the variants and `window` say them.
+  LoadOptions load;
 };
 
 struct QualityRow {
@@ -57,7 +58,8 @@ struct QualityTable {
 std::vector<std::string> QualityFormats();
 
 // on_row: after each variant; false cancels. Errors: as Llm::Open; kInvalidArgument for an unknown
-// name or a text of fewer than two tokens. A variant that fails has its row's error instead.
+// name (before anything is loaded) or a text of fewer than two tokens. A variant that fails has its
+// row's error instead.
 using OnQualityRow = std::function<bool(const QualityRow& row, int64_t done, int64_t total)>;
 Result<QualityTable> MeasureQuality(const std::string& path, std::string_view text,
                                     const QualityOptions& options, const OnQualityRow& on_row);

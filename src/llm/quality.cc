@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "base/thread_pool.h"
+#include "base/utf8.h"
 #include "llm/llm_impl.h"
 #include "llm/requantize.h"
 #include "quant/kv_format.h"
@@ -19,7 +20,7 @@ namespace rill {
 class QualityRun {
  public:
   QualityRun(const QualityOptions& options, std::vector<int32_t> ids)
-      : options_(options), ids_(std::move(ids)), pool_(options.num_threads) {}
+      : options_(options), ids_(std::move(ids)), pool_(options.load.num_threads) {}
 
   // The model that Run looks at.
   Status Open(const io::ModelSource& source, const LoadOptions& load) {
@@ -137,23 +138,42 @@ std::vector<std::string> QualityFormats() {
   return names;
 }
 
+namespace {
+
+Status CheckNames(const QualityOptions& options) {
+  const auto check = [](const char* what, const std::vector<std::string>& names,
+                        const std::vector<std::string>& known) {
+    for (const std::string& name : names) {
+      if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+      std::string list;
+      for (const std::string& one : known) list += " " + one;
+      return InvalidArgument(std::string(what) + " '" + PrintableUtf8(name, 100) +
+                             "': expected one of" + list);
+    }
+    return OkStatus();
+  };
+  std::vector<std::string> kv_formats;
+  for (int i = 0; i < quant::kNumKvFormats; ++i) {
+    kv_formats.emplace_back(quant::KvFormatName(static_cast<quant::KvFormat>(i)));
+  }
+  RILL_RETURN_IF_ERROR(check("format", options.formats, QualityFormats()));
+  RILL_RETURN_IF_ERROR(check("activation mode", options.activations, {"f32", "q8"}));
+  RILL_RETURN_IF_ERROR(check("KV format", options.kv_dtypes, kv_formats));
+  return check("KV format", options.file_kv_dtypes, kv_formats);
+}
+
+}  // namespace
+
 Result<QualityTable> MeasureQuality(const std::string& path, std::string_view text,
                                     const QualityOptions& options, const OnQualityRow& on_row) {
-  const std::vector<std::string> known = QualityFormats();
-  for (const std::string& format : options.formats) {
-    if (std::find(known.begin(), known.end(), format) == known.end()) {
-      std::string list;
-      for (const std::string& name : known) list += " " + name;
-      return InvalidArgument("format '" + format + "': expected one of" + list);
-    }
-  }
+  RILL_RETURN_IF_ERROR(CheckNames(options));
   if (options.window < 2 || options.num_tokens < 2) {
     return InvalidArgument(fmt::format("window and tokens: expected at least 2, got {} and {}",
                                        options.window, options.num_tokens));
   }
-  LoadOptions load;
-  load.num_threads = options.num_threads;
-  load.cpu_isa = options.cpu_isa;
+  LoadOptions load = options.load;
+  load.on_progress = nullptr;
+  load.weights = "file";
   load.max_context = options.window;
   load.activations = "f32";
   load.kv_dtype = "f32";
@@ -175,9 +195,11 @@ Result<QualityTable> MeasureQuality(const std::string& path, std::string_view te
     return ResourceExhausted(fmt::format("{} tokens of {} log-probabilities: at most 2 GiB, so {}",
                                          ids.size(), vocab_size, kMaxBytes / 4 / vocab_size));
   }
-  RILL_ASSIGN_OR_RETURN(const io::ModelSource file, io::OpenModel(path));
+  io::OpenOptions open_options;
+  open_options.use_mmap = load.use_mmap;
+  RILL_ASSIGN_OR_RETURN(const io::ModelSource file, io::OpenModel(path, open_options));
   RILL_ASSIGN_OR_RETURN(const io::ModelSource base,
-                        llm::Requantize(file, DType::kF16, options.num_threads));
+                        llm::Requantize(file, DType::kF16, load.num_threads));
   QualityTable table;
   table.model = path;
   table.num_tokens = static_cast<int64_t>(ids.size());
@@ -212,7 +234,7 @@ Result<QualityTable> MeasureQuality(const std::string& path, std::string_view te
     } else if (format == "w8a8" || format == "w4g128") {
       load.weights = format;
     } else if (format != "f16") {
-      auto encoded = llm::Requantize(base, *DTypeFromName(format), options.num_threads);
+      auto encoded = llm::Requantize(base, *DTypeFromName(format), load.num_threads);
       status = encoded.status();
       if (encoded.ok()) made = std::move(encoded).value();
     }

@@ -258,22 +258,6 @@ void ReleaseSyntheticWeights(io::ModelSource& source) {
   }
 }
 
-Status WriteSynthetic(std::string_view spec, const std::string& path) {
-  RILL_ASSIGN_OR_RETURN(const auto file, MakeFile(WithoutPrefix(spec)));
-  const std::string temporary = path + ".tmp" + std::to_string(getpid());
-  std::FILE* out = std::fopen(temporary.c_str(), "wb");
-  if (out == nullptr) return InvalidArgument(path + ": " + std::strerror(errno));
-  const auto bytes = file->bytes();
-  const bool written = std::fwrite(bytes.data(), 1, bytes.size(), out) == bytes.size();
-  const bool closed = std::fclose(out) == 0;
-  if (!written || !closed || std::rename(temporary.c_str(), path.c_str()) != 0) {
-    const std::string reason = std::strerror(errno);
-    std::remove(temporary.c_str());
-    return ResourceExhausted(path + ": " + reason);
-  }
-  return OkStatus();
-}
-
 }  // namespace rill::llm
 
 namespace rill {
@@ -282,8 +266,11 @@ std::vector<std::string> SyntheticShapes() {
   return llm::SyntheticShapes();
 }
 
-Status WriteSyntheticModel(std::string_view spec, const std::string& path) {
-  return llm::WriteSynthetic(spec, path);
+Status WriteSyntheticModel(std::string_view spec,
+                           const std::function<Status(std::string_view bytes)>& write) {
+  RILL_ASSIGN_OR_RETURN(const auto file, llm::MakeFile(llm::WithoutPrefix(spec)));
+  const auto bytes = file->bytes();
+  return write(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
 }
 
 }  // namespace rill

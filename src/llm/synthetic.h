@@ -1,9 +1,10 @@
 // Models of random weights, made in memory: "synthetic:llama-1.1b:q4_0". They answer nonsense at
 // the speed of a real model of that shape and format.
 //
-// Such a model is a GGUF file in memory, byte for byte what WriteSynthetic writes, and is read by
-// the same code as a file. Formats: any that quant/random_weights.h fills, with the output matrix
-// in Q6_K as llama.cpp's converter has it for block formats, and the mixtures q4_k_m and q5_k_m.
+// Such a model is a GGUF file in memory, byte for byte what WriteSyntheticModel gives, and is read
+// by the same code as a file. Formats: any that quant/random_weights.h fills, with the output
+// matrix in Q6_K as llama.cpp's converter has it for block formats, and the mixtures q4_k_m and
+// q5_k_m.
 #pragma once
 
 #include <string>
@@ -27,8 +28,5 @@ Result<io::ModelSource> MakeSynthetic(std::string_view spec);
 // Gives back the memory of all weights but the embedding table. Only once the model is packed and
 // reads nothing else in place.
 void ReleaseSyntheticWeights(io::ModelSource& source);
-
-// The same model as a file. Errors also: kInvalidArgument, kResourceExhausted for the file.
-Status WriteSynthetic(std::string_view spec, const std::string& path);
 
 }  // namespace rill::llm

@@ -1,8 +1,11 @@
 """rill bench: the shape of its JSON, ceilings, profiles, synthetic models and their GGUF files."""
 import json
 import math
+import os
 import pathlib
+import signal
 import subprocess
+import time
 
 import pytest
 
@@ -92,6 +95,65 @@ def test_cases_that_do_not_fit_are_left_out_with_a_reason(rill):
     assert "positions" in report["skipped"][0]["reason"]
 
 
+def test_report_says_what_was_measured(rill, report):
+    assert (report["weights"], report["activations"], report["kv_dtype"]) == ("file", "f32", "int8")
+    words = ["bench", "--synthetic", "llama-tiny:f16", "-p", "8", "-b", "1", "--at", "0", "--mixed",
+             "none", "--weights", "w8a8", *QUICK]
+    assert rill_json(rill, *words)["weights"] == "w8a8"
+    done = subprocess.run([rill, *words], capture_output=True, timeout=120, check=True)
+    header = done.stdout.decode().splitlines()[1]
+    assert "weights w8a8 | activations int8 per token" in header and "kv int8" in header
+
+
+def test_place_of_the_result_is_looked_at_first(rill, tmp_path):
+    (tmp_path / "file").write_text("")
+    # A measurement would take longer than the test waits.
+    words = [rill, "bench", "--synthetic", "llama-tiny:f16", "-p", "8", "-b", "1", "--at", "0",
+             "--mixed", "none", "--min-time", "100", "--json", "--out"]
+    for place, code in [("none/", 3), ("none/x.json", 3), ("file/x.json", None)]:
+        done = subprocess.run([*words, f"{tmp_path}/{place}"], capture_output=True, timeout=60,
+                              check=False)
+        assert done.returncode == code if code else done.returncode, done.stderr
+        assert f"{tmp_path}/{place}" in json.loads(done.stdout)["error"]["message"]
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_writing_a_model_is_told_to_machines(rill, tmp_path):
+    file = tmp_path / "model.gguf"
+    out = rill_json(rill, "bench", "--synthetic", "llama-tiny:q4_0", "--write-gguf", file)
+    assert out == {"out": str(file), "model": "synthetic:llama-tiny:q4_0",
+                   "size_bytes": file.stat().st_size}
+    done = subprocess.run([rill, "bench", "--synthetic", "llama-tiny:q4_0", "--write-gguf",
+                           str(file), "--out", str(tmp_path)], capture_output=True, timeout=60,
+                          check=False)
+    assert done.returncode == 2 and b"--out" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_signal_leaves_half_a_model(rill, tmp_path, number):
+    # 1.1 billion weights are being made for seconds; the signal comes while they are written.
+    process = subprocess.Popen([rill, "bench", "--synthetic", "llama-1.1b:q4_0", "--write-gguf",
+                                str(tmp_path / "model.gguf")], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 100
+
+    def written():
+        for fd in pathlib.Path(f"/proc/{process.pid}/fd").iterdir():
+            try:
+                if str(tmp_path) in os.readlink(fd) and os.stat(fd).st_size > 0:
+                    return True
+            except FileNotFoundError:
+                pass
+        return False
+
+    while process.poll() is None and not written() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(number)
+    code = process.wait(60)
+    if code == 0:
+        pytest.skip("skipped: written before the signal came")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_out_names_machine_and_commit(rill, tmp_path):
     subprocess.run([rill, "bench", "--synthetic", "llama-tiny:f16", "-p", "8", "-b", "1", "--at",
                     "0", "--mixed", "none", "--out", str(tmp_path), *QUICK], check=True,
@@ -149,13 +211,28 @@ def test_errors_name_what_there_is(rill, words, expected):
 
 
 @pytest.mark.parametrize("name", ["linear:q4_0", "linear_glu:q4_k", "norm_linear:q8_0",
-                                  "gated_ffn:q4_0", "paged_attention", "rms_norm"])
+                                  "gated_ffn:q4_0", "paged_attention", "rms_norm",
+                                  "linear:w8a8", "gated_ffn:w8a8", "moe_ffn:q4_0", "glu",
+                                  "embedding:q6_k", "rope_kv_append", "skip_rms_norm"])
 def test_one_kernel_alone(rill, name):
     out = rill_json(rill, "bench", "kernels", "--only", name, "--tokens", 2, "--rows", 256,
                     "--cols", 256, "--at", 64, "--matrices", 2, "--seconds", "0.01")
     assert out["seconds_per_call"] > 0 and out["calls"] >= 3
-    if name == "linear:q4_0":
+    if name in ("linear:q4_0", "linear:w8a8"):
         assert out["int8_macs"] == 2 * 256 * 256
+
+
+def test_kernels_that_do_not_fit_are_refused_by_name(rill):
+    for words in (["--only", "linear:q4_0", "--rows", "1048576", "--cols", "1048576"],
+                  ["--only", "rms_norm", "--tokens", "65536", "--cols", "1048576"],
+                  ["--only", "paged_attention", "--tokens", "65536", "--at", "1048576"]):
+        done = subprocess.run([rill, "bench", "kernels", *words], capture_output=True, timeout=60,
+                              check=False)
+        text = done.stderr.decode()
+        assert done.returncode == 5 and words[1] in text and "GB" in text, text
+    done = subprocess.run([rill, "bench", "kernels", "--only", "paged_attention", "--kv-dtype",
+                           "foo"], capture_output=True, timeout=60, check=False)
+    assert done.returncode == 2 and "int8" in done.stderr.decode() and "foo" in done.stderr.decode()
 
 
 def test_kernels_are_listed(rill):
@@ -188,6 +265,36 @@ def test_quality_table(rill, stories, tmp_path):
     assert {r["activations"] for r in w8a8} == {"q8"} and len(w8a8) == 2
     assert all("error" in r or 0 < r["mean_kl"] < 1 for r in w8a8), w8a8
     assert ("file", "f32", "int8") in rows and ("f16", "f32", "int8") not in rows
+
+
+@pytest.mark.parametrize("flags, word", [
+    (["--kv-formats", "f16,bogus"], "int8"), (["--file-kv-formats", "bogus"], "int8"),
+    (["--modes", "bogus"], "q8"), (["--formats", "q4_0,bogus"], "q5_1")])
+def test_quality_refuses_unknown_names_at_once(rill, flags, word, tmp_path):
+    (tmp_path / "text").write_text("Once upon a time")
+    (tmp_path / "none.gguf").write_text("")  # no model: names come first
+    done = subprocess.run([rill, "eval", "quality", str(tmp_path / "none.gguf"), "--text",
+                           str(tmp_path / "text"), *flags], capture_output=True, timeout=60,
+                          check=False)
+    text = done.stderr.decode()
+    assert done.returncode == 2 and "bogus" in text and word in text, text
+
+
+def test_quality_ignores_no_flag(rill, stories, tmp_path):
+    (tmp_path / "text").write_text("Once upon a time there was a little girl. " * 3)
+    words = ["eval", "quality", stories, "--text", tmp_path / "text", "--tokens", 16, "--window",
+             16, "--formats", "f16", "--modes", "f32", "--kv-formats", "f32"]
+    for flags in (["--weights", "w8a8"], ["--activations", "q8"], ["--kv-dtype", "int4"],
+                  ["-c", "100"]):  # what the rows say is no flag
+        done = subprocess.run([rill, *map(str, words), *flags], capture_output=True, timeout=60,
+                              check=False)
+        assert done.returncode == 2 and flags[0] in done.stderr.decode()
+    plain = rill_json(rill, *words)
+    other = rill_json(rill, *words, "--backend", "reference", "--page-size", 16, "--chunk", 4,
+                      "--no-mmap")
+    # Another backend, so other bits; the same model.
+    assert plain["base_perplexity"] != other["base_perplexity"]
+    assert math.isclose(plain["base_perplexity"], other["base_perplexity"], rel_tol=1e-4)
 
 
 def test_nan_weights_are_told_at_load(rill, tmp_path):

@@ -287,6 +287,34 @@ def test_ops(rill):
     assert {op["kernels"].get("cpu") for op in scalar["ops"]} <= {"cpu scalar", "cpu scalar_fma"}
 
 
+def test_ops_lists_the_instruction_sets_there_are(rill):
+    ops = good_json(rill, "ops")
+    names = ops["cpu_isas"]
+    assert names[-1] == "scalar" and ops["cpu_isa"] in names and len(set(names)) == len(names)
+    assert set(ops["cpu_isas"]) - {"scalar"} <= set(good_json(rill, "--version")["isa"])
+    for name in names:  # each can be chosen, and is then the one in use
+        assert good_json(rill, "ops", RILL_CPU_ISA=name)["cpu_isa"] == name
+    text = good(run(rill, "ops", RILL_CPU_ISA="scalar"))
+    line = next(line for line in text.splitlines() if "RILL_CPU_ISA" in line)
+    assert line.endswith(" ".join(["", *names]) + " (in use)")
+    done = run(rill, "ops", "--json", RILL_CPU_ISA="nonesuch")
+    assert done.returncode == 2
+    assert set(names) <= set(re.findall(r"\w+", json.loads(done.stdout)["error"]["message"]))
+
+
+def test_fingerprint_says_what_it_is_of(rill):
+    seen = set()
+    for weights in ("file", "w8a8", "w4g128"):
+        words = ["eval", "fingerprint", "synthetic:llama-tiny:f16", "--weights", weights]
+        out = good_json(rill, *words)
+        assert out["weights"] == weights and out["kv_dtype"] == "int8"
+        text = good(run(rill, *words))
+        assert text.startswith(f"{out['fingerprint']}  weights {weights}, activations ")
+        assert ("activations int8 per token" in text) == (weights == "w8a8")
+        seen.add(out["fingerprint"])
+    assert len(seen) == 3
+
+
 def test_pull_lists_the_cache(rill, tmp_path):
     environment = {"RILL_CACHE": str(tmp_path)}
     assert "no models" in good(run(rill, "pull", "--list", **environment))

@@ -158,6 +158,59 @@ def test_weights_that_are_no_numbers(rill, stories, tmp_path):
     assert "output_norm.weight" in report["check"]["nan_or_inf"]
 
 
+def llama_folder(folder, dtype, bad_bytes):
+    """A Llama of 56 million random weights; element 5000 of layer 1's down_proj is bad."""
+    numpy = pytest.importorskip("numpy")
+    hidden, inner, layers, vocab = 512, 8192, 4, 32
+    (folder / "config.json").write_text(json.dumps({
+        "model_type": "llama", "hidden_size": hidden, "intermediate_size": inner,
+        "num_hidden_layers": layers, "num_attention_heads": 8, "num_key_value_heads": 8,
+        "vocab_size": vocab, "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0, "tie_word_embeddings": False}))
+    size = len(bad_bytes)
+    shapes = {"model.embed_tokens": [vocab, hidden], "lm_head": [vocab, hidden],
+              "model.norm": [hidden]}
+    for i in range(layers):
+        p = f"model.layers.{i}."
+        shapes |= {p + "input_layernorm": [hidden], p + "post_attention_layernorm": [hidden]}
+        shapes |= {f"{p}self_attn.{x}_proj": [hidden, hidden] for x in "qkvo"}
+        shapes |= {f"{p}mlp.{x}_proj": [inner, hidden] for x in ("gate", "up")}
+        shapes |= {f"{p}mlp.down_proj": [hidden, inner]}
+    header, blobs, at = {}, [], 0
+    rng = numpy.random.default_rng(3)
+    for name, shape in shapes.items():
+        data = bytearray(rng.integers(0x18, 0x2C, int(numpy.prod(shape)) * size,
+                                      dtype=numpy.uint8).tobytes())  # small in each type
+        if name == "model.layers.1.mlp.down_proj":
+            data[5000 * size:5001 * size] = bad_bytes
+        header[name + ".weight"] = {"dtype": dtype, "shape": shape,
+                                    "data_offsets": [at, at + len(data)]}
+        blobs.append(data)
+        at += len(data)
+    text = json.dumps(header).encode()
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.writelines(blobs)
+
+
+# More bytes than are sampled before the weights are packed, and the bad one not among the sample.
+@pytest.mark.parametrize("dtype, bad_bytes", [("BF16", b"\xC0\x7F"), ("F8_E4M3", b"\x7F")])
+def test_one_bad_number_in_a_large_file_is_told(rill, tmp_path, dtype, bad_bytes):
+    llama_folder(tmp_path, dtype, bad_bytes)
+    done = run(rill, "eval", "fingerprint", tmp_path)
+    warning, message = done.stderr.decode().splitlines()
+    assert warning.startswith("rill: warning: ") and "blk.1.ffn_down" in warning.replace(
+        "model.layers.1.mlp.down_proj", "blk.1.ffn_down")
+    assert done.returncode == FAILURE and "no fingerprint" in message and "nan" in message
+    (tmp_path / "ids.json").write_text("[1, 2]")
+    done = run(rill, "eval", "logits", tmp_path, "--tokens", tmp_path / "ids.json", "--out",
+               tmp_path / "x.npy", "--json")
+    assert done.returncode == OK and "64 of 64 logits are NaN or Inf" in done.stderr.decode()
+    assert json.loads(done.stdout)["non_finite"] == 64
+    report = json.loads(run(rill, "inspect", tmp_path, "--json").stdout)
+    assert "model.layers.1.mlp.down_proj.weight" in report["check"]["nan_or_inf"]
+
+
 @pytest.mark.parametrize("words", [[""], []])
 def test_no_prompt(rill, stories, words):
     assert "prompt" in refused(run(rill, "run", stories, *words))
@@ -434,7 +487,7 @@ def test_all_of_unicode_is_utf8(rill, stories):
 
 def test_wrong_isa_is_told(rill, smollm2):
     done = run(rill, "run", smollm2, "Hi", "-n", 1, RILL_CPU_ISA="nonesuch")
-    assert done.returncode != 0 and b"RILL_CPU_ISA" in done.stderr
+    assert done.returncode == USAGE and b"RILL_CPU_ISA" in done.stderr
 
 
 def test_full_disk_is_told(rill, smollm2):

@@ -3,6 +3,7 @@
 #include <cstdlib>
 
 #include "base/cpu_features.h"
+#include "rill/cpu_isas.h"
 
 namespace rill::cpu {
 
@@ -23,6 +24,19 @@ std::vector<const Kernels*> AvailableKernels() {
   return found;
 }
 
+namespace {
+
+std::vector<std::string> NamesOf(const std::vector<const Kernels*>& tables) {
+  std::vector<std::string> names;
+  for (const Kernels* kernels : tables) {
+    // Tables of one name (scalar, with and without fma) follow each other.
+    if (names.empty() || names.back() != kernels->isa) names.emplace_back(kernels->isa);
+  }
+  return names;
+}
+
+}  // namespace
+
 Result<const Kernels*> SelectKernels(std::string_view isa) {
   const char* source = "cpu_isa";
   if (isa.empty()) {
@@ -33,13 +47,11 @@ Result<const Kernels*> SelectKernels(std::string_view isa) {
   }
   const std::vector<const Kernels*> present = AvailableKernels();
   if (isa.empty()) return present.front();
-  std::string names;
   for (const Kernels* kernels : present) {
     if (isa == kernels->isa || isa == kernels->name) return kernels;
-    if (names.find(kernels->isa) == std::string::npos) {
-      names += (names.empty() ? "" : ", ") + std::string(kernels->isa);
-    }
   }
+  std::string names;
+  for (const std::string& name : NamesOf(present)) names += (names.empty() ? "" : ", ") + name;
 #define ISA(space, user_name, condition)                                               \
   if (isa == user_name || isa == #space) {                                             \
     return Unsupported(std::string(source) + ": this CPU has no " + std::string(isa) + \
@@ -52,3 +64,12 @@ Result<const Kernels*> SelectKernels(std::string_view isa) {
 }
 
 }  // namespace rill::cpu
+
+namespace rill {
+
+Result<CpuIsas> FindCpuIsas(std::string_view cpu_isa) {
+  RILL_ASSIGN_OR_RETURN(const cpu::Kernels* kernels, cpu::SelectKernels(cpu_isa));
+  return CpuIsas{cpu::NamesOf(cpu::AvailableKernels()), std::string(kernels->isa)};
+}
+
+}  // namespace rill
