@@ -37,7 +37,12 @@ Result<std::unique_ptr<ServingModel>> ServingModel::Load(const std::string& path
                        " is an encoder, it generates nothing");
   }
   if (!impl.tokenizer) return impl.tokenizer_status;
-  RILL_ASSIGN_OR_RETURN(serving->fingerprint_, serving->llm_->Fingerprint());
+  const Result<uint64_t> fingerprint = serving->llm_->Fingerprint();
+  if (fingerprint.ok()) {
+    serving->fingerprint_ = *fingerprint;
+  } else if (fingerprint.status().code() != StatusCode::kFailedPrecondition) {
+    return fingerprint.status();
+  }  // else logits of its prompt are no numbers: each request says so of its own
 
   const KvLayout layout = impl.model->MakeKvLayout(impl.kv_dtype, impl.options.page_size);
   const int64_t page_bytes = std::max<int64_t>(layout.page_bytes(), 1);

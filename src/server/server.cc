@@ -12,6 +12,7 @@
 #include <sstream>
 #include <thread>
 
+#include "base/utf8.h"
 #include "rill/model_store.h"
 #include "rill/server.h"
 #include "server/endpoints/endpoint.h"
@@ -242,6 +243,14 @@ class Server {
     }
     loader_.join();
     if (state_.registry.List().empty()) return first_failure_;
+    for (const auto& model : state_.registry.List()) {
+      for (const std::string& warning : model->llm->info().warnings) {
+        state_.log->Write(
+            LogLine("warning", "model").Add("model", model->id).Add("message", warning));
+        if (!state_.options.on_notice) continue;
+        state_.options.on_notice("warning: " + model->id + ": " + PrintableUtf8(warning, 1000));
+      }
+    }
     state_.loading = false;
     state_.ready = true;
     if (inherited_) http_->Start();

@@ -24,6 +24,33 @@ def test_summary_says_what_a_user_needs(tiny):
     assert "keys: none" in text and "ready on http://127.0.0.1:" in text
 
 
+def test_what_is_wrong_with_a_model_that_loads_is_told(rill, stories, tmp_path):
+    gguf = pytest.importorskip("gguf")
+    tensor = next(t for t in gguf.GGUFReader(stories).tensors if t.name == "blk.2.ffn_up.weight")
+    data = bytearray(pathlib.Path(stories).read_bytes())
+    # The last two bytes of the first element: all bits of the exponent.
+    data[int(tensor.data_offset) + int(tensor.n_bytes // tensor.n_elements) - 1] = 0x7F
+    data[int(tensor.data_offset) + int(tensor.n_bytes // tensor.n_elements) - 2] = 0xFF
+    broken = tmp_path / "nan.gguf"
+    broken.write_bytes(data)
+
+    def warned(server, model):
+        return any(line["level"] == "warning" and line.get("model") == model and
+                   "blk.2.ffn_up" in line["message"] for line in server.log())
+
+    with Server(rill, f"n={broken}", "a=" + stories, "--admin-port", "0") as server:
+        assert re.search(r"rill: warning: n: .*blk\.2\.ffn_up.* NaN", server.stderr())
+        assert "warning: a:" not in server.stderr()
+        assert warned(server, "n") and not warned(server, "a")
+        # Its requests fail, one by one; the other model serves.
+        assert request(server, "n").status_code == 500
+        assert request(server, "a").status_code == 200
+        loaded = httpx.post(server.admin_url + "/admin/models",
+                            json={"path": str(broken), "name": "later"}, timeout=60)
+        assert loaded.status_code == 200, loaded.text
+        assert warned(server, "later")
+
+
 def test_two_models_aliases_and_one_that_fails(rill, stories, tiny_chat, tmp_path):
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(open(stories, "rb").read()[:5000])

@@ -71,6 +71,13 @@ void LoadModel(ServerState& state, const ResponderPtr& responder, const Json& bo
     if (status.ok()) {
       spec.path = *path;
       status = state.registry.LoadWithinBudget(spec);
+      const auto model = status.ok() ? state.registry.Find(spec.name) : nullptr;
+      if (model) {
+        for (const std::string& warning : model->llm->info().warnings) {
+          state.log->Write(
+              LogLine("warning", "model").Add("model", model->id).Add("message", warning));
+        }
+      }
     }
     AnswerStatus(state, *responder, status, "loaded", spec.name);
   });
