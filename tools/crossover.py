@@ -138,6 +138,9 @@ def main():
     p.add_argument("output")
     p.set_defaults(action=plot)
     args = parser.parse_args()
+    unknown = [mode for mode in getattr(args, "modes", "").split(",") if mode and mode not in MODES]
+    if unknown:
+        parser.error(f"--modes: unknown {unknown[0]!r}, expected some of {', '.join(MODES)}")
     args.action(args)
 
 

@@ -175,7 +175,7 @@ class Llm {
                                           const OnPosition& on_position);
 
   // Hash of the logits' bits of a fixed prompt: equal on every machine, ISA and thread count for
-  // the same file, activations and KV dtype.
+  // the same file, weights, activations and KV dtype. kFailedPrecondition: a logit is NaN or Inf.
   Result<uint64_t> Fingerprint();
 
   // Everything that `rill inspect` prints: config, tensors by type, memory plan for `context`

@@ -27,6 +27,14 @@ def test_it_measures_each_mode_and_draws_it(rill, tmp_path):
     assert len(lines) == 4 and all(len(line.get("points").split()) == 3 for line in lines)
 
 
+def test_unknown_modes_are_refused_by_name(rill, tmp_path):
+    done = subprocess.run([sys.executable, TOOL, "run", rill, tmp_path / "x.json", "--modes",
+                           "f16,w9"], capture_output=True, timeout=60, check=False)
+    text = done.stderr.decode()
+    assert done.returncode == 2 and "'w9'" in text and "w4g128/f32" in text
+    assert "Traceback" not in text
+
+
 def test_bench_without_prefill_or_decode(rill):
     for words, phases in ((["-p", "none", "-b", "2"], {"decode"}),
                           (["-p", "8", "-b", "none"], {"prefill"})):
