@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cstdio>
 #include <cstdlib>
 
 #include "command.h"
@@ -66,7 +67,8 @@ Result<std::vector<LoadRequest>> MakeRequests(const BenchServeFlags& flags) {
   });
 }
 
-Status BenchServe(BenchServeFlags& flags) {
+// `exit_code`: of a run that was measured and reported.
+Status BenchServe(BenchServeFlags& flags, int& exit_code) {
   LoadTestOptions& load = flags.load;
   if (flags.together + (flags.poisson_rate > 0) + (flags.replay_speed > 0) > 1) {
     return InvalidArgument("--together, --poisson and --replay exclude each other");
@@ -100,11 +102,15 @@ Status BenchServe(BenchServeFlags& flags) {
   }
   if (flags.json) {
     PrintJson(report.ToJson());
+    std::fputs(report.ErrorsText().c_str(), stderr);
   } else {
     WriteStdout(report.ToText());
   }
   if (report.failed == report.requests) {
-    return Unavailable(load.url + ": every request failed: " + report.errors.begin()->first);
+    // The report is the one object on stdout.
+    exit_code = ReportError(
+        Unavailable(load.url + ": every request failed: " + report.errors.begin()->first),
+        /*json=*/false);
   }
   return OkStatus();
 }
@@ -166,7 +172,7 @@ void AddBenchServe(CLI::App& bench, CommandContext& context) {
       ->check(OutputFileName());
   command->add_flag("--json", flags->json, "One JSON object on stdout");
   command->callback([flags, &context] {
-    const Status status = BenchServe(*flags);
+    const Status status = BenchServe(*flags, context.exit_code);
     if (!status.ok()) context.exit_code = ReportError(status, flags->json);
   });
 }

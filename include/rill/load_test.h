@@ -40,7 +40,7 @@ enum class Arrival : uint8_t {
 };
 
 struct LoadTestOptions {
-  std::string url = "http://127.0.0.1:8000";  // http or https, with or without a path such as /v1
+  std::string url = "http://127.0.0.1:8080";  // http or https, with or without a path such as /v1
   std::string api_key;
   std::string model;       // "": the first of GET /v1/models
   bool chat = false;       // /v1/chat/completions, else /v1/completions
@@ -86,8 +86,11 @@ struct LoadReport {
   std::map<std::string, int64_t> errors;  // reason → how often
 
   // {"requests", "failed", "requests_per_s", "output_tokens_per_s",
-  //  "ttft_ms": {"mean","p50","p99"}, "itl_ms": {…}, "e2e_ms": {…}}
+  //  "ttft_ms": {"mean","p50","p99"}, "itl_ms": {…}, "e2e_ms": {…}}, and when requests failed
+  //  "errors": {reason: how often, …}.
   Json ToJson() const;
+  // A line for each reason, the most frequent first; "" when nothing failed.
+  std::string ErrorsText() const;
   // The same and more for people.
   std::string ToText() const;
   // A picture: tokens per second over time, and the distributions of the three times.

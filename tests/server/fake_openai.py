@@ -10,7 +10,10 @@ class FakeServer:
     """first_s: before the first token; gap_s: before each further one; slots: requests at once
     (others wait). Counts what it sees."""
 
-    def __init__(self, first_s=0.05, gap_s=0.01, slots=None, fail_every=0, merge=1, drop_every=0):
+    def __init__(self, first_s=0.05, gap_s=0.01, slots=None, fail_every=0, merge=1, drop_every=0,
+                 raw=None):
+        """raw: (status line's number, bytes) that every request is answered with."""
+        self.raw = raw
         self.first_s, self.gap_s, self.fail_every, self.merge, self.drop_every = first_s, gap_s, fail_every, merge, drop_every
         self.slots = threading.Semaphore(slots) if slots else None
         self.lock = threading.Lock()
@@ -72,6 +75,10 @@ class FakeServer:
         if self.fail_every and number % self.fail_every == 0:
             answer = b'{"error":{"message":"planted","type":"server_error","param":null,"code":null}}'
             wfile.write(b"HTTP/1.1 500 X\r\nContent-Length: %d\r\n\r\n" % len(answer) + answer)
+            return True
+        if self.raw:
+            status, answer = self.raw
+            wfile.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, len(answer)) + answer)
             return True
         chat = b"/chat/" in line
         if self.slots:

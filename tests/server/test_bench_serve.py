@@ -107,16 +107,53 @@ def test_failures_are_counted_and_named(rill):
     with FakeServer(first_s=0.01, gap_s=0.001, fail_every=4) as fake:
         report = bench(rill, fake.url, "--dataset", "fixed:5,5", "-n", 20, "-c", 2)
         assert report["requests"] == 20 and report["failed"] == 5
+        assert report["errors"] == {"HTTP 500: planted": 5}
     with FakeServer(first_s=0.01, gap_s=0.001, drop_every=5) as fake:
         report = bench(rill, fake.url, "--dataset", "fixed:5,9", "-n", 20, "-c", 2)
         assert report["failed"] == 4
     with FakeServer(first_s=5) as fake:
         done = bench(rill, fake.url, "--dataset", "fixed:5,9", "-n", 3, "--timeout", 0.2, ok=False)
         assert done.returncode == 6 and "every request failed: timeout" in done.stderr
+        report = json.loads(done.stdout)  # one object, the report
+        assert report["failed"] == 3 and report["errors"] == {"timeout": 3}
+        assert "failed 3 times: timeout" in done.stderr
     done = bench(rill, "http://127.0.0.1:1", ok=False)
     assert done.returncode == 6 and "connect" in done.stderr
     for words in (["--dataset", "nothing"], ["--together", "--poisson", "3"], ["--dataset", "azure:/nonexistent"]):
         assert bench(rill, "http://127.0.0.1:1", *words, ok=False).returncode in (2, 3)
+
+
+@pytest.mark.parametrize("status,answer,reason", [
+    (200, '{"choices":[{"text":"a"}],"usage":{"completion_tokens":null,"prompt_tokens":"x"}}',
+     "usage: prompt_tokens: expected integer, got string"),
+    (200, '{"choices":[{"text":"a"}],"usage":{"completion_tokens":2.5}}',
+     "usage: completion_tokens: expected integer, got number"),
+    (200, '{"usage":{"completion_tokens":-7}}', "usage: completion_tokens: -7 is no token count"),
+    (200, '{"usage":{"completion_tokens":9223372036854775807}}',
+     "usage: completion_tokens: 9223372036854775807 is no token count"),
+    (200, '{"error":{"message":7}}', 'error event: {"message":7}'),
+    (200, '{"error":"boom"}', "error event: boom"),
+    (200, '{"error":"\\u001b[31mred"}', "error event: \\x1b[31mred"),
+    (200, "{", "an event that is not JSON"),
+    (200, '{"choices":7}', None), (200, '{"choices":[7]}', None), (200, "[]", None),
+    (200, '{"choices":[{"delta":"x"}]}', None), (200, '{"choices":[{"delta":{"content":7}}]}', None),
+    (400, '{"error":"model not found"}', "HTTP 400: model not found"),
+    (400, '{"error":{"message":["x"]}}', 'HTTP 400: {"message":["x"]}'),
+    (400, "[[[", "HTTP 400"),
+])
+def test_odd_answers_fail_their_request_alone(rill, status, answer, reason):
+    """Whatever the server sends: it is named, and the run goes on to its end."""
+    body = answer if status != 200 else f"data: {answer}\n\ndata: [DONE]\n\n"
+    with FakeServer(raw=(status, body.encode())) as fake:
+        words = ["--dataset", "fixed:3,1", "-n", 2, "-c", 1]
+        if reason is None:  # nothing of interest: no text
+            assert bench(rill, fake.url, *words)["failed"] == 0
+            return
+        done = bench(rill, fake.url, *words, ok=False)
+        assert done.returncode == 6
+        report = json.loads(done.stdout)
+        assert report["failed"] == 2 and report["errors"] == {reason: 2}
+        assert f"failed 2 times: {reason}" in done.stderr
 
 
 def test_several_tokens_in_one_event_count_by_usage(rill):

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "rill/load_test.h"
 
@@ -24,6 +25,21 @@ Json TimesJson(const LoadTimes& times) {
   out.Set("mean", times.mean);
   out.Set("p50", times.p50);
   out.Set("p99", times.p99);
+  return out;
+}
+
+// Reasons by how often, at most 20; the rest as one. A server can make up any number of them.
+std::vector<std::pair<std::string, int64_t>> CommonErrors(
+    const std::map<std::string, int64_t>& errors) {
+  constexpr size_t kMost = 20;
+  std::vector<std::pair<std::string, int64_t>> out(errors.begin(), errors.end());
+  std::stable_sort(out.begin(), out.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
+  if (out.size() <= kMost) return out;
+  int64_t rest = 0;
+  for (size_t i = kMost; i < out.size(); ++i) rest += out[i].second;
+  out.resize(kMost);
+  out.emplace_back("other reasons", rest);
   return out;
 }
 
@@ -98,6 +114,19 @@ Json LoadReport::ToJson() const {
   out.Set("ttft_ms", TimesJson(ttft_ms));
   out.Set("itl_ms", TimesJson(itl_ms));
   out.Set("e2e_ms", TimesJson(e2e_ms));
+  if (!errors.empty()) {
+    Json reasons;
+    for (const auto& [reason, count] : CommonErrors(errors)) reasons.Set(reason, count);
+    out.Set("errors", std::move(reasons));
+  }
+  return out;
+}
+
+std::string LoadReport::ErrorsText() const {
+  std::string out;
+  for (const auto& [reason, count] : CommonErrors(errors)) {
+    out += fmt::format("failed {} time{}: {}\n", count, count == 1 ? "" : "s", reason);
+  }
   return out;
 }
 
@@ -114,9 +143,7 @@ std::string LoadReport::ToText() const {
   out += TimesText("first token", ttft_ms);
   out += TimesText("between two tokens", itl_ms);
   out += TimesText("whole request", e2e_ms);
-  for (const auto& [reason, count] : errors)
-    out += fmt::format("failed {} times: {}\n", count, reason);
-  return out;
+  return out + ErrorsText();
 }
 
 std::string LoadReport::DetailsJsonLines() const {

@@ -22,6 +22,7 @@
 
 #include "server/load/response_parser.h"
 #include "server/load/sse_parser.h"
+#include "server/load/stream_event.h"
 
 namespace rill {
 namespace {
@@ -34,6 +35,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr auto kUse = asio::as_tuple(asio::use_awaitable);
 constexpr size_t kMaxErrorBody = 64 << 10;
+constexpr size_t kMaxModelList = 4 << 20;
 
 struct Url {
   bool tls = false;
@@ -305,7 +307,7 @@ asio::awaitable<void> Runner::One(size_t index) {
   ResponseParser parser;
   server::SseParser sse;
   std::vector<std::string> events;
-  bool done = false;
+  bool done = false, too_large = false;
   int64_t usage_tokens = -1;
   std::string refusal;
   auto on_body = [&](std::string* body) {
@@ -317,7 +319,9 @@ asio::awaitable<void> Runner::One(size_t index) {
       return;
     }
     events.clear();
-    if (!sse.Feed(*body, &events) && sample.error.empty()) sample.error = "an event over 1 MiB";
+    // Nothing is read of a stream after what cannot be.
+    too_large = too_large || !sse.Feed(*body, &events);
+    if (too_large && sample.error.empty()) sample.error = "an event over 1 MiB";
     body->clear();
     for (const std::string& data : events) {
       if (data == "[DONE]") {
@@ -325,30 +329,11 @@ asio::awaitable<void> Runner::One(size_t index) {
         sample.end_s = now;
         continue;
       }
-      auto parsed = Json::Parse(data, "event");
-      if (!parsed.ok()) {
-        if (sample.error.empty()) sample.error = "an event that is not JSON";
-        continue;
-      }
-      if (const Json* error = parsed->Find("error"); error && !error->is_null()) {
-        sample.error = "error event: " + error->GetString("message", "?").value();
-        continue;
-      }
-      if (const Json* usage = parsed->Find("usage"); usage && usage->is_object()) {
-        usage_tokens = usage->GetInt("completion_tokens", -1).value();
-        sample.prompt_tokens = usage->GetInt("prompt_tokens", 0).value();
-      }
-      const Json* choices = parsed->Find("choices");
-      if (!choices || !choices->is_array() || choices->array().empty()) continue;
-      const Json& choice = choices->array()[0];
-      const Json* piece = choice.Find("text");
-      if (const Json* delta = choice.Find("delta")) {
-        piece = delta->Find("content");
-        if (!piece || piece->is_null()) piece = delta->Find("reasoning_content");
-      }
-      if (piece && piece->is_string() && !piece->string_value().empty()) {
-        sample.events_s.push_back(now);
-      }
+      const server::StreamEvent event = server::ReadStreamEvent(data);
+      if (!event.error.empty() && sample.error.empty()) sample.error = event.error;
+      if (event.output_tokens >= 0) usage_tokens = event.output_tokens;
+      if (event.prompt_tokens >= 0) sample.prompt_tokens = event.prompt_tokens;
+      if (event.has_text) sample.events_s.push_back(now);
     }
   };
   std::string error;
@@ -362,11 +347,7 @@ asio::awaitable<void> Runner::One(size_t index) {
     sample.error = "HTTP " + std::to_string(parser.status());
     auto parsed = Json::Parse(refusal, "answer");
     const Json* detail = parsed.ok() ? parsed->Find("error") : nullptr;
-    if (detail && detail->is_object()) {
-      if (auto message = detail->GetString("message", ""); message.ok()) {
-        sample.error += ": " + message->substr(0, 200);
-      }
-    }
+    if (detail && !detail->is_null()) sample.error += ": " + server::ErrorText(*detail);
   } else if (sample.error.empty() && !done) {
     sample.error = "the stream ended without [DONE]";
   }
@@ -484,8 +465,11 @@ Status Runner::Prepare() {
       context_,
       [&]() -> asio::awaitable<void> {
         std::string bytes = RequestBytes("GET", "/v1/models", "");
-        co_await Exchange(
-            std::move(bytes), [&](std::string* part) { body = *part; }, &parser, &failure);
+        auto keep = [&](std::string* part) {
+          if (body.size() < kMaxModelList) body += *part;
+          part->clear();
+        };
+        co_await Exchange(std::move(bytes), keep, &parser, &failure);
       },
       asio::detached);
   context_.run();
