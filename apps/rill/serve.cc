@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 
 #include "command.h"
 #include "numbers.h"
@@ -19,6 +20,7 @@ struct ServeFlags {
   std::vector<std::string> models;  // "[NAME=]MODEL"
   std::vector<std::string> names;
   std::vector<std::string> aliases;  // "NAME" or "MODEL=NAME"
+  std::vector<std::string> limits;   // "NAME=VALUE"
   std::string memory, kv_memory;
   std::string metrics_compat = "vllm";
   bool no_request_log = false;
@@ -52,6 +54,12 @@ Result<int64_t> ParseBytes(const std::string& flag, const std::string& text) {
 std::string DefaultName(std::string text) {
   while (text.size() > 1 && text.ends_with('/')) text.pop_back();
   if (text.starts_with("hf:")) return text.substr(3);
+  // A folder's own name.
+  if (text == "." || text == ".." || text.ends_with("/.") || text.ends_with("/..")) {
+    std::error_code error;
+    const auto folder = std::filesystem::canonical(text, error);
+    if (!error) text = folder.string();
+  }
   if (const size_t slash = text.rfind('/'); slash != std::string::npos) text.erase(0, slash + 1);
   if (text.ends_with(".gguf")) text.resize(text.size() - 5);
   return text;
@@ -149,6 +157,11 @@ Status Serve(ServeFlags& flags) {
   options.load = flags.model.options;
   options.load.max_sequences = max_sequences;
   RILL_RETURN_IF_ERROR(ReadModels(flags));
+  for (const std::string& setting : flags.limits) {
+    if (const Status status = SetServerLimit(setting, options.limits); !status.ok()) {
+      return status.WithPrefix("--limit");
+    }
+  }
   RILL_ASSIGN_OR_RETURN(options.memory_bytes, ParseBytes("--memory", flags.memory));
   RILL_ASSIGN_OR_RETURN(options.kv_bytes, ParseBytes("--kv-memory", flags.kv_memory));
   if (const char* key = std::getenv("RILL_API_KEY"); key && *key)
@@ -266,6 +279,11 @@ void AddServe(CLI::App& app, CommandContext& context) {
   command->add_option("--io-threads", options.io_threads, "Threads for connections")
       ->check(CLI::Range(1, 64))
       ->capture_default_str()
+      ->group(group);
+  command
+      ->add_option("--limit", flags->limits,
+                   "NAME=VALUE: a limit of requests and connections (docs/server.md lists them); "
+                   "repeatable")
       ->group(group);
   command->add_option("--max-body", options.max_body_bytes, "Largest request body, bytes")
       ->check(CLI::Range(int64_t{1024}, int64_t{1} << 30))

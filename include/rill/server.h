@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "rill/llm.h"
+#include "rill/server_limits.h"
 #include "rill/status.h"
 
 namespace rill {
@@ -83,6 +84,7 @@ struct ServerOptions {
   std::vector<std::string> allowed_hosts, allowed_origins;
   int io_threads = 1;
   int64_t max_body_bytes = 32 << 20;
+  ServerLimits limits;
 
   std::string log_format = "text";  // "text", "json" or "none"
   std::string log_file;             // "": stderr

@@ -9,7 +9,9 @@
 #include <ctime>
 #include <thread>
 
+#include "base/utf8.h"
 #include "server/available_memory.h"
+#include "server/http/target.h"
 #include "server/openai/chat_request.h"
 
 namespace rill::server {
@@ -45,6 +47,39 @@ std::string ModelNameOf(std::string_view wanted) {
     if (name.ends_with(suffix)) name.remove_suffix(suffix.size());
   }
   return std::string(name.empty() ? wanted : name);
+}
+
+openai::ParseLimits ConfiguredLimits(const ServerOptions& options) {
+  openai::ParseLimits limits;
+  limits.max_messages = static_cast<int32_t>(options.limits.max_messages);
+  limits.max_prompts = static_cast<int32_t>(options.limits.max_prompts);
+  limits.max_stop_strings = static_cast<int32_t>(options.limits.max_stop_strings);
+  limits.max_logit_bias = static_cast<int32_t>(options.limits.max_logit_bias);
+  return limits;
+}
+
+Status CheckModelNames(const std::vector<ModelSpec>& specs) {
+  std::vector<std::string> names;
+  for (const ModelSpec& spec : specs) {
+    names.push_back(spec.name);
+    names.insert(names.end(), spec.aliases.begin(), spec.aliases.end());
+  }
+  for (const std::string& name : names) {
+    if (name.empty() || name.size() > 256) {
+      return InvalidArgument("a model's name has 1 to 256 bytes");
+    }
+    std::string path = "/";
+    for (const unsigned char byte : name) path += fmt::format("%{:02x}", byte);
+    if (!ParseTargetPath(path).ok()) {
+      return InvalidArgument(fmt::format("no path can hold the model's name '{}'; choose another",
+                                         PrintableUtf8(name)));
+    }
+  }
+  std::sort(names.begin(), names.end());
+  const auto twice = std::adjacent_find(names.begin(), names.end());
+  if (twice == names.end()) return OkStatus();
+  return InvalidArgument(specs.size() > 1 ? fmt::format("two models are called '{}'", *twice)
+                                          : fmt::format("'{}' is given twice", *twice));
 }
 
 int64_t ModelRegistry::budget_bytes() const {
@@ -137,6 +172,7 @@ Status ModelRegistry::Load(const ModelSpec& spec, int64_t kv_bytes) {
   const ModelInfo& info = model->llm->info();
   model->created = static_cast<int64_t>(std::time(nullptr));
   model->fingerprint = fmt::format("fp_{:016x}", model->llm->fingerprint());
+  model->limits = ConfiguredLimits(options_);
   model->limits.vocab_size = info.vocab_size;
   model->limits.max_context = info.max_context;
   model->limits.max_choices = options_.max_choices;

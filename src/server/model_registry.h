@@ -55,6 +55,13 @@ class ModelRegistry {
   std::vector<std::shared_ptr<ServedModel>> models_;  // guarded by mutex_
 };
 
+// The operator's limits of one request; those of a model are added to them.
+openai::ParseLimits ConfiguredLimits(const ServerOptions& options);
+
+// Errors: kInvalidArgument for a name or an alias that is not 1 to 256 bytes of UTF-8, that no path
+// can hold (/v1/models/{id}: control characters, backslashes, "." and "//"), or that stands twice.
+Status CheckModelNames(const std::vector<ModelSpec>& specs);
+
 // What a model is called when nobody says: the file's name without its suffix, the folder's name,
 // or the name itself.
 std::string ModelNameOf(std::string_view wanted);

@@ -41,6 +41,34 @@ Result<std::vector<ApiKey>> ReadKeys(const ServerOptions& options) {
   return keys;
 }
 
+HttpLimits MakeHttpLimits(const ServerOptions& options) {
+  const ServerLimits& from = options.limits;
+  const auto ms = [](int64_t value) { return std::chrono::milliseconds(value); };
+  HttpLimits out;
+  out.max_request_line_bytes = static_cast<size_t>(from.max_request_line_bytes);
+  out.max_header_fields = static_cast<size_t>(from.max_header_fields);
+  out.max_head_bytes = static_cast<size_t>(from.max_head_bytes);
+  out.max_body_bytes = static_cast<size_t>(options.max_body_bytes);
+  out.max_buffered_bytes = static_cast<size_t>(from.max_buffered_bytes);
+  out.max_unsent_bytes = static_cast<size_t>(from.max_unsent_bytes);
+  out.max_pipelined_bytes = static_cast<size_t>(from.max_pipelined_bytes);
+  out.max_requests_per_connection = static_cast<int>(from.max_requests_per_connection);
+  out.max_connections = static_cast<int>(from.max_connections);
+  out.max_connections_per_ip = static_cast<int>(from.max_connections_per_ip);
+  out.max_unauthenticated_connections = static_cast<int>(from.max_unauthenticated_connections);
+  out.auth_failures_per_minute = static_cast<int>(from.auth_failures_per_minute);
+  out.tls_handshake_timeout = ms(from.tls_handshake_timeout_ms);
+  out.head_timeout = ms(from.head_timeout_ms);
+  out.body_window = ms(from.body_window_ms);
+  out.body_min_bytes_per_window = static_cast<size_t>(from.body_min_bytes_per_window);
+  out.keep_alive_timeout = ms(from.keep_alive_timeout_ms);
+  out.write_stall = ms(from.write_stall_ms);
+  out.ping_interval = ms(from.ping_interval_ms);
+  out.half_open = ms(from.half_open_ms);
+  out.linger = ms(from.linger_ms);
+  return out;
+}
+
 Result<HttpServerOptions> MakeHttpOptions(const ServerOptions& options, ServerState& state) {
   HttpServerOptions http;
   http.addresses = options.addresses;
@@ -58,7 +86,7 @@ Result<HttpServerOptions> MakeHttpOptions(const ServerOptions& options, ServerSt
   http.allowed_hosts = options.allowed_hosts;
   http.allowed_origins = options.allowed_origins;
   http.io_threads = options.io_threads;
-  http.limits.max_body_bytes = static_cast<size_t>(options.max_body_bytes);
+  http.limits = MakeHttpLimits(options);
   http.on_warning = [&state](const std::string& message) {
     state.log->Write(LogLine("warning", "http").Add("message", message));
   };
@@ -90,21 +118,10 @@ Result<HttpServerOptions> MakeHttpOptions(const ServerOptions& options, ServerSt
 
 Status CheckOptions(const ServerOptions& options) {
   if (options.models.empty()) return InvalidArgument("serve: no model given");
-  std::vector<std::string> names;
-  for (const ModelSpec& spec : options.models) {
-    names.push_back(spec.name);
-    names.insert(names.end(), spec.aliases.begin(), spec.aliases.end());
+  if (const Status status = CheckModelNames(options.models); !status.ok()) {
+    return status.WithPrefix("serve");
   }
-  for (const std::string& name : names) {
-    if (name.empty() || name.size() > 256) {
-      return InvalidArgument("serve: a model's name has 1 to 256 bytes");
-    }
-  }
-  std::sort(names.begin(), names.end());
-  const auto twice = std::adjacent_find(names.begin(), names.end());
-  if (twice != names.end()) {
-    return InvalidArgument(fmt::format("serve: two models are called '{}'", *twice));
-  }
+  RILL_RETURN_IF_ERROR(CheckServerLimits(options.limits));
   if (options.max_choices < 1 || options.max_choices > GenerateRequest::kMaxChoices) {
     return InvalidArgument(fmt::format("serve: max_choices: expected 1 to {}, got {}",
                                        GenerateRequest::kMaxChoices, options.max_choices));

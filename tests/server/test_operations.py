@@ -2,9 +2,11 @@
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
+import urllib.parse
 
 import httpx
 import pytest
@@ -86,10 +88,26 @@ def test_admin_load_and_unload(rill, stories, tiny_chat, tmp_path):
         assert request(server, "bee").status_code == 200
         for bad, status in (({"path": "/no/such/file.gguf"}, 404), ({}, 400), ({"path": 5}, 400),
                             ({"path": tiny_chat, "name": "b"}, 400),  # in use
+                            ({"path": tiny_chat, "name": "c", "aliases": ["bee"]}, 400),
+                            # As on the command line, and none that no path could unload.
+                            ({"path": tiny_chat, "name": "c", "aliases": ["d", "d"]}, 400),
+                            ({"path": tiny_chat, "name": "c", "aliases": ["c"]}, 400),
+                            ({"path": tiny_chat, "name": "x\ny\"z\x07"}, 400),
+                            ({"path": tiny_chat, "name": "c", "aliases": ["\x1b[31m"]}, 400),
+                            ({"path": tiny_chat, "name": ".."}, 400),
+                            ({"path": tiny_chat, "name": "a//b"}, 400),
+                            ({"path": tiny_chat, "name": "a\\b"}, 400),
                             ({"path": "/dev/zero", "name": "z"}, 400)):
             answer = httpx.post(admin + "/admin/models", json=bad, timeout=60)
             assert answer.status_code == status, (bad, answer.text)
             assert answer.json()["error"]["message"]
+        odd = "org/x é%2F?#"
+        assert httpx.post(admin + "/admin/models", json={"path": tiny_chat, "name": odd},
+                          timeout=60).status_code == 200
+        listed = [m["id"] for m in server.get("/v1/models").json()["data"]]
+        assert listed == ["a", "b", "bee", odd]
+        assert httpx.delete(admin + "/admin/models/" + urllib.parse.quote(odd, safe=""),
+                            timeout=60).status_code == 200
         # Requests under way end before the model goes.
         results = []
         thread = threading.Thread(target=lambda: results.append(
@@ -106,6 +124,47 @@ def test_admin_load_and_unload(rill, stories, tiny_chat, tmp_path):
         assert request(server, "a").status_code == 200
 
 
+def test_limits_are_the_operators_and_all_are_told(rill, stories):
+    """The defaults are those of docs/server.md; what is set is in force."""
+    with Server(rill, "m=" + stories, "--admin-port", "0", "--limit", "max_header_fields=12",
+                "--limit", "head_timeout_ms=300", "--limit", "json_keys=100", "--limit",
+                "json_depth=6", "--limit", "max_stop_strings=1", "--limit", "max_prompts=2",
+                "--limit", "max_requests_per_connection=2",
+                prefix=["sh", "-c", 'ulimit -n 400; exec "$@"', "sh"]) as server:
+        told = httpx.get(server.admin_url + "/server_info").json()["limits"]
+        documented = {name: int(value.replace(",", "")) for name, value in re.findall(
+            r"^\| `(\w+)` \| ([\d,]+) \|",
+            (pathlib.Path(__file__).parents[2] / "docs/server.md").read_text(), re.MULTILINE)}
+        assert len(documented) > 25
+        documented |= {"max_header_fields": 12, "head_timeout_ms": 300, "json_keys": 100,
+                       "json_depth": 6, "max_stop_strings": 1, "max_prompts": 2,
+                       "max_requests_per_connection": 2, "max_connections": 400 - 128}
+        assert {name: told[name] for name in documented} == documented
+        for name in ("max_body_bytes", "max_waiting", "drain_delay_s", "watchdog_s",
+                     "template_steps"):
+            assert name in told
+        many = {f"x-{i}": "1" for i in range(12)}
+        assert server.get("/health", headers=many).status_code == 431
+        body = {"model": "m", "prompt": "a", "max_tokens": 1}
+        for wrong, param in (({"stop": ["a", "b"]}, "stop"), ({"prompt": ["a"] * 3}, "prompt"),
+                             ({"metadata": {"a": {"b": {"c": {"d": {"e": {}}}}}}}, None),
+                             ({"metadata": {str(i): "x" * 20 for i in range(100)}}, None)):
+            answer = server.post("/v1/completions", {**body, **wrong})
+            assert answer.status_code == 400, wrong
+            assert answer.json()["error"]["param"] == param
+        assert "100 members" in answer.text
+        fits = {str(i): "x" * 20 for i in range(96)}
+        assert server.post("/v1/completions", {**body, "metadata": fits}).status_code == 200
+        start = time.monotonic()
+        with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1]))) as slow:
+            slow.sendall(b"GET /health HTTP/1.1\r\n")
+            assert b" 408 " in slow.recv(100)
+        assert time.monotonic() - start < 5
+        with server.client() as client:
+            assert "connection" not in client.get("/health").headers
+            assert client.get("/health").headers["connection"] == "close"
+
+
 def test_budget_too_small_is_refused_with_the_sums(rill, stories):
     done = subprocess.run([rill, "serve", stories, "--port", "0", "--memory", "1M"],
                           capture_output=True, timeout=60, check=False)
@@ -120,6 +179,10 @@ def test_budget_too_small_is_refused_with_the_sums(rill, stories):
     (["{m}", "--memory", "lots"], 2, "--memory"),
     (["{m}", "--host", "0.0.0.0"], 1, "no API key"),  # beyond this machine without keys
     (["{m}", "--alias", "x=y"], 2, "--alias"),
+    (["{m}", "--limit", "max_messages=0"], 2, "limit max_messages: expected 1 to 1048576, got 0"),
+    (["{m}", "--limit", "max_messages"], 2, "expected 1 to 1048576, got ''"),
+    (["{m}", "--limit", "max_mess=1"], 2, "no limit is called 'max_mess'; there are: max_request_l"),
+    (["a\tb={m}"], 2, "no path can hold the model's name"),
     (["a=/no/such.gguf", "b=/nor/such.gguf"], 3, "no/such.gguf"),
 ])
 def test_wrong_usage(rill, stories, words, code, text):

@@ -29,6 +29,10 @@ void AnswerStatus(ServerState& state, Responder& responder, const Status& status
   SendError(responder, error);
 }
 
+void SendBusy(Responder& responder) {
+  SendError(responder, MakeError(503, "server_overloaded", "too many loads and unloads waiting"));
+}
+
 constexpr std::string_view kDoneSchema = R"({"type":"object","required":["id","status"],
 "properties":{"id":{"type":"string"},"status":{"enum":["loaded","unloaded"]}}})";
 
@@ -63,11 +67,18 @@ void LoadModel(ServerState& state, const ResponderPtr& responder, const Json& bo
   ModelSpec spec;
   ReadLoad(reader, wanted, spec);
   if (reader.error()) return SendError(*responder, *reader.error());
+  const bool is_named = !spec.name.empty();
+  if (!is_named) spec.name = ModelNameOf(wanted);
+  if (const Status names = CheckModelNames({spec}); !names.ok()) {
+    const char* culprit = !CheckModelNames({{.path = "", .name = spec.name, .aliases = {}}}).ok()
+                              ? (is_named ? "name" : "path")
+                              : "aliases";
+    return SendError(*responder, openai::BadRequest("invalid_value", culprit, names.message()));
+  }
   // The work takes seconds: on a thread of its own, one load or unload at a time.
   const bool queued = state.admin.Run([&state, responder, wanted, spec]() mutable {
     auto path = ResolveModel(wanted);
     Status status = path.status();
-    if (spec.name.empty()) spec.name = ModelNameOf(wanted);
     if (status.ok()) {
       spec.path = *path;
       status = state.registry.LoadWithinBudget(spec);
@@ -81,7 +92,7 @@ void LoadModel(ServerState& state, const ResponderPtr& responder, const Json& bo
     }
     AnswerStatus(state, *responder, status, "loaded", spec.name);
   });
-  if (!queued) SendError(*responder, MakeError(503, "server_overloaded", "too many loads waiting"));
+  if (!queued) SendBusy(*responder);
 }
 
 }  // namespace
@@ -110,10 +121,11 @@ void AddAdminModels(ServerState& state, std::vector<Route>& routes) {
                     .handler =
                         [&state](RequestPtr http, ResponderPtr responder) {
                           const std::string name = *http->FindParam("id");
-                          state.admin.Run([&state, responder, name] {
+                          const bool queued = state.admin.Run([&state, responder, name] {
                             AnswerStatus(state, *responder, state.registry.Unload(name), "unloaded",
                                          name);
                           });
+                          if (!queued) SendBusy(*responder);
                         },
                     .doc = {.summary = "Unload a model once its requests have ended",
                             .responses = {{200, openai::JsonSchema(kDoneSchema)}}}});

@@ -14,8 +14,24 @@ namespace {
 // Parsing this much takes well under a millisecond.
 constexpr size_t kInlineBytes = 64u << 10;
 
-// A node of the tree takes up to 72 bytes, so this bounds a request at 72 MB, whatever its text.
-const JsonLimits kBodyLimits = {.max_bytes = 128u << 20, .max_depth = 64, .max_nodes = 1u << 20};
+// A node of the tree takes up to 72 bytes, so max_nodes bounds a request at 72 MB by default,
+// whatever its text. Its bytes are bounded before it comes here.
+JsonLimits BodyLimits(const ServerOptions& options) {
+  return {.max_bytes = static_cast<size_t>(options.max_body_bytes),
+          .max_depth = static_cast<size_t>(options.limits.json_depth),
+          .max_nodes = static_cast<size_t>(options.limits.json_nodes)};
+}
+
+// Members of all objects in `json`. The depth is that of a parsed text: bounded.
+int64_t CountKeys(const Json& json) {
+  int64_t count = 0;
+  if (json.is_object()) {
+    for (const auto& [key, value] : json.object()) count += 1 + CountKeys(value);
+  } else if (json.is_array()) {
+    for (const Json& value : json.array()) count += CountKeys(value);
+  }
+  return count;
+}
 
 bool IsJsonType(const std::string& content_type) {
   std::string type = content_type.substr(0, content_type.find(';'));
@@ -33,7 +49,7 @@ void ParseAndHandle(ServerState& state, const HttpRequest& request, Responder& r
     state.log->Write(
         LogLine("info", "body").Add("request_id", request.request_id).Add("body", request.body));
   }
-  const Result<Json> body = Json::Parse(request.body, "request body", kBodyLimits);
+  const Result<Json> body = Json::Parse(request.body, "request body", BodyLimits(state.options));
   if (!body.ok()) {
     return SendError(responder, openai::BadRequest("invalid_json", "", body.status().message()));
   }
@@ -42,6 +58,13 @@ void ParseAndHandle(ServerState& state, const HttpRequest& request, Responder& r
                      openai::BadRequest("invalid_json", "",
                                         fmt::format("request body: expected a JSON object, got {}",
                                                     openai::WordForType(*body))));
+  }
+  // A member takes at least five bytes of text: "":0 and a comma.
+  const int64_t max_keys = state.options.limits.json_keys;
+  if (request.body.size() / 5 > static_cast<size_t>(max_keys) && CountKeys(*body) > max_keys) {
+    return SendError(
+        responder, openai::BadRequest("invalid_json", "",
+                                      fmt::format("request body: more than {} members", max_keys)));
   }
   handle(*body);
 }
@@ -57,7 +80,7 @@ std::vector<Route> AllRoutes(ServerState& state) {
 }
 
 openai::ParseLimits DocumentedLimits(const ServerState& state) {
-  openai::ParseLimits limits;
+  openai::ParseLimits limits = ConfiguredLimits(state.options);
   limits.vocab_size = std::numeric_limits<int32_t>::max();
   limits.max_context = std::numeric_limits<int32_t>::max();
   limits.max_choices = state.options.max_choices;

@@ -1,4 +1,5 @@
 // GET /server_info: what the server is and which limits it keeps. For administrators.
+#include "llm/template_limits.h"
 #include "server/endpoints/endpoint.h"
 #include "server/openai/field_reader.h"
 
@@ -40,8 +41,6 @@ Json Info(ServerState& state) {
   out.Set("models", std::move(models));
   out.Set("memory_budget_bytes", Json(state.registry.budget_bytes()));
 
-  const openai::ParseLimits parse;
-  const HttpLimits http;
   Json limits;
   limits.Set("activations", options.load.activations);
   limits.Set("kv_dtype", options.load.kv_dtype);
@@ -49,20 +48,22 @@ Json Info(ServerState& state) {
   limits.Set("max_waiting", options.max_waiting);
   limits.Set("max_choices", options.max_choices);
   limits.Set("max_logprobs", options.max_logprobs);
-  limits.Set("max_messages", parse.max_messages);
-  limits.Set("max_prompts", parse.max_prompts);
-  limits.Set("max_stop_strings", parse.max_stop_strings);
-  limits.Set("max_logit_bias", parse.max_logit_bias);
   limits.Set("max_body_bytes", Json(options.max_body_bytes));
-  limits.Set("max_head_bytes", Json(static_cast<int64_t>(http.max_head_bytes)));
-  limits.Set("max_header_fields", Json(static_cast<int64_t>(http.max_header_fields)));
-  limits.Set("max_connections", http.max_connections);
-  limits.Set("max_connections_per_ip", http.max_connections_per_ip);
-  limits.Set("max_unsent_bytes", Json(static_cast<int64_t>(http.max_unsent_bytes)));
   limits.Set("max_answer_bytes", Json(AnswerBudget::kMaxAnswerBytes));
   limits.Set("max_answers_bytes", Json(AnswerBudget::kMaxBytes));
-  limits.Set("json_depth", 64);
+  ServerLimits in_force = options.limits;
+  // A process that may open few files takes fewer connections.
+  in_force.max_connections = state.http->limits().max_connections;
+  for (const ServerLimitInfo& info : AllServerLimits()) {
+    limits.Set(info.name, Json(in_force.*info.value));
+  }
+  const llm::TemplateLimits chat_template;
+  limits.Set("template_steps", Json(chat_template.max_steps));
+  limits.Set("template_depth", chat_template.max_depth);
+  limits.Set("template_output_bytes", Json(static_cast<int64_t>(chat_template.max_output_bytes)));
   limits.Set("drain_s", options.drain_s);
+  limits.Set("drain_delay_s", options.drain_delay_s);
+  limits.Set("watchdog_s", options.watchdog_s);
   out.Set("limits", std::move(limits));
   out.Set("draining", state.draining.load());
   return out;

@@ -88,6 +88,7 @@ class HttpServerImpl final : public HttpServer {
   void Stop() override;
   Status Reload(std::vector<ApiKey> keys) override;
   HttpCounters counters() const override;
+  const HttpLimits& limits() const override { return core_->limits(); }
   const std::vector<Route>& routes() const override { return core_->gate().router().routes(); }
 
  private:

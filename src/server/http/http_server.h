@@ -151,6 +151,7 @@ class HttpServer {
   virtual Status Reload(std::vector<ApiKey> keys) = 0;
 
   virtual HttpCounters counters() const = 0;             // any thread
+  virtual const HttpLimits& limits() const = 0;          // those in force
   virtual const std::vector<Route>& routes() const = 0;  // as given
 };
 
