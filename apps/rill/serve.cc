@@ -219,6 +219,31 @@ void AddServe(CLI::App& app, CommandContext& context) {
       ->capture_default_str()
       ->group(group);
   command
+      ->add_option(
+          "--itl-target-ms", options.itl_target_ms,
+          "Prompts are computed in parts small enough for the time between two tokens of a "
+          "running stream to stay below this (0: as fast as they go)")
+      ->check(Between(0, 3600000))
+      ->capture_default_str()
+      ->group(group);
+  command
+      ->add_option("--queue-timeout", options.queue_timeout_s,
+                   "Seconds that a request may wait to run; then 503 (0: for ever)")
+      ->check(Between(0, 86400))
+      ->capture_default_str()
+      ->group(group);
+  command
+      ->add_option(
+          "--request-timeout", options.total_timeout_s,
+          "Seconds that a request may take in all; then it ends with an error (0: no limit)")
+      ->check(Between(0, 86400))
+      ->capture_default_str()
+      ->group(group);
+  command
+      ->add_option("--seed", options.seed,
+                   "What answers without a seed of their own are drawn from (default: random)")
+      ->group(group);
+  command
       ->add_option("--memory", flags->memory,
                    "Memory for all models together, as 8G (default: 90 % of what is free)")
       ->check(FileName("a size such as 8G"))
@@ -294,7 +319,7 @@ void AddServe(CLI::App& app, CommandContext& context) {
   command
       ->add_option("--key-file", options.key_file,
                    "API keys, one a line: NAME KEY|sha256:HEX [admin] [max_concurrent=N] "
-                   "[requests_per_minute=N]; $RILL_API_KEY is one more")
+                   "[requests_per_minute=N] [weight=N]; $RILL_API_KEY is one more")
       ->check(FileName())
       ->group(group);
   command

@@ -25,7 +25,7 @@ using RequestId = uint64_t;  // never 0, never used twice by one engine
 struct GenerateRequest {
   std::vector<int32_t> prompt_ids = {};  // at least one, each in [0, vocab_size)
   int32_t n = 1;                         // independent choices over one prompt, [1, kMaxChoices]
-  int32_t priority = 0;                  // higher first; equal: fair between tenants
+  int32_t priority = 0;                  // among the requests of its tenant: higher first
   // sampling.max_tokens 0: only the prompt is computed (each choice ends with kLength, no token).
   SamplingParams sampling = {};
   // -1: none. n >= 0: for each prompt token but the first, its log-probability after those before
@@ -34,6 +34,8 @@ struct GenerateRequest {
   int32_t prompt_logprobs = -1;
   // Whose request it is: tenants share the engine fairly, and never share cached pages.
   std::string tenant = {};
+  // The tenant's share against others who wait: 2 gets twice what 1 gets. [0.001, 1000].
+  double weight = 1;
   std::string cache_salt = {};  // pages are shared only between requests of equal tenant and salt
   // What kind of prompt it is (a template's or a route's name): a key of the length prediction.
   std::string length_class = {};

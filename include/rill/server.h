@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -63,6 +64,10 @@ struct ServerOptions {
   int64_t memory_bytes = 0;       // of all models together; 0: 90 % of what is available
   int64_t kv_bytes = 0;           // KV memory per model; 0: what the budget leaves
   int32_t max_waiting = 1024;     // requests in a model's queue
+  double itl_target_ms = 100;     // between two tokens of a stream, while prompts come; 0: none
+  double queue_timeout_s = 60;    // a request that waits longer: 503; 0: for ever
+  double total_timeout_s = 0;     // a request that takes longer ends with an error; 0: never
+  std::optional<uint64_t> seed;   // of requests without one; absent: drawn at the start
   int32_t tokenise_threads = 1;
   int32_t max_choices = 16;   // n and best_of, at most 128
   int32_t max_logprobs = 20;  // top_logprobs and logprobs, at most 64

@@ -132,6 +132,9 @@ Status Engine::Validate(const GenerateRequest& request) const {
                                          GenerateRequest::kMaxNameBytes, value->size()));
     }
   }
+  if (!(request.weight >= 0.001 && request.weight <= 1000)) {
+    return InvalidArgument(fmt::format("weight: expected 0.001 to 1000, got {}", request.weight));
+  }
   for (const auto& [name, value] :
        {std::pair<const char*, int64_t>{"queue_timeout_ms", request.queue_timeout_ms},
         {"total_timeout_ms", request.total_timeout_ms}}) {

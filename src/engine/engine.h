@@ -34,7 +34,7 @@ struct EngineOptions {
   std::vector<int32_t> eos_ids = {};  // end-of-sequence ids of the model
   int32_t max_choices = 0;      // sequences at once; 0: as many as a step can hold, at most 256
   int32_t max_waiting = 1024;   // requests in the queue; more are refused with kUnavailable
-  int32_t max_overtakes = 256;  // how often priority may pass the oldest waiting request
+  int32_t max_overtakes = 256;  // how often others may pass the oldest waiting request
   uint64_t seed = 0;            // of requests without a seed: theirs follow from this and their id
   bool prefix_cache = true;     // share computed pages by content; never changes a bit
   // Admit by predicted length (docs/scheduler.md); false: only when the worst case is covered.
@@ -42,7 +42,8 @@ struct EngineOptions {
   double length_quantile = 0.9;  // of the prediction, (0, 1): how sure admission wants to be
   std::shared_ptr<LengthPredictor> predictor = {};  // null: SurvivalPredictor
   // Prompt chunks are made small enough for steps with decodes in them to stay below this, as far
-  // as measured step times tell; 0: chunks as large as a step holds.
+  // as measured step times tell; 0: chunks as large as a step holds. Where decodes alone take most
+  // of it or more, prompts still get a fifth of the step: they must end, too.
   double itl_target_ms = 0;
   // Limits of requests that bring none; 0: none.
   int64_t queue_timeout_ms = 0;

@@ -14,6 +14,9 @@ namespace {
 constexpr int32_t kMinChunk = 16;
 // Beyond this, chunks at most double: the first long prompt is not to rely on a guess.
 constexpr int32_t kFirstChunk = 64;
+// A target that decodes alone (almost) miss cannot be kept. The step may then take so much longer
+// than they do: at 16 tokens a step a long prompt would crawl, for next to nothing.
+constexpr double kLeastShare = 1.25;
 
 double ReadsOf(int64_t begin, int64_t num_tokens) {
   return static_cast<double>(num_tokens) * static_cast<double>(begin) +
@@ -89,7 +92,7 @@ int32_t Scheduler::ChunkOf(const RequestState& request, const StepPlan& plan, co
     StepSize size = plan.size;
     size.prefill_tokens += tokens;
     size.kv_reads += ReadsOf(begin, tokens);
-    return step_time_.Bound(size) <= options_.itl_target_ms;
+    return step_time_.Bound(size) <= room.limit_ms;
   };
   // The first prompt always gets on; a second one only in what is left.
   int32_t low = room.has_prefill ? 0 : kMinChunk;
@@ -171,7 +174,7 @@ void Scheduler::Plan(StepPlan& plan, std::vector<RequestState*>& newly_admitted)
   newly_admitted.clear();
   paused_choices_ = 0;
   BeginClaims();
-  Room room{options_.runner.max_step_tokens, options_.runner.max_step_rows, false};
+  Room room{options_.runner.max_step_tokens, options_.runner.max_step_rows, false, 0};
   int32_t prefills = 0;
   for (size_t i = 0; i < running_.size(); ++i) {
     RequestState& request = *running_[i];
@@ -195,6 +198,7 @@ void Scheduler::Plan(StepPlan& plan, std::vector<RequestState*>& newly_admitted)
     }
   }
   plan.num_decodes = plan.num_seqs();
+  room.limit_ms = std::max(options_.itl_target_ms, kLeastShare * step_time_.Bound(plan.size));
   for (size_t i = 0; i < running_.size() && prefills > 0; ++i) {
     if (running_[i]->phase != Phase::kPrefill) continue;
     --prefills;

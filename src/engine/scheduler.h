@@ -76,7 +76,7 @@ class Scheduler {
   // After its prompt is computed: the other choices share choice 0's pages.
   void ForkChoices(RequestState& request);
   // A token of this request was sampled.
-  void CountToken(const RequestState& request) { queue_.Charge(request.request.tenant, 1); }
+  void CountToken(const RequestState& request) { queue_.Charge(request.request, 1); }
   // Nothing that this request computed is to be found by others any more.
   void Distrust(const RequestState& request);
   // Ends one choice: its pages go back at once. `by_itself`: its length says something (also when
@@ -110,6 +110,7 @@ class Scheduler {
     int32_t tokens = 0;
     int32_t rows = 0;
     bool has_prefill = false;
+    double limit_ms = 0;  // with itl_target_ms, of a step with decodes
   };
 
   // Pages one request takes in the worst case: the shared full pages of the prompt once, the rest

@@ -281,7 +281,7 @@ bool Scheduler::TryAdmit(StepPlan& plan, Room& room, std::vector<RequestState*>&
   if (running_choices_ + live > options_.max_choices || !TakePlace(*request)) return false;
   queue_.Admit(*request);
   const int32_t prompt = request->prompt_size();
-  queue_.Charge(request->request.tenant, prompt - request->cached_tokens);
+  queue_.Charge(request->request, prompt - request->cached_tokens);
   if (options_.prefix_cache && !request->scores_prompt()) {
     counters_.prefix_queries += prompt;
     counters_.prefix_hits += request->cached_tokens;

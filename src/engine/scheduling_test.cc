@@ -222,6 +222,67 @@ TEST_F(SchedulingTest, OneLateRequest_DoesNotWaitBehindTheFlood) {
   EXPECT_LE(place, 12);
 }
 
+// A tenant's priorities order its own requests: those of others have their turns as before.
+TEST_F(SchedulingTest, PrioritiesOfOneTenant_TakeNothingFromAnother) {
+  for (const bool high : {false, true}) {
+    Start({.max_choices = 4}, SmallRunner());
+    std::vector<std::string> order;
+    const auto submit = [&](const std::string& tenant, int32_t priority) {
+      GenerateRequest request = Greedy({1, 2, 3}, 20);
+      request.tenant = tenant;
+      request.priority = priority;
+      const std::string name = tenant + std::to_string(priority);
+      ASSERT_TRUE(engine_
+                      ->Submit(request,
+                               [&order, name](const TokenEvent& event) {
+                                 if (event.is_final) order.push_back(name);
+                               })
+                      .ok());
+    };
+    for (int i = 0; i < 200; ++i) submit("flood", high ? 1'000'000 : -1'000'000);
+    for (int i = 0; i < 30; ++i) ASSERT_TRUE(engine_->Step().ok());
+    submit("late", 0);
+    submit("late", 7);
+    Drain();
+    const auto place = [&](const std::string& name) {
+      return std::find(order.begin(), order.end(), name) - order.begin();
+    };
+    EXPECT_LE(place("late7"), 12);
+    EXPECT_LE(place("late0"), 20);
+    EXPECT_LT(place("late7"), place("late0"));
+  }
+}
+
+TEST_F(SchedulingTest, Weights_AreTheSharesOfThoseWhoWait) {
+  Start({.max_choices = 4}, SmallRunner());
+  std::map<double, int64_t> tokens;
+  for (int i = 0; i < 300; ++i) {
+    for (const double weight : {0.5, 1.0, 4.0}) {
+      GenerateRequest request = Greedy({1, 2, i % 61}, 12);
+      request.tenant = std::to_string(weight);
+      request.weight = weight;
+      ASSERT_TRUE(engine_
+                      ->Submit(request,
+                               [&tokens, weight](const TokenEvent& event) {
+                                 tokens[weight] += event.token_id >= 0 ? 1 : 0;
+                               })
+                      .ok());
+    }
+  }
+  for (int i = 0; i < 900; ++i) ASSERT_TRUE(engine_->Step().ok());
+  EXPECT_GT(tokens[0.5], 200);
+  const auto ratio = [&](double a, double b) {
+    return static_cast<double>(tokens[a]) / static_cast<double>(tokens[b]);
+  };
+  EXPECT_NEAR(ratio(1.0, 0.5), 2, 0.3);
+  EXPECT_NEAR(ratio(4.0, 1.0), 4, 0.6);
+  GenerateRequest request = Greedy({1}, 1);
+  for (const double bad : {0.0, -1.0, 1e9, std::nan("")}) {
+    request.weight = bad;
+    EXPECT_EQ(engine_->Validate(request).code(), StatusCode::kInvalidArgument) << bad;
+  }
+}
+
 TEST_F(SchedulingTest, Deadlines_EndWaitingAndRunningRequests) {
   Start({.max_choices = 1, .queue_timeout_ms = 50}, SmallRunner());
   Recorder runs, waits, limited;
@@ -288,6 +349,32 @@ TEST_F(SchedulingTest, LongPrompt_DoesNotStallRunningStreamsBeyondTheTarget) {
     EXPECT_EQ(late.tokens[0], GreedyChain(prompt, 4, 61));
     EXPECT_EQ(streams[3].tokens[0], GreedyChain({3, 1}, 300, 61));
   }
+}
+
+// Where decodes alone take longer than the target, prompts get a fifth of the step and no crumbs.
+TEST_F(SchedulingTest, TargetThatDecodesAloneMiss_LetsPromptsGetOn) {
+  RunnerInfo info = SmallRunner();
+  info.max_context = 4096;
+  info.num_pages = 65536;
+  info.max_step_tokens = 512;
+  info.max_step_rows = 256;
+  Start({.itl_target_ms = 2}, info);
+  for (int32_t i = 0; i < 200; ++i) {
+    ASSERT_TRUE(engine_->Submit(Greedy({i % 61, 1}, 600), nullptr).ok());
+  }
+  for (int i = 0; i < 60; ++i) ASSERT_TRUE(engine_->Step().ok());
+  const double alone_ms = last_step_ms_;
+  EXPECT_GT(alone_ms, 40);
+  Recorder late;
+  ASSERT_TRUE(engine_->Submit(Greedy(std::vector<int32_t>(2000, 5), 1), late.Callback()).ok());
+  int steps = 0, too_long = 0;
+  for (; late.tokens[0].empty(); ++steps) {
+    ASSERT_TRUE(engine_->Step().ok());
+    too_long += last_step_ms_ > alone_ms * 1.25 * 1.1 ? 1 : 0;
+  }
+  EXPECT_LE(too_long, 2);  // until it has seen what a long chunk costs
+  EXPECT_GE(steps, 10);
+  EXPECT_LE(steps, 2000 / 60);
 }
 
 // What Retry-After says: within a factor of two of what it comes to, for nine in ten.

@@ -170,6 +170,7 @@ class Simulation {
       std::copy_n(text.begin(), common, request.prompt_ids.begin());
     }
     request.tenant = std::string(static_cast<size_t>(random_.Range(0, 2)), 't');
+    request.weight = 0.5 + 0.75 * static_cast<double>(request.tenant.size());
     request.cache_salt = random_.OneIn(4) ? "salt" : "";
     request.length_class = random_.OneIn(2) ? "chat" : "";
     if (random_.OneIn(8)) request.prompt_logprobs = random_.Range(0, 3);
@@ -365,9 +366,9 @@ class Simulation {
   }
 
   // The queue's rule, on the simulator's own list: the oldest once it was overtaken often enough;
-  // else the highest priority, then the tenant served least, then arrival.
+  // else the tenant served least, of its requests the highest priority, then arrival.
   void CheckAdmission(const std::vector<RequestId>& queue_before,
-                      std::map<std::string, int64_t> service) {
+                      std::map<std::string, double> service) {
     std::vector<RequestId> queue = queue_before;
     for (const Engine::Admission& admission : engine_->last_admissions()) {
       if (queue.empty()) {
@@ -378,10 +379,12 @@ class Simulation {
         expected = std::min_element(queue.begin(), queue.end(), [&](RequestId a, RequestId b) {
           const GenerateRequest& x = live_.at(a)->request;
           const GenerateRequest& y = live_.at(b)->request;
-          if (x.priority != y.priority) return x.priority > y.priority;
-          if (x.tenant == y.tenant) return a < b;
-          // A tenant is judged by its first request, so equal service goes by arrival.
-          return std::pair(service[x.tenant], a) < std::pair(service[y.tenant], b);
+          if (x.tenant == y.tenant) return std::pair(-x.priority, a) < std::pair(-y.priority, b);
+          if (service[x.tenant] != service[y.tenant]) {
+            return service[x.tenant] < service[y.tenant];
+          }
+          // Equally served: who has waited longer with what each would choose.
+          return FirstOf(queue, x.tenant) < FirstOf(queue, y.tenant);
         });
       }
       if (*expected != admission.id) {
@@ -391,11 +394,23 @@ class Simulation {
       const GenerateRequest& request = live_.at(admission.id)->request;
       CheckCached(request, admission.cached_tokens);
       service[request.tenant] +=
-          static_cast<int64_t>(request.prompt_ids.size()) - admission.cached_tokens;
+          (static_cast<double>(request.prompt_ids.size()) - admission.cached_tokens) /
+          request.weight;
       overtakes_ = expected == queue.begin() ? 0 : overtakes_ + 1;
       queue.erase(expected);
     }
     last_oldest_ = queue.empty() ? 0 : queue.front();
+  }
+
+  // What a tenant would choose among its own.
+  RequestId FirstOf(const std::vector<RequestId>& queue, const std::string& tenant) const {
+    RequestId first = 0;
+    for (RequestId id : queue) {
+      const GenerateRequest& request = live_.at(id)->request;
+      if (request.tenant != tenant) continue;
+      if (first == 0 || request.priority > live_.at(first)->request.priority) first = id;
+    }
+    return first;
   }
 
   bool TimeIsUp(const SimulatedRequest& tracked, bool waits) const {
@@ -422,7 +437,7 @@ class Simulation {
       const bool waits = std::find(waiting_.begin(), waiting_.end(), id) != waiting_.end();
       tracked->may_expire = tracked->may_expire || TimeIsUp(*tracked, waits);
     }
-    std::map<std::string, int64_t> service;
+    std::map<std::string, double> service;
     for (const char* tenant : {"", "t", "tt"}) {
       service[tenant] = engine_->scheduler().queue().ServiceOf(tenant);
     }

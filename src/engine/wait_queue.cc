@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <tuple>
+#include <string_view>
 
 #include "base/check.h"
 
@@ -15,8 +15,8 @@ constexpr size_t kMaxIdleTenants = 1024;
 
 }  // namespace
 
-int64_t WaitQueue::LeastService() const {
-  int64_t least = -1;
+double WaitQueue::LeastService() const {
+  double least = -1;
   for (const auto& [name, tenant] : tenants_) {
     if (tenant.waiting.empty()) continue;
     if (least < 0 || tenant.service < least) least = tenant.service;
@@ -26,7 +26,7 @@ int64_t WaitQueue::LeastService() const {
 
 void WaitQueue::Push(RequestState& request) {
   CHECK(by_arrival_.empty() || by_arrival_.rbegin()->first != request.id) << request.id;
-  const int64_t level = LeastService();
+  const double level = LeastService();
   if (tenants_.size() > kMaxIdleTenants) {
     // What is level with the others or behind them starts there again anyway.
     std::erase_if(tenants_, [&](const auto& entry) {
@@ -42,16 +42,15 @@ void WaitQueue::Push(RequestState& request) {
 RequestState* WaitQueue::Next() const {
   if (by_arrival_.empty()) return nullptr;
   if (overtakes_of_oldest_ >= max_overtakes_) return by_arrival_.begin()->second;
-  std::tuple<int64_t, int64_t, RequestId> best;
+  std::pair<double, RequestId> best;
   bool found = false;
   for (const auto& [name, tenant] : tenants_) {
     if (tenant.waiting.empty()) continue;
-    const auto [negated_priority, id] = *tenant.waiting.begin();
-    const std::tuple<int64_t, int64_t, RequestId> key{negated_priority, tenant.service, id};
+    const std::pair<double, RequestId> key{tenant.service, tenant.waiting.begin()->second};
     if (!found || key < best) best = key;
     found = true;
   }
-  return by_arrival_.at(std::get<2>(best));
+  return by_arrival_.at(best.second);
 }
 
 void WaitQueue::Take(RequestState& request) {
@@ -72,24 +71,27 @@ void WaitQueue::Remove(RequestState& request) {
   Take(request);
 }
 
-void WaitQueue::Charge(const std::string& tenant, int64_t tokens) {
-  const auto found = tenants_.find(tenant);
+void WaitQueue::Charge(const GenerateRequest& request, int64_t tokens) {
+  const auto found = tenants_.find(request.tenant);
   // Forgotten while it ran: it comes back level with the others.
-  if (found != tenants_.end()) found->second.service += tokens;
+  if (found == tenants_.end()) return;
+  found->second.service += static_cast<double>(tokens) / request.weight;
 }
 
 std::vector<const RequestState*> WaitQueue::InOrder() const {
   std::vector<const RequestState*> order;
   order.reserve(by_arrival_.size());
-  for (const auto& [id, request] : by_arrival_) order.push_back(request);
-  // Turns of equal tenants alternate; by arrival is what that comes to on average.
-  std::stable_sort(order.begin(), order.end(), [](const RequestState* a, const RequestState* b) {
-    return a->request.priority > b->request.priority;
-  });
+  // Turns of equal tenants alternate; by arrival is what that comes to on average. In its own turns
+  // a tenant has its most urgent ones first.
+  std::map<std::string_view, std::set<std::pair<int64_t, RequestId>>::const_iterator> next;
+  for (const auto& [name, tenant] : tenants_) next.emplace(name, tenant.waiting.begin());
+  for (const auto& [id, request] : by_arrival_) {
+    order.push_back(by_arrival_.at((next.at(request->request.tenant)++)->second));
+  }
   return order;
 }
 
-int64_t WaitQueue::ServiceOf(const std::string& tenant) const {
+double WaitQueue::ServiceOf(const std::string& tenant) const {
   const auto found = tenants_.find(tenant);
   return found == tenants_.end() ? 0 : found->second.service;
 }

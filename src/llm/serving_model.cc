@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <random>
 
 #include "llm/chat_templates.h"
 #include "llm/llm_impl.h"
@@ -60,7 +61,11 @@ Result<std::unique_ptr<ServingModel>> ServingModel::Load(const std::string& path
   engine::EngineOptions engine_options;
   engine_options.eos_ids.assign(impl.tokenizer->stop_ids().begin(),
                                 impl.tokenizer->stop_ids().end());
-  engine_options.max_waiting = options.max_waiting;
+  // What the text service takes the engine does not refuse: one limit, told at once.
+  engine_options.max_waiting = std::max(options.max_waiting, options.text.max_requests);
+  engine_options.itl_target_ms = options.itl_target_ms;
+  std::random_device random;
+  engine_options.seed = options.seed.value_or(uint64_t{random()} << 32 | random());
   engine_options.max_choices =
       std::clamp(impl.options.max_sequences, 1,
                  std::min(runner_options.max_step_tokens, runner_options.max_step_rows));
@@ -80,6 +85,7 @@ Result<std::unique_ptr<ServingModel>> ServingModel::Load(const std::string& path
   serving->kv_bytes_ = serving->runner_->kv_bytes();
   serving->kv_token_bytes_ = page_bytes / layout.page_size;
   serving->page_size_ = layout.page_size;
+  serving->max_choices_ = engine_options.max_choices;
   return serving;
 }
 

@@ -22,7 +22,11 @@ namespace rill::llm {
 struct ServingOptions {
   LoadOptions load;            // load.max_sequences: choices that run at once
   int64_t kv_bytes = 0;        // KV memory; never less than one whole context takes
-  int32_t max_waiting = 1024;  // requests in the engine's queue
+  int32_t max_waiting = 1024;  // requests in the engine's queue, and never fewer than text's
+  double itl_target_ms = 0;    // EngineOptions'
+  // Of requests without a seed; absent: from std::random_device, so that no two starts and no two
+  // replicas answer the same.
+  std::optional<uint64_t> seed;
   TextServiceOptions text;
 };
 
@@ -50,6 +54,8 @@ class ServingModel {
   EngineStats stats() const { return loop_->stats(); }
   // For how long the step that runs now has been running; 0 between steps. Takes no lock.
   double current_step_ms() const { return loop_->current_step_ms(); }
+  // Choices of all requests that can run at once.
+  int32_t max_choices() const { return max_choices_; }
   // Refuses new requests and lets those under way end.
   void Drain() { loop_->Stop(true); }
 
@@ -83,7 +89,7 @@ class ServingModel {
   std::string template_source_, all_template_sources_, tokenizer_kind_;
   uint64_t fingerprint_ = 0;
   int64_t weight_bytes_ = 0, activation_bytes_ = 0, kv_bytes_ = 0, kv_token_bytes_ = 0;
-  int32_t page_size_ = 0;
+  int32_t page_size_ = 0, max_choices_ = 0;
 };
 
 }  // namespace rill::llm

@@ -62,6 +62,7 @@ Status CutAfterFinalMessage(const Json& messages, text::MarkedText& marked) {
 // starts; the choices belong to the post-process thread.
 struct TextService::Live {
   uint64_t handle = 0;
+  Clock::time_point submitted;
   TextRequest request;
   TextCallback callback;
   int32_t prompt_tokens = 0;  // set before the generation starts
@@ -122,22 +123,29 @@ StageTimes TextService::stage_times() const {
 }
 
 Result<uint64_t> TextService::Submit(TextRequest request, TextCallback callback) {
+  return TrySubmit(request, std::move(callback));
+}
+
+Result<uint64_t> TextService::TrySubmit(TextRequest& request, TextCallback callback,
+                                        bool replaces_ended) {
   auto live = std::make_shared<Live>();
-  live->request = std::move(request);
+  live->submitted = Clock::now();
   live->callback = std::move(callback);
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (stop_) return Unavailable("the service is shutting down");
-    if (live_.load(std::memory_order_relaxed) >= options_.max_requests) {
+    // The request that has just ended is counted until its callback returns.
+    if (live_.load(std::memory_order_relaxed) - (replaces_ended ? 1 : 0) >= options_.max_requests) {
       return Unavailable(fmt::format("{} requests are in flight, the limit is {}", live_.load(),
                                      options_.max_requests));
     }
+    live->request = std::move(request);
     live->handle = next_handle_.fetch_add(1, std::memory_order_relaxed);
     live_.fetch_add(1, std::memory_order_relaxed);
     requests_.emplace(live->handle, live);
     // Until StartGeneration has handed it on; before a tokenise thread can see it, and take it off.
     loop_.AddUpstream(1);
-    tokenise_queue_.push_back(live);
+    tokenise_queue_.Push(live->request.tenant, live);
   }
   tokenise_wake_.notify_one();
   return live->handle;
@@ -172,11 +180,14 @@ void TextService::TokeniseMain() {
       std::unique_lock<std::mutex> lock(mutex_);
       tokenise_wake_.wait(lock, [this] { return stop_ || !tokenise_queue_.empty(); });
       if (tokenise_queue_.empty()) return;
-      live = std::move(tokenise_queue_.front());
-      tokenise_queue_.pop_front();
+      live = tokenise_queue_.Pop();
     }
+    const Clock::time_point begin = Clock::now();
     StartGeneration(live);
     loop_.AddUpstream(-1);
+    const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+    std::lock_guard<std::mutex> lock(mutex_);
+    tokenise_queue_.Charge(live->request.tenant, seconds / live->request.weight);
   }
 }
 
@@ -228,6 +239,15 @@ void TextService::StartGeneration(const std::shared_ptr<Live>& live) {
   generate.priority = live->request.priority;
   generate.prompt_logprobs = live->request.prompt_logprobs;
   generate.tenant = live->request.tenant;
+  generate.weight = live->request.weight;
+  // What is left of it; the engine ends those that have nothing left at its next step.
+  const auto left = [&](int64_t timeout_ms) {
+    const auto waited =
+        std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - live->submitted);
+    return timeout_ms > 0 ? std::max<int64_t>(1, timeout_ms - waited.count()) : 0;
+  };
+  generate.queue_timeout_ms = left(live->request.queue_timeout_ms);
+  generate.total_timeout_ms = left(live->request.total_timeout_ms);
   generate.cache_salt = live->request.cache_salt;
   generate.length_class = live->request.length_class;
   generate.sampling = live->request.sampling;

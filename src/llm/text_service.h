@@ -2,10 +2,11 @@
 //
 //   caller -> [tokenise pool] -> engine thread (EngineLoop) -> [post-process thread] -> caller
 //
-// tokenise: chat template, token ids. engine: one forward for all. post-process: text joined from
-// ids, stop strings, log-probabilities as text. The queues are bounded by requests: at most
-// max_requests live at once, each with at most one entry in the tokenise queue and with events that
-// its own max_tokens bounds; the engine never waits for text work.
+// tokenise: chat template, token ids; tenants take turns by the time it takes. engine: one forward
+// for all. post-process: text joined from ids, stop strings, log-probabilities as text. The queues
+// are bounded by requests: at most max_requests live at once, each with at most one entry in the
+// tokenise queue and with events that its own max_tokens bounds; the engine never waits for text
+// work.
 //
 // Threads: Submit and Cancel from any thread. Events of one request come in order, on the
 // post-process thread (errors of the tokenise stage too); the callback must not block.
@@ -27,6 +28,7 @@
 
 #include "engine/engine_loop.h"
 #include "llm/chat_templates.h"
+#include "llm/tenant_turns.h"
 #include "llm/text_stream.h"
 #include "rill/llm.h"
 #include "rill/request.h"
@@ -51,6 +53,9 @@ struct TextRequest {
   // -1: none. n >= 0: the log-probability of each prompt token and of the n most likely there.
   int32_t prompt_logprobs = -1;
   std::string tenant, cache_salt, length_class;  // as in GenerateRequest
+  double weight = 1;                             // as in GenerateRequest
+  // From Submit, the tokenise stage included; 0: the engine's. As in GenerateRequest.
+  int64_t queue_timeout_ms = 0, total_timeout_ms = 0;
 };
 
 struct TextToken {
@@ -104,12 +109,17 @@ class TextService {
 
   // Errors come as an event, but for kUnavailable (full, or shutting down) which is returned.
   Result<uint64_t> Submit(TextRequest request, TextCallback callback);
+  // The same; a refused request is left as it was. `replaces_ended`: called from within the final
+  // event of another request, whose place it gets however many others want it.
+  Result<uint64_t> TrySubmit(TextRequest& request, TextCallback callback,
+                             bool replaces_ended = false);
   void Cancel(uint64_t handle);
   void CancelAll();
   // The ids that Submit would hand to the engine. Thread-safe; the work is done here.
   // Errors: kResourceExhausted for what cannot fit, the template's.
   Result<std::vector<int32_t>> Tokenise(const TextRequest& request) const;
 
+  int32_t max_requests() const { return options_.max_requests; }
   int32_t live_requests() const { return live_.load(std::memory_order_relaxed); }
   StageTimes stage_times() const;
 
@@ -142,7 +152,7 @@ class TextService {
   std::condition_variable tokenise_wake_, post_wake_, idle_;
   bool stop_ = false;
   bool post_sleeps_ = false;  // only then does an event cost a system call
-  std::deque<std::shared_ptr<Live>> tokenise_queue_;
+  TenantTurns<std::shared_ptr<Live>> tokenise_queue_;
   std::deque<Post> post_queue_;
   std::unordered_map<uint64_t, std::shared_ptr<Live>> requests_;
 

@@ -182,6 +182,101 @@ TEST_F(TextServiceTest, QuickTokeniseThreads_NeverOvertakeTheCountOfRequestsOnTh
   EXPECT_EQ(finals, kThreads * kEach);
 }
 
+// One tenant's long prompts, all of them refused after the work, and another's short one: it has
+// its turn after the prompt in work and perhaps one more.
+TEST_F(TextServiceTest, FloodOfOneTenantInTheTokeniseStage_LeavesTheOtherItsTurn) {
+  const size_t bytes = static_cast<size_t>(model_->config().max_context) * 16;
+  std::string text;
+  while (text.size() + 32 < bytes) text += "the dog ran to the big red ball ";
+  // Until the thread was on hand for the whole flood: it may lose its processor.
+  int64_t least = 1000;
+  for (int round = 0; round < 5; ++round) {
+    std::atomic<int64_t> of_flood{0}, before_late{-1};
+    for (int i = 0; i < 60; ++i) {
+      TextRequest request = Greedy(text, 1 << 20);
+      request.tenant = "flood";
+      ASSERT_TRUE(service_
+                      ->Submit(std::move(request),
+                               [&](const TextEvent& event) { of_flood += event.is_final ? 1 : 0; })
+                      .ok());
+    }
+    TextRequest request = Greedy("One", 1 << 20);
+    request.tenant = "late";
+    ASSERT_TRUE(service_
+                    ->Submit(std::move(request),
+                             [&](const TextEvent& event) {
+                               if (event.is_final) before_late = of_flood.load();
+                             })
+                    .ok());
+    while (service_->live_requests() > 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    EXPECT_EQ(of_flood, 60);
+    least = std::min(least, before_late.load());
+  }
+  EXPECT_LT(least, 30);
+}
+
+TEST(TenantTurns, LeastServedIsNext_AndIdleTimeIsNoCredit) {
+  TenantTurns<int> turns;
+  std::string order;
+  const auto run = [&](int count) {
+    for (int i = 0; i < count && !turns.empty(); ++i) {
+      const int value = turns.Pop();
+      order += static_cast<char>('a' + value / 100);
+      turns.Charge(std::string(1, order.back()), value % 100);
+    }
+  };
+  for (int i = 0; i < 6; ++i) turns.Push("a", 0 + 30);  // 30 each
+  run(2);
+  EXPECT_EQ(order, "aa");
+  // b comes level with a, then has three turns for one of a's.
+  for (int i = 0; i < 6; ++i) turns.Push("b", 100 + 10);
+  run(8);
+  EXPECT_EQ(order, "aaabbbabbb");
+  run(100);
+  EXPECT_EQ(order, "aaabbbabbbaa");
+  // b was idle while a worked: level again, no more.
+  turns.Push("a", 30);
+  turns.Push("b", 110);
+  turns.Push("b", 110);
+  turns.Push("a", 30);
+  order.clear();
+  run(100);
+  EXPECT_EQ(order, "abba");
+}
+
+// A final event hands its place on: the one that ended is still counted, and others want it.
+TEST_F(TextServiceTest, FinalEvent_PassesItsPlaceOn) {
+  MakeService({.max_requests = 1});
+  std::promise<bool> second;
+  bool plain_refused = false;
+  auto first = service_->Submit(Greedy("One", 2), [&](const TextEvent& event) {
+    if (!event.is_final) return;
+    TextRequest next = Greedy("Two", 2);
+    plain_refused = !service_->TrySubmit(next, [](const TextEvent&) {}).ok();
+    EXPECT_EQ(std::get<std::string>(next.prompt), "Two");  // left as it was
+    auto taken = service_->TrySubmit(
+        next,
+        [&](const TextEvent& e) {
+          if (e.is_final) second.set_value(e.finish_reason == FinishReason::kLength);
+        },
+        /*replaces_ended=*/true);
+    if (!taken.ok()) second.set_value(false);
+  });
+  ASSERT_TRUE(first.ok());
+  EXPECT_TRUE(second.get_future().get());
+  EXPECT_TRUE(plain_refused);
+}
+
+TEST_F(TextServiceTest, TimeIsCountedFromSubmit) {
+  TextRequest slow = Greedy("Once upon a time", 400);
+  paced_->step_ms = 5;
+  slow.total_timeout_ms = 60;
+  const Outcome outcome = Start(std::move(slow)).second.get();
+  EXPECT_EQ(outcome.finish, FinishReason::kError);
+  EXPECT_EQ(outcome.error.code(), StatusCode::kResourceExhausted);
+  EXPECT_GT(outcome.tokens, 0);
+}
+
 TEST_F(TextServiceTest, WhatCannotFit_IsAnErrorWithTheNumbers) {
   TextRequest request = Greedy("Once upon a time", 100000);
   const Outcome outcome = Start(std::move(request)).second.get();

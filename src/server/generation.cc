@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <new>
+#include <utility>
 
 #include "server/openai/api_error.h"
 
@@ -12,7 +13,8 @@ namespace rill::server {
 namespace {
 
 // Prompts of one request in the text service at once. Enough for any batch size that pays.
-constexpr size_t kWindow = 128;
+// No more than half of what the service takes: a batch is to leave room for others.
+constexpr int32_t kWindow = 128;
 // Answers that are written (about a millisecond) where their last token arrives.
 constexpr int64_t kWriteHereBytes = 256 << 10;
 
@@ -114,37 +116,58 @@ bool Generation::PromptLogprobsFit() {
   return Hold(bytes);
 }
 
-void Generation::SubmitMore() {
+void Generation::SubmitMore(bool replaces_ended) {
   std::unique_lock lock(mutex_);
   if (submitting_) return;  // the caller below goes on
   submitting_ = true;
-  while (!done_ && next_prompt_ < prompts_.size() && in_flight_ < kWindow) {
+  llm::TextService& text = job_.model->llm->text();
+  const auto window = static_cast<size_t>(std::clamp(text.max_requests() / 2, 1, kWindow));
+  while (!done_ && next_prompt_ < prompts_.size() && in_flight_ < window) {
     const size_t index = next_prompt_++;
     ++in_flight_;
     Prompt& prompt = prompts_[index];
     prompt.submitted = Clock::now();
     llm::TextRequest request = std::move(job_.prompts[index]);
-    job_.model->metrics.n.Observe(request.n);
-    if (request.sampling.max_tokens > 0) {
-      job_.model->metrics.max_tokens.Observe(request.sampling.max_tokens);
-    }
-    // Not under the lock: the first event may come before Submit returns.
+    SetTimeouts(index, request);
+    const int32_t n = request.n, max_tokens = request.sampling.max_tokens;
+    // Not under the lock: the first event may come before TrySubmit returns.
     lock.unlock();
-    const Result<uint64_t> handle = job_.model->llm->text().Submit(
-        std::move(request), [self = shared_from_this(), index](const llm::TextEvent& event) {
+    const Result<uint64_t> handle = text.TrySubmit(
+        request,
+        [self = shared_from_this(), index](const llm::TextEvent& event) {
           self->OnEvent(index, event);
-        });
+        },
+        std::exchange(replaces_ended, false));
     lock.lock();
     if (handle.ok()) {
+      job_.model->metrics.n.Observe(n);
+      if (max_tokens > 0) job_.model->metrics.max_tokens.Observe(max_tokens);
       prompt.handle = *handle;
-      if (done_) job_.model->llm->text().Cancel(*handle);
+      if (done_) text.Cancel(*handle);
       continue;
     }
     --in_flight_;
+    if (in_flight_ > 0) {
+      // Others have filled the queue: the next end of a prompt of this batch makes a place.
+      job_.prompts[index] = std::move(request);
+      --next_prompt_;
+      break;
+    }
     job_.model->metrics.refused_overload.fetch_add(1, std::memory_order_relaxed);
     Fail(openai::RequestError(handle.status(), job_.http->request_id), "overloaded");
   }
   submitting_ = false;
+}
+
+void Generation::SetTimeouts(size_t index, llm::TextRequest& request) const {
+  // The request waits until its first prompt runs; the others wait for their siblings too.
+  if (index == 0) {
+    request.queue_timeout_ms = static_cast<int64_t>(state_.options.queue_timeout_s * 1000);
+  }
+  if (state_.options.total_timeout_s > 0) {
+    const double left_s = state_.options.total_timeout_s - Seconds(Clock::now() - started_);
+    request.total_timeout_ms = std::max<int64_t>(1, static_cast<int64_t>(left_s * 1000));
+  }
 }
 
 void Generation::OnGone() {
@@ -216,7 +239,8 @@ void Generation::HandleEvent(size_t index, const llm::TextEvent& event) {
                                 .Add("request_id", job_.http->request_id)
                                 .Add("message", event.error.message()));
         }
-        Fail(error, "error");
+        if (error.http_status == 503) metrics.refused_overload.fetch_add(1);
+        Fail(error, error.http_status == 503 ? "overloaded" : "error");
       }
     }
     if (!done_ && event.choice >= 0 && static_cast<size_t>(event.choice) < prompt.choices.size()) {
@@ -243,7 +267,7 @@ void Generation::HandleEvent(size_t index, const llm::TextEvent& event) {
       more = !done_ && next_prompt_ < prompts_.size();
     }
   }
-  if (more) SubmitMore();
+  if (more) SubmitMore(/*replaces_ended=*/true);
 }
 
 void Generation::TakeTokens(Prompt& prompt, Choice& choice, const llm::TextEvent& event) {

@@ -3,7 +3,8 @@
 //
 // Before the first byte an error is an HTTP error; after it, an error event without [DONE]. When
 // the client goes, everything of the request is cancelled. A batch of prompts is handed to the text
-// service a window at a time, so that one request does not fill the queue.
+// service a window at a time, so that one request does not fill the queue; where others have filled
+// it, the batch goes on as its own prompts end.
 //
 // Threads: Start on an I/O or worker thread; events come on the model's post-process thread.
 #pragma once
@@ -65,12 +66,14 @@ class Generation : public std::enable_shared_from_this<Generation> {
     bool ended = false;
   };
 
-  void SubmitMore();
   // False when the answer failed because it does not fit.
   bool Hold(int64_t bytes);
   int64_t BytesOfTokens(int64_t tokens, int64_t alternatives) const;
   bool PromptLogprobsFit();
   void HandleEvent(size_t prompt, const llm::TextEvent& event);
+  // `replaces_ended`: from within the final event of one of its prompts.
+  void SubmitMore(bool replaces_ended = false);
+  void SetTimeouts(size_t index, llm::TextRequest& request) const;
   void OnGone();
   void OnEvent(size_t prompt, const llm::TextEvent& event);
   void TakeTokens(Prompt& prompt, Choice& choice, const llm::TextEvent& event);
@@ -87,6 +90,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   GenerationJob job_;
   // Until the answer is sent: the responder keeps it, too.
   std::shared_ptr<AnswerBudget::Hold> held_;
+  const Clock::time_point started_ = Clock::now();
   std::string client_id_;  // given by the client: erased from the active ones at the end
 
   // Guards all below. Recursive: a responder may find the client gone inside Write.

@@ -166,6 +166,8 @@ Status ModelRegistry::Load(const ModelSpec& spec, int64_t kv_bytes) {
   serving.load = options_.load;
   serving.kv_bytes = kv_bytes;
   serving.max_waiting = options_.max_waiting;
+  serving.itl_target_ms = options_.itl_target_ms;
+  serving.seed = options_.seed;
   serving.text.tokenise_threads = options_.tokenise_threads;
   serving.text.max_requests = options_.max_waiting + options_.load.max_sequences;
   RILL_ASSIGN_OR_RETURN(model->llm, llm::ServingModel::Load(spec.path, serving));
@@ -175,7 +177,7 @@ Status ModelRegistry::Load(const ModelSpec& spec, int64_t kv_bytes) {
   model->limits = ConfiguredLimits(options_);
   model->limits.vocab_size = info.vocab_size;
   model->limits.max_context = info.max_context;
-  model->limits.max_choices = options_.max_choices;
+  model->limits.max_choices = std::min(options_.max_choices, model->llm->max_choices());
   model->limits.max_top_logprobs = options_.max_logprobs;
   model->limits.template_variables = openai::TemplateWords(model->llm->all_chat_template_sources());
   const std::lock_guard lock(mutex_);

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <sstream>
 #include <thread>
+#include <tuple>
 
 #include "base/utf8.h"
 #include "rill/model_store.h"
@@ -125,6 +126,16 @@ Status CheckOptions(const ServerOptions& options) {
   if (options.max_choices < 1 || options.max_choices > GenerateRequest::kMaxChoices) {
     return InvalidArgument(fmt::format("serve: max_choices: expected 1 to {}, got {}",
                                        GenerateRequest::kMaxChoices, options.max_choices));
+  }
+  for (const auto& [name, value, most] :
+       {std::tuple<const char*, double, double>{"itl_target_ms", options.itl_target_ms, 3.6e6},
+        {"queue_timeout_s", options.queue_timeout_s, 3.1e7},
+        {"total_timeout_s", options.total_timeout_s, 3.1e7}}) {
+    // A fraction of a millisecond would be none.
+    if (!(value == 0 || (value >= 0.001 && value <= most))) {
+      return InvalidArgument(
+          fmt::format("serve: {}: expected 0 (none) or 0.001 to {}, got {}", name, most, value));
+    }
   }
   if (options.max_logprobs < 0 || options.max_logprobs > SamplingParams::kMaxLogprobs) {
     return InvalidArgument(fmt::format("serve: max_logprobs: expected 0 to {}, got {}",

@@ -83,7 +83,8 @@ openai::ParseLimits DocumentedLimits(const ServerState& state) {
   openai::ParseLimits limits = ConfiguredLimits(state.options);
   limits.vocab_size = std::numeric_limits<int32_t>::max();
   limits.max_context = std::numeric_limits<int32_t>::max();
-  limits.max_choices = state.options.max_choices;
+  // What the models run at once: a smaller step of one of them is not in the document.
+  limits.max_choices = std::min(state.options.max_choices, state.options.load.max_sequences);
   limits.max_top_logprobs = state.options.max_logprobs;
   return limits;
 }

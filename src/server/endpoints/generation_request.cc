@@ -26,6 +26,7 @@ llm::TextRequest MakeTextRequest(const HttpRequest& http, const openai::Generati
   request.want_prompt_ids = params.return_token_ids;
   request.prompt_logprobs = params.prompt_logprobs;
   request.tenant = http.tenant;
+  request.weight = http.weight;
   request.cache_salt = params.cache_salt;
   request.length_class = http.path;
   return request;

@@ -46,6 +46,9 @@ Json Info(ServerState& state) {
   limits.Set("kv_dtype", options.load.kv_dtype);
   limits.Set("max_sequences", options.load.max_sequences);
   limits.Set("max_waiting", options.max_waiting);
+  limits.Set("itl_target_ms", options.itl_target_ms);
+  limits.Set("queue_timeout_s", options.queue_timeout_s);
+  limits.Set("total_timeout_s", options.total_timeout_s);
   limits.Set("max_choices", options.max_choices);
   limits.Set("max_logprobs", options.max_logprobs);
   limits.Set("max_body_bytes", Json(options.max_body_bytes));

@@ -297,7 +297,10 @@ bool Connection::BeginRequest(std::string_view head_bytes) {
     core_->counters().auth_throttled.fetch_add(1);
   }
   if (verdict_.authenticated) slot_->Authenticated();
-  if (verdict_.key_use) request_->tenant = verdict_.key_use->key().name;
+  if (verdict_.key_use) {
+    request_->tenant = verdict_.key_use->key().name;
+    request_->weight = verdict_.key_use->key().weight;
+  }
   if (verdict_.fault) {
     Fail(verdict_.fault, std::move(verdict_.headers));
     return false;

@@ -37,6 +37,7 @@ struct HttpRequest {
   std::string peer;        // "192.0.2.7:41234", "[2001:db8::1]:80" or "unix"
   std::string request_id;  // the client's x-request-id when sane, else one of our own
   std::string tenant;      // name of the API key; "" where no key was needed
+  double weight = 1;       // the tenant's share against others
   bool is_admin = false;   // came with an admin's rights
   std::chrono::steady_clock::time_point received;  // head complete
 

@@ -307,6 +307,9 @@ void Process(Page& page, ServerState& state) {
   page.Single("rill_int8_multiply_adds_per_second", "gauge",
               "Integer multiply-adds per second measured at the start; 0: not measured.",
               state.int8_macs_per_s.load());
+  page.Single("rill_itl_target_seconds", "gauge",
+              "What prompts in a step may stretch the time between two tokens to; 0: no target.",
+              state.options.itl_target_ms * 1e-3);
   page.Single("rill_draining", "gauge", "1 after the first SIGTERM.", state.draining ? 1 : 0);
   page.Single("rill_models_loaded", "gauge", "Models that serve.", page.models().size());
   long pages = 0;

@@ -36,6 +36,10 @@ ApiError RequestError(const Status& status, std::string_view request_id) {
     case StatusCode::kFailedPrecondition: return BadRequest("invalid_value", "", status.message());
     case StatusCode::kUnsupported: return BadRequest("unsupported_parameter", "", status.message());
     case StatusCode::kResourceExhausted: {
+      // Not 408: that is about how the request was sent, and clients try such a one again.
+      if (status.message().ends_with("ms in all, the limit is over")) {
+        return MakeError(504, "request_timeout", status.message());
+      }
       const bool is_context = status.message().find("maximum context length") != std::string::npos;
       return BadRequest(is_context ? "context_length_exceeded" : "invalid_value", "",
                         status.message());

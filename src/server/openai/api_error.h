@@ -20,8 +20,8 @@ ApiError UnsupportedParameter(std::string param, std::string message);
 ApiError ModelNotFound(std::string_view model);
 
 // An error of the engine or the text service. kInvalidArgument, kResourceExhausted, kUnsupported
-// and kFailedPrecondition are the request's fault (400); kUnavailable is 503; all others are 500,
-// whose message names nothing but the request id.
+// and kFailedPrecondition are the request's fault (400), but for a deadline that is over (504);
+// kUnavailable is 503; all others are 500, whose message names nothing but the request id.
 ApiError RequestError(const Status& status, std::string_view request_id);
 
 }  // namespace rill::server::openai

@@ -1,0 +1,189 @@
+"""What the scheduler's options do, seen from outside: the target for the time between tokens, deadlines, the
+tenants' shares, batches larger than the queue, seeds."""
+import concurrent.futures
+import re
+import statistics
+import threading
+import time
+
+import httpx
+import pytest
+
+from harness import Server
+
+
+def complete(server, timeout=120, key=None, **body):
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    return httpx.post(server.url + "/v1/completions", json={"model": "m", **body}, timeout=timeout,
+                      headers=headers)
+
+
+def gaps_while_a_prompt_comes(server, words: int) -> list[float]:
+    """Times between the tokens of a stream until a long prompt beside it has its first token."""
+    done = threading.Event()
+    started = threading.Event()
+    stamps = []
+
+    def read():
+        body = {"model": "m", "prompt": "Once", "max_tokens": 1900, "temperature": 0,
+                "ignore_eos": True, "stream": True}
+        with httpx.stream("POST", server.url + "/v1/completions", json=body, timeout=300) as response:
+            for line in response.iter_lines():
+                if line.startswith("data: {"):
+                    stamps.append(time.monotonic())
+                    if len(stamps) == 20:
+                        started.set()
+                if done.is_set():
+                    return
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        reader = pool.submit(read)
+        assert started.wait(120)
+        begin = time.monotonic()
+        answer = complete(server, prompt="one two three four " * (words // 4), max_tokens=1, timeout=300)
+        end = time.monotonic()
+        done.set()
+        reader.result()
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["usage"]["prompt_tokens"] > words * 0.9
+    inside = [t for t in stamps if begin <= t <= end]
+    return [b - a for a, b in zip(inside, inside[1:])]
+
+
+def test_a_long_prompt_does_not_stall_running_streams(rill, smollm2):
+    medians = {}
+    for target in (0, 30):
+        with Server(rill, "m=" + smollm2, "--context", "4096", "--kv-memory", "256M",
+                    "--itl-target-ms", target, "--admin-port", "0") as server:
+            # Steps are timed before they are relied on.
+            complete(server, prompt="one two three four " * 200, max_tokens=4)
+            gaps = gaps_while_a_prompt_comes(server, 1600)
+            medians[target] = statistics.median(gaps) if gaps else float("inf")
+            assert server.metric("rill_itl_target_seconds") == pytest.approx(target / 1000)
+            info = httpx.get(server.admin_url + "/server_info").json()
+            assert info["limits"]["itl_target_ms"] == target
+    # A step of 512 tokens takes several times 30 ms on any processor that this runs on; the bound is
+    # loose, because others use this one.
+    assert medians[30] < 0.1 or medians[30] < medians[0] / 2, medians
+
+
+def test_defaults_are_told(rill, stories):
+    with Server(rill, "m=" + stories, "--admin-port", "0") as server:
+        limits = httpx.get(server.admin_url + "/server_info").json()["limits"]
+    assert limits["itl_target_ms"] == 100
+    assert limits["queue_timeout_s"] == 60
+    assert limits["total_timeout_s"] == 0
+
+
+def test_who_waits_too_long_is_told_so(rill, stories):
+    with Server(rill, "m=" + stories, "--max-sequences", "1", "--queue-timeout", "0.05") as server:
+        def one(_):
+            return complete(server, prompt="Once", max_tokens=400, ignore_eos=True)
+
+        with concurrent.futures.ThreadPoolExecutor(24) as pool:
+            answers = list(pool.map(one, range(24)))
+        refused = [a for a in answers if a.status_code != 200]
+        assert 0 < len(refused) < 24
+        for answer in refused:
+            assert answer.status_code == 503
+            error = answer.json()["error"]
+            assert error["type"] == "overloaded_error" and error["code"] == "server_overloaded"
+            assert "in the queue" in error["message"]
+            assert 1 <= int(answer.headers["retry-after"]) <= 600
+        assert server.metric("rill_requests_expired_total") == len(refused)
+        assert server.metric("rill_requests_refused_total") == len(refused)
+        server.wait_idle()
+        assert one(0).status_code == 200
+
+
+def test_who_takes_too_long_is_ended(rill, smollm2):
+    with Server(rill, "m=" + smollm2, "--context", "2048", "--kv-memory", "256M",
+                "--request-timeout", "0.5") as server:
+        body = {"prompt": "Once", "max_tokens": 1900, "ignore_eos": True, "temperature": 0}
+        whole = complete(server, **body)
+        assert whole.status_code == 504
+        assert whole.json()["error"]["code"] == "request_timeout"
+        text = complete(server, stream=True, **body).text
+        assert '"code":"request_timeout"' in text.splitlines()[-2] and "[DONE]" not in text
+        server.wait_idle()
+
+
+def test_a_batch_larger_than_the_queue_is_fed_as_places_come_free(rill, stories):
+    with Server(rill, "m=" + stories, "--max-sequences", "2", "--max-waiting", "6") as server:
+        alone = complete(server, prompt=["a"] * 20, max_tokens=3, temperature=0)
+        assert alone.status_code == 200, alone.text
+        assert len(alone.json()["choices"]) == 20
+        # Beside others who fill the queue, once its first prompt has a place.
+        stop = threading.Event()
+
+        def others():
+            while not stop.is_set():
+                complete(server, prompt="Once", max_tokens=50)
+
+        with concurrent.futures.ThreadPoolExecutor(24) as pool:
+            crowd = [pool.submit(others) for _ in range(20)]
+            try:
+                done = 0
+                for _ in range(200):
+                    answer = complete(server, prompt=["a"] * 40, max_tokens=3, temperature=0)
+                    assert answer.status_code in (200, 503), answer.text
+                    if answer.status_code == 503:
+                        time.sleep(0.02)
+                        continue
+                    assert {c["text"] for c in answer.json()["choices"]} == {
+                        alone.json()["choices"][0]["text"]}
+                    done += 1
+                    if done == 3:
+                        break
+                assert done == 3
+            finally:
+                stop.set()
+            for future in crowd:
+                future.result()
+        server.wait_idle()
+
+
+@pytest.mark.parametrize("field", ["n", "best_of"])
+def test_more_choices_than_run_at_once_blame_their_field(rill, stories, field):
+    with Server(rill, "m=" + stories, "--max-sequences", "2") as server:
+        answer = complete(server, prompt="a", max_tokens=1, **{field: 3})
+        assert answer.status_code == 400
+        assert answer.json()["error"]["param"] == field, answer.text
+        assert complete(server, prompt="a", max_tokens=1, **{field: 2}).status_code == 200
+        schema = server.get("/openapi.json").text
+        assert re.search(r'"%s":\{[^{}]*"maximum":2[,}]' % field, schema)
+
+
+def test_shares_go_by_weight_and_not_by_priority(rill, stories, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("heavy key-of-heavy weight=4\nlight key-of-light\n")
+    with Server(rill, "m=" + stories, "--key-file", keys, "--max-sequences", "2") as server:
+        stop = time.monotonic() + 4
+        tokens = {"heavy": 0, "light": 0}
+        lock = threading.Lock()
+
+        def client(name, priority):
+            while time.monotonic() < stop:
+                answer = complete(server, key=f"key-of-{name}", prompt="Once", max_tokens=100,
+                                  ignore_eos=True, priority=priority)
+                assert answer.status_code == 200, answer.text
+                with lock:
+                    tokens[name] += answer.json()["usage"]["completion_tokens"]
+
+        with concurrent.futures.ThreadPoolExecutor(32) as pool:
+            clients = [pool.submit(client, name, priority)
+                       for name, priority in (("heavy", 1000), ("light", -1000)) for _ in range(16)]
+            for future in clients:
+                future.result()
+        # 4, were it not for what runs at the ends of the measurement.
+        assert 2 < tokens["heavy"] / tokens["light"] < 7, tokens
+
+
+def test_answers_without_a_seed_differ_from_start_to_start(rill, stories):
+    def texts(*words):
+        with Server(rill, "m=" + stories, *words) as server:
+            return [complete(server, prompt="", max_tokens=16, temperature=1.5).json()["choices"][0]["text"]
+                    for _ in range(3)]
+
+    assert texts() != texts()
+    assert texts("--seed", "7") == texts("--seed", "7")
