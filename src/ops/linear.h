@@ -4,14 +4,14 @@
 // Arithmetic (docs/numerics.md; the same on every ISA, for every number of tokens):
 //   activations kF32: one f32 fma chain over k in ascending order per output, starting from 0, with
 //     w decoded to f32 exactly as quant/ decodes it.
-//   activations kQ8 (quantised weights, u8g32 excepted): x is quantised per group of consecutive k,
-//     as wide as the weight's own group but at least 32 (u4g128: 128; int8 per row: the whole row,
+//   activations kQ8 (quantised weights): x is quantised per group of consecutive k, as wide as
+//     the weight's own group but at least 32 (u4g128, u8g128: 128; int8 per row: the whole row,
 //     which is a scale per token; rows that are no multiple of 32 stay f32):
 //     m = max|x|,  d = m / 127,  q = round_to_nearest_even(x * (127 / m)) in [-127, 127];
 //     m < 2^-100 counts as 0 (d = 0, q = 0).
 //     Dot products are exact integers inside the weight's own group (16 wide to a whole row); each
 //     group's integer is converted once and added with one f32 fma in ascending group order;
-//     formats with a minimum or offset add its term through the group's integer activation sum.
+//     an offset or zero point is part of that integer; a minimum adds its term by a second fma.
 //   both: where a weight stores its columns in an order of its own (RowReader::Order),
 //     k runs in that order.
 //   then bias, scale and residual:  fma(scale, acc + bias, residual), each step rounded to f32;

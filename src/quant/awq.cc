@@ -62,7 +62,7 @@ class AwqRows final : public GroupedRows {
 
 Result<std::shared_ptr<const RowReader>> MakeAwqRows(const AwqTensors& t) {
   RILL_RETURN_IF_ERROR(CheckScales(t.scales).WithPrefix("scales"));
-  RILL_ASSIGN_OR_RETURN(GroupedBlocks blocks, CutEvenGroups(4, t.cols, t.group_size));
+  RILL_ASSIGN_OR_RETURN(GroupedBlocks blocks, CutEvenGroups(4, false, t.cols, t.group_size));
   return std::shared_ptr<const RowReader>(std::make_shared<AwqRows>(std::move(blocks), t));
 }
 

@@ -45,29 +45,29 @@ class GptqRows final : public GroupedRows {
   }
 
   void ReadCodes(int64_t b, int64_t begin, int64_t count, uint32_t* words) const override {
-    const int out_bits = blocks().bits;
-    const int per_word = 32 / out_bits;
     const int64_t first = b * blocks().block;
-    const uint32_t mask = (1u << bits_) - 1;
-    for (int64_t i = 0; i < blocks().block; i += per_word) {
-      uint32_t* out = words + i / per_word * kRowsAtOnce;
-      if (order_.empty() && bits_ == out_bits) {
-        for (int64_t r = 0; r < count; ++r) out[r] = Word((first + i) / per_word, begin + r);
-        continue;
+    const int64_t num_words = blocks().block * bits_ / 32;
+    if (order_.empty()) {  // the words of the checkpoint
+      const int64_t word = first * bits_ / 32;
+      for (int64_t w = 0; w < num_words; ++w) {
+        for (int64_t r = 0; r < count; ++r) words[w * kRowsAtOnce + r] = Word(word + w, begin + r);
       }
-      std::fill_n(out, kRowsAtOnce, 0u);
-      for (int j = 0; j < per_word; ++j) {
-        const int64_t column = first + i + j;
-        const int64_t k = order_.empty() ? column : order_[static_cast<size_t>(column)];
-        const int64_t bit = k * bits_;
-        const int shift = static_cast<int>(bit % 32);
-        const int to = j * out_bits;
-        for (int64_t r = 0; r < count; ++r) {
-          uint32_t code = Word(bit / 32, begin + r) >> shift;
-          // Only 3-bit codes cross words.
-          if (shift + bits_ > 32) code |= Word(bit / 32 + 1, begin + r) << (32 - shift);
-          out[r] |= (code & mask) << to;
-        }
+      return;
+    }
+    std::fill_n(words, num_words * kRowsAtOnce, 0u);
+    const uint32_t mask = (1u << bits_) - 1;
+    for (int64_t i = 0; i < blocks().block; ++i) {
+      const int64_t from = order_[static_cast<size_t>(first + i)] * int64_t{bits_};
+      const int64_t to = i * bits_;
+      const int from_shift = static_cast<int>(from % 32), to_shift = static_cast<int>(to % 32);
+      uint32_t* out = words + to / 32 * kRowsAtOnce;
+      for (int64_t r = 0; r < count; ++r) {
+        uint32_t code = Word(from / 32, begin + r) >> from_shift;
+        // Only 3-bit codes cross words.
+        if (from_shift + bits_ > 32) code |= Word(from / 32 + 1, begin + r) << (32 - from_shift);
+        code &= mask;
+        out[r] |= code << to_shift;
+        if (to_shift + bits_ > 32) out[kRowsAtOnce + r] |= code >> (32 - to_shift);
       }
     }
   }
@@ -100,11 +100,11 @@ class GptqRows final : public GroupedRows {
 
 Result<std::shared_ptr<const RowReader>> MakeGptqRows(const GptqTensors& t) {
   RILL_RETURN_IF_ERROR(CheckScales(t.scales).WithPrefix("scales"));
-  const int out_bits = t.bits == 8 ? 8 : 4;
+  const bool is_signed = t.bits == 8 && AllWordsAre(t.qzeros, Centre(t));
   std::vector<int32_t> order;
   GroupedBlocks blocks;
   if (t.g_idx.empty()) {
-    RILL_ASSIGN_OR_RETURN(blocks, CutEvenGroups(out_bits, t.cols, t.group_size));
+    RILL_ASSIGN_OR_RETURN(blocks, CutEvenGroups(t.bits, is_signed, t.cols, t.group_size));
   } else {
     const auto num_groups = t.scales.dim(0);
     const auto* g_idx = reinterpret_cast<const uint8_t*>(t.g_idx.data);
@@ -120,7 +120,7 @@ Result<std::shared_ptr<const RowReader>> MakeGptqRows(const GptqTensors& t) {
       ++counts[static_cast<size_t>(g)];
       sorted = sorted && (k == 0 || LoadBlock<int32_t>(g_idx, k - 1) <= g);
     }
-    auto cut = CutGroups(out_bits, counts);
+    auto cut = CutGroups(t.bits, is_signed, counts);
     if (!cut.ok()) return cut.status().WithPrefix("g_idx");
     blocks = std::move(*cut);
     if (!sorted) {
@@ -133,7 +133,6 @@ Result<std::shared_ptr<const RowReader>> MakeGptqRows(const GptqTensors& t) {
       }
     }
   }
-  blocks.is_signed = t.bits == 8 && AllWordsAre(t.qzeros, Centre(t));
   return std::shared_ptr<const RowReader>(
       std::make_shared<GptqRows>(std::move(blocks), t, std::move(order)));
 }

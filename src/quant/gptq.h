@@ -30,12 +30,12 @@ struct GptqTensors {
   bool zeros_minus_one = true;
 };
 
-// Rows of u4g<B>, B the largest of 128, 64, 32 that divides every group; at 8 bits of q8_0 where
-// every zero point is 128 (a symmetric checkpoint: the same weights), else of u8g32. With
-// act-order, groups are brought together: stored column i is input Order()[i]. The views must
-// outlive the reader; their shapes and dtypes are as above (the caller checked). Errors, without
-// the tensors' names: kInvalidArgument for a g_idx outside [0, G); kUnsupported for groups that are
-// not whole multiples of 32, or a scale that f16 cannot hold exactly.
+// Rows of u<bits>g<B>, B the largest of 128, 64, 32 that divides every group; at 8 bits of q8_0
+// where every zero point is 128 (a symmetric checkpoint: the same weights). With act-order, groups
+// are brought together: stored column i is input Order()[i]. The views must outlive the reader;
+// their shapes and dtypes are as above (the caller checked). Errors, without the tensors' names:
+// kInvalidArgument for a g_idx outside [0, G); kUnsupported for groups that are not whole multiples
+// of 32, or a scale that f16 cannot hold exactly.
 Result<std::shared_ptr<const RowReader>> MakeGptqRows(const GptqTensors& tensors);
 
 }  // namespace rill::quant

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/check.h"
 #include "base/float_types.h"
 #include "quant/block_io.h"
 #include "quant/dequant.h"
@@ -16,8 +17,7 @@ void Decode(const uint8_t* blocks, int64_t num_blocks, float* out) {
     const auto block = LoadBlock<Block>(blocks, b);
     const float scale = F16ToF32(block.scale);
     for (int i = 0; i < Block::kWeights; ++i) {
-      const int q = Block::kBits == 8 ? block.q[i] : (block.q[i / 2] >> (i % 2 * 4)) & 15;
-      out[i] = scale * static_cast<float>(q - block.zero);
+      out[i] = scale * static_cast<float>(GroupedCode<Block::kBits>(block.q, i) - block.zero);
     }
   }
 }
@@ -40,6 +40,18 @@ void Encode(const float* x, int64_t num_blocks, uint8_t* blocks) {
 
 }  // namespace
 
+DType GroupedDType(int bits, int group) {
+  const GroupedFormat format{bits, group};
+#define DTYPE(Name, name, weights, bytes, gguf)
+#define DTYPE_GROUPED(Name, name, weights, bytes, gguf) \
+  if (format == GroupedFormatOf(DType::k##Name)) return DType::k##Name;
+#include "tensor/dtype_list.def"
+#undef DTYPE_GROUPED
+#undef DTYPE
+  CHECK(false) << bits << " bits in groups of " << group;
+  return DType::kF32;
+}
+
 void EncodeU4G32(const float* x, int64_t num_blocks, uint8_t* blocks) {
   Encode<BlockU4G32>(x, num_blocks, blocks);
 }
@@ -49,17 +61,13 @@ void EncodeU4G64(const float* x, int64_t num_blocks, uint8_t* blocks) {
 void EncodeU4G128(const float* x, int64_t num_blocks, uint8_t* blocks) {
   Encode<BlockU4G128>(x, num_blocks, blocks);
 }
-void DecodeU4G32(const uint8_t* blocks, int64_t num_blocks, float* out) {
-  Decode<BlockU4G32>(blocks, num_blocks, out);
-}
-void DecodeU4G64(const uint8_t* blocks, int64_t num_blocks, float* out) {
-  Decode<BlockU4G64>(blocks, num_blocks, out);
-}
-void DecodeU4G128(const uint8_t* blocks, int64_t num_blocks, float* out) {
-  Decode<BlockU4G128>(blocks, num_blocks, out);
-}
-void DecodeU8G32(const uint8_t* blocks, int64_t num_blocks, float* out) {
-  Decode<BlockU8G32>(blocks, num_blocks, out);
-}
+#define DTYPE(Name, name, weights, bytes, gguf)
+#define DTYPE_GROUPED(Name, name, weights, bytes, gguf)                                    \
+  void Decode##Name(const uint8_t* blocks, int64_t num_blocks, float* out) {               \
+    Decode<BlockGrouped<((bytes) - 4) * 8 / (weights), weights>>(blocks, num_blocks, out); \
+  }
+#include "tensor/dtype_list.def"
+#undef DTYPE_GROUPED
+#undef DTYPE
 
 }  // namespace rill::quant

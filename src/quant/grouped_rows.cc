@@ -6,6 +6,7 @@
 
 #include "base/float_types.h"
 #include "quant/dequant.h"
+#include "quant/grouped.h"
 
 namespace rill::quant {
 namespace {
@@ -15,14 +16,14 @@ constexpr int kMaxBlock = 128;
 }  // namespace
 
 DType GroupedBlocks::dtype() const {
-  if (bits == 8) return is_signed ? DType::kQ8_0 : DType::kU8G32;
-  return block == 128 ? DType::kU4G128 : block == 64 ? DType::kU4G64 : DType::kU4G32;
+  return is_signed ? DType::kQ8_0 : GroupedDType(bits, block);
 }
 
-Result<GroupedBlocks> CutGroups(int bits, const std::vector<int64_t>& counts) {
+Result<GroupedBlocks> CutGroups(int bits, bool is_signed, const std::vector<int64_t>& counts) {
   GroupedBlocks out;
   out.bits = bits;
-  out.block = bits == 8 ? 32 : kMaxBlock;
+  out.is_signed = is_signed;
+  out.block = is_signed ? 32 : kMaxBlock;
   for (size_t g = 0; g < counts.size(); ++g) {
     while (out.block > 16 && counts[g] % out.block != 0) out.block /= 2;
     if (out.block < 32) {
@@ -37,11 +38,11 @@ Result<GroupedBlocks> CutGroups(int bits, const std::vector<int64_t>& counts) {
   return out;
 }
 
-Result<GroupedBlocks> CutEvenGroups(int bits, int64_t cols, int64_t group_size) {
+Result<GroupedBlocks> CutEvenGroups(int bits, bool is_signed, int64_t cols, int64_t group_size) {
   if (group_size <= 0 || group_size > cols) group_size = cols;
   std::vector<int64_t> counts(static_cast<size_t>(cols / group_size), group_size);
   if (cols % group_size != 0) counts.push_back(cols % group_size);
-  return CutGroups(bits, counts);
+  return CutGroups(bits, is_signed, counts);
 }
 
 Status CheckScales(const TensorView& scales) {

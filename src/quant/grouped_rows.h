@@ -1,6 +1,6 @@
 // What the readers of AWQ and GPTQ share: from groups of any size to blocks of one of the
-// u<bits>g<B> types (quant/grouped.h), 16 rows at a time. A group of several blocks repeats its
-// scale.
+// u<bits>g<B> types (quant/grouped.h) or of q8_0, 16 rows at a time. A group of several blocks
+// repeats its scale.
 #pragma once
 
 #include <vector>
@@ -13,17 +13,18 @@ namespace rill::quant {
 
 // How stored columns are cut into blocks.
 struct GroupedBlocks {
-  int bits = 4;                 // of a stored code: 4 or 8
+  int bits = 4;                 // of a code: 2, 3, 4, 8
   bool is_signed = false;       // 8 bits: all zero points are 128, codes are kept less 128
   int block = 0;                // columns
   std::vector<int32_t> groups;  // of each block
   DType dtype() const;
 };
-// `counts[g]` columns of group g, stored one group after another.
+// `counts[g]` columns of group g, stored one group after another. Blocks are the largest of 128, 64
+// and 32 columns that divide every group; is_signed: 32.
 // Errors: kUnsupported when a group is not a multiple of 32.
-Result<GroupedBlocks> CutGroups(int bits, const std::vector<int64_t>& counts);
+Result<GroupedBlocks> CutGroups(int bits, bool is_signed, const std::vector<int64_t>& counts);
 // The same for groups of `group_size` (<= 0 or more than cols: all of them) in order.
-Result<GroupedBlocks> CutEvenGroups(int bits, int64_t cols, int64_t group_size);
+Result<GroupedBlocks> CutEvenGroups(int bits, bool is_signed, int64_t cols, int64_t group_size);
 
 // Errors: kUnsupported when f16 cannot hold one of them exactly.
 Status CheckScales(const TensorView& scales);

@@ -154,7 +154,7 @@ TEST(GptqRows, SymmetricEightBits_AreQ8_0) {
   ASSERT_OK(symmetric.status());
   ASSERT_OK(other.status());
   EXPECT_EQ((*symmetric)->dtype(), DType::kQ8_0);
-  EXPECT_EQ((*other)->dtype(), DType::kU8G32);
+  EXPECT_EQ((*other)->dtype(), DType::kU8G128);
   std::vector<float> a(kCols), b(kCols);
   for (int64_t n = 0; n < 8; ++n) {
     DecodeRow(**symmetric, 0, n, a.data());

@@ -71,10 +71,12 @@ std::span<const ScaleField> ScaleFieldsOf(DType dtype) {
     case DType::kQ8_0:
     case DType::kIQ4_NL:
     case DType::kIQ4_XS:
-    case DType::kU4G32:
-    case DType::kU4G64:
-    case DType::kU4G128:
-    case DType::kU8G32: return kD0;
+#define DTYPE(Name, name, weights, bytes, gguf)
+#define DTYPE_GROUPED(Name, name, weights, bytes, gguf) case DType::k##Name:
+#include "tensor/dtype_list.def"
+#undef DTYPE_GROUPED
+#undef DTYPE
+      return kD0;
     case DType::kQ4_1:
     case DType::kQ5_1:
     case DType::kQ4_K:

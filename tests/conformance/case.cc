@@ -10,15 +10,12 @@
 #include "ops/op_schema.h"
 #include "quant/dequant.h"
 #include "quant/encode_rows.h"
+#include "quant/grouped.h"
 #include "quant/quantize.h"
 #include "quant/view_rows.h"
 
 namespace rill::conformance {
 namespace {
-
-bool Is4BitGroup(DType dtype) {
-  return dtype == DType::kU4G32 || dtype == DType::kU4G64 || dtype == DType::kU4G128;
-}
 
 // The rows of another reader, called stored in an order that differs by expert.
 class OrderedRows final : public quant::RowReader {
@@ -238,8 +235,8 @@ Status Instance::MakeWeight(const ops::OpParam& param, const WeightSpec& spec) {
       if (quant::EncodingOf(part.dtype) == quant::Encoding::kRounded) {
         RILL_RETURN_IF_ERROR(quant::QuantizeRow(part.dtype, row.data(), spec.cols, out));
         // The encoder's zero points are all 8; a checkpoint's are not.
-        for (int64_t at = 2; Is4BitGroup(part.dtype) && at < *row_bytes;
-             at += Traits(part.dtype).block_bytes) {
+        const bool grouped = quant::GroupedFormatOf(part.dtype).bits > 0;
+        for (int64_t at = 2; grouped && at < *row_bytes; at += Traits(part.dtype).block_bytes) {
           const auto zero = static_cast<int16_t>(random.Next() & 15);
           std::memcpy(out + at, &zero, 2);
         }
@@ -253,6 +250,10 @@ Status Instance::MakeWeight(const ops::OpParam& param, const WeightSpec& spec) {
         for (bool good = false; !good;) {
           for (int i = 0; i < traits.block_bytes; ++i) {
             block[i] = static_cast<std::byte>(random.Next() & 0xFF);
+          }
+          if (const int bits = quant::GroupedFormatOf(part.dtype).bits) {  // a zero point
+            block[2] &= static_cast<std::byte>((1 << bits) - 1);
+            block[3] = std::byte{0};
           }
           RILL_RETURN_IF_ERROR(
               quant::DequantizeRow(part.dtype, block, traits.block_weights, decoded.data()));

@@ -7,10 +7,11 @@ using ops::OpId;
 std::vector<Case> LinearGluCases() {
   std::vector<Case> cases;
   const DType kDTypes[] = {
-      DType::kF32,   DType::kF16,  DType::kBF16,   DType::kQ4_0,   DType::kQ4_1,   DType::kQ5_0,
-      DType::kQ5_1,  DType::kQ8_0, DType::kQ2_K,   DType::kQ3_K,   DType::kQ4_K,   DType::kQ5_K,
-      DType::kQ6_K,  DType::kQ8_K, DType::kIQ4_NL, DType::kIQ4_XS, DType::kTQ1_0,  DType::kTQ2_0,
-      DType::kMXFP4, DType::kI8,   DType::kU4G32,  DType::kU4G64,  DType::kU4G128, DType::kU8G32};
+      DType::kF32,    DType::kF16,   DType::kBF16,   DType::kQ4_0,   DType::kQ4_1,   DType::kQ5_0,
+      DType::kQ5_1,   DType::kQ8_0,  DType::kQ2_K,   DType::kQ3_K,   DType::kQ4_K,   DType::kQ5_K,
+      DType::kQ6_K,   DType::kQ8_K,  DType::kIQ4_NL, DType::kIQ4_XS, DType::kTQ1_0,  DType::kTQ2_0,
+      DType::kMXFP4,  DType::kI8,    DType::kU4G32,  DType::kU4G64,  DType::kU4G128, DType::kU8G32,
+      DType::kU8G128, DType::kU2G64, DType::kU3G32};
   for (DType dtype : kDTypes) {
     const int64_t cols = std::max<int64_t>(Traits(dtype).block_weights, 37) / 32 * 32 +
                          (IsQuantBlock(dtype) ? 0 : 5);

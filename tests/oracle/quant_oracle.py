@@ -9,16 +9,15 @@ _NUMPY = {"f64": np.float64, "i8": np.int8, "i16": np.int16, "i32": np.int32, "i
 _TORCH = {"f8_e4m3": torch.float8_e4m3fn, "f8_e5m2": torch.float8_e5m2}
 ENCODABLE = ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "u4g32", "u4g64", "u4g128"]
 # Ours alone (src/quant/grouped.h): f16 scale, int16 zero point, codes from the lowest bit.
-_GROUPED = {"u4g32": (4, 32), "u4g64": (4, 64), "u4g128": (4, 128), "u8g32": (8, 32)}
+GROUPED = {f"u{bits}g{group}": (bits, group) for bits in (2, 3, 4, 8) for group in (32, 64, 128)}
 
 
 def _decode_grouped(raw, bits, group):
     blocks = raw.reshape(-1, 4 + group * bits // 8)
     scale = blocks[:, :2].copy().view(np.float16).astype(np.float32)
     zero = blocks[:, 2:4].copy().view(np.int16).astype(np.int32)
-    q = blocks[:, 4:]
-    if bits == 4:
-        q = np.stack([q & 15, q >> 4], axis=2).reshape(len(blocks), group)
+    stream = np.unpackbits(blocks[:, 4:], axis=1, bitorder="little").reshape(len(blocks), group, bits)
+    q = (stream.astype(np.int32) << np.arange(bits)).sum(2)
     return (scale * (q.astype(np.int32) - zero).astype(np.float32)).ravel()
 
 
@@ -47,8 +46,8 @@ def decode(name: str, data: bytes) -> np.ndarray:
             return raw.view(_NUMPY[name]).astype(np.float32)
         if name in _TORCH:
             return torch.from_numpy(raw.copy()).view(_TORCH[name]).float().numpy()
-        if name in _GROUPED:
-            return _decode_grouped(raw, *_GROUPED[name])
+        if name in GROUPED:
+            return _decode_grouped(raw, *GROUPED[name])
         if name == "bool":
             return (raw != 0).astype(np.float32)
         if name == "q8_k":  # f32 scale, 256 int8, 16 int16 sums
@@ -62,8 +61,8 @@ def decode(name: str, data: bytes) -> np.ndarray:
 def encode(name: str, values: np.ndarray) -> bytes:
     """Blocks of values (a multiple of the block size)."""
     with np.errstate(all="ignore"):
-        if name in _GROUPED:
-            return _encode_grouped(values, _GROUPED[name][1])
+        if name in GROUPED:
+            return _encode_grouped(values, GROUPED[name][1])
         return gguf.quants.quantize(values.reshape(1, -1), qtype(name)).tobytes()
 
 

@@ -35,7 +35,7 @@ def names():
     plain = ["f32", "f16", "bf16", "f64", "i8", "i16", "i32", "i64", "u8", "bool", "f8_e4m3", "f8_e5m2"]
     return plain + ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k",
                     "q8_k", "iq4_nl", "iq4_xs", "tq1_0", "tq2_0", "mxfp4",
-                    "u4g32", "u4g64", "u4g128", "u8g32"]
+                    *oracle.GROUPED]
 
 
 def test_every_dtype_is_compared(types):

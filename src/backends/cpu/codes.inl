@@ -57,8 +57,14 @@ struct Scales {
   V16 s, m;
 };
 
+// What a dot product takes off the codes of zero_in_sum formats, so that they are bytes of the kind
+// that the instruction multiplies: unsigned, or signed.
+inline constexpr bool kUnsignedBytes =
+    kIntegerDot == IntegerDot::kQuad || kIntegerDot == IntegerDot::kTiles;
+inline constexpr int kSumBase = kUnsignedBytes ? 0 : 128;
+
 // The header that a run of units shares: scales (and the zero points of a wide group, one byte of
-// each row in all 4 of its bytes).
+// each row in all 4 of its bytes; or in m, zero_in_sum: less kSumBase).
 struct Header {
   Scales w;
   B64 zero;
@@ -73,6 +79,7 @@ RILL_INLINE Header LoadHeader(const uint8_t* p) {
   } else if constexpr (F.header_bytes() > 0) {
     h.w.s = LoadF16(half);
     if constexpr (F.has_min()) h.w.m = Sub(Set(-0.0f), LoadF16(half + 16));
+    if constexpr (F.zero_in_sum()) h.w.m = ToFloat(SubI(LoadU8(p + 32), SetI(kSumBase)));
     if constexpr (F.has_zero()) {
       I32 z = LoadU8(p + 32);
       z = OrI(z, ShlI<8>(z));
@@ -155,12 +162,18 @@ RILL_INLINE B64 BiasedQuad(const uint8_t* codes, B64 zero) {
   return c;
 }
 
+// The weights of byte j of each lane, given BiasedQuad<F, 0>.
+template <ExecFormat F, int j>
+RILL_INLINE V16 WeightsOf(B64 codes, const Scales& w) {
+  const bool is_signed = F.has_zero() || F.offset != 0 || kSignedCodes<F>;
+  const V16 c = ToFloat(is_signed ? ByteS<j>(codes) : ByteU<j>(codes));
+  if constexpr (F.has_min()) return Fma(w.s, c, w.m);
+  if constexpr (F.zero_in_sum()) return Mul(w.s, Sub(c, Add(w.m, Set(kSumBase))));
+  return Mul(w.s, c);
+}
 template <ExecFormat F, int q, int j>
 RILL_INLINE void DecodeByte(B64 codes, const Scales& w, float* out) {
-  const I32 c =
-      F.has_zero() || F.offset != 0 || kSignedCodes<F> ? ByteS<j>(codes) : ByteU<j>(codes);
-  const V16 f = ToFloat(c);
-  Store(out + (4 * q + j) * 16, F.has_min() ? Fma(w.s, f, w.m) : Mul(w.s, f));
+  Store(out + (4 * q + j) * 16, WeightsOf<F, j>(codes, w));
 }
 template <ExecFormat F, int q>
 RILL_INLINE void DecodeQuad(const uint8_t* codes, const Scales& w, B64 zero, float* out) {
@@ -209,22 +222,32 @@ struct DotShape {
   bool is_signed = false;
   int offset = 0;
   bool has_min = false;
+  bool zero_in_sum = false;
   int group = 32;
+  constexpr bool has_m() const { return has_min || zero_in_sum; }
   constexpr bool operator==(const DotShape&) const = default;
 };
+// Bits of a code as a dot product reads it; code - zero is made positive by half of their range.
+constexpr int CodeBits(ExecFormat f) {
+  if (f.has_zero()) return f.bits < 4 ? 4 : 5;
+  return f.code == CodeKind::kMxfp4 ? 5 : f.bits < 4 ? 4 : f.bits;
+}
 constexpr DotShape WorkOf(ExecFormat f) {
   DotShape d;
   d.has_min = f.has_min();
+  d.zero_in_sum = f.zero_in_sum();
   d.group = f.group == 16 ? 16 : 32;
   const bool signed_codes = f.code == CodeKind::kSigned || f.code == CodeKind::kIq4;
-  if (kIntegerDot == IntegerDot::kTiles || IsSignedQuad(kIntegerDot)) {
+  if (f.zero_in_sum()) {
+    d.is_signed = !kUnsignedBytes;
+  } else if (kIntegerDot == IntegerDot::kTiles || IsSignedQuad(kIntegerDot)) {
     d.is_signed = !d.has_min;
   } else if (kIntegerDot == IntegerDot::kQuad) {
     d.offset = d.has_min ? 0 : 128;
   } else if (signed_codes) {
     d.is_signed = true;
   } else {
-    d.bits = f.has_zero() || f.code == CodeKind::kMxfp4 ? 5 : f.bits < 4 ? 4 : f.bits;
+    d.bits = CodeBits(f);
     d.offset = d.has_min ? 0 : 1 << (d.bits - 1);
   }
   return d;
@@ -232,21 +255,25 @@ constexpr DotShape WorkOf(ExecFormat f) {
 constexpr DotShape DirectOf(ExecFormat f) {
   DotShape d;
   d.has_min = f.has_min();
+  d.zero_in_sum = f.zero_in_sum();
   d.group = f.group == 16 ? 16 : 32;
   const bool signed_codes = f.code == CodeKind::kSigned || f.code == CodeKind::kIq4;
-  if (signed_codes) {
-    d.is_signed = kIntegerDot != IntegerDot::kQuad && kIntegerDot != IntegerDot::kTiles;
+  if (f.zero_in_sum()) {
+    d.is_signed = !kUnsignedBytes;
+  } else if (signed_codes) {
+    d.is_signed = !kUnsignedBytes;
     d.offset = d.is_signed ? 0 : 128;
   } else {
-    d.bits = f.has_zero() || f.code == CodeKind::kMxfp4 ? 5 : f.bits < 4 ? 4 : f.bits;
-    d.offset = f.has_zero() ? 16 : f.offset;
+    d.bits = CodeBits(f);
+    d.offset = f.has_zero() ? 1 << (d.bits - 1) : f.offset;
   }
   return d;
 }
 
 template <ExecFormat F, int q>
 RILL_INLINE void ExpandQuads(const uint8_t* codes, B64 zero, uint8_t* out) {
-  StoreB(out + 64 * q, BiasedQuad<F, WorkOf(F).offset, q>(codes, zero));
+  constexpr int add = F.zero_in_sum() ? kSumBase : WorkOf(F).offset;  // 128 - 256 = -128
+  StoreB(out + 64 * q, BiasedQuad<F, add, q>(codes, zero));
   if constexpr (q < 7) ExpandQuads<F, q + 1>(codes, zero, out);
 }
 // Panel -> work form.
@@ -268,7 +295,7 @@ void Expand(const uint8_t* panel, int64_t k, int64_t group_units, uint8_t* work)
         const Scales w = walk.scales(g);
         Store(s, w.s);
         s += kPanelRows;
-        if constexpr (F.has_min()) {
+        if constexpr (F.has_m()) {
           Store(m, w.m);
           m += kPanelRows;
         }

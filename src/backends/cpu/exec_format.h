@@ -53,7 +53,7 @@ enum class ScaleKind : uint8_t {
   kSuperF32,    // s = d (f32)
   kSuperS8,     // s = d * s8[16] a group
   kSuperU8Min,  // s = d * u8[16], m = -dmin * u8[16] a group
-  kF16Zero,     // s f16[16], zero point u8[16] (4 bits): code - zero
+  kF16Zero,     // s f16[16], zero point u8[16], as wide as the codes: code - zero
   kF32,         // s f32[16]
 };
 
@@ -99,7 +99,12 @@ struct ExecFormat {
   constexpr bool has_min() const {
     return scale == ScaleKind::kF16Min || scale == ScaleKind::kSuperU8Min;
   }
-  constexpr bool has_zero() const { return scale == ScaleKind::kF16Zero; }
+  // Zero points: of codes of less than 8 bits, code - zero fits a byte; of 8 bits it does not, and
+  // the zero point meets the group's sum of activation codes instead.
+  constexpr bool has_zero() const { return scale == ScaleKind::kF16Zero && bits < 8; }
+  constexpr bool zero_in_sum() const { return scale == ScaleKind::kF16Zero && bits == 8; }
+  // A second number beside the scale: the minimum, or the zero point of zero_in_sum.
+  constexpr bool has_m() const { return has_min() || zero_in_sum(); }
   // Units between headers; `group_units` is the weight's group in units (wide formats).
   constexpr int64_t header_units(int64_t group_units) const {
     return wide() ? group_units : kUnitsPerSuper;
@@ -191,13 +196,13 @@ struct QuantTile {
 
 // A panel in work form, which a matrix kernel for many tokens reads: one byte a code, f32 scales.
 //   codes  [k / 32][8 quads][64]; for kRowPairs [k / 32][4 pairs of quads][16 rows][8 k]
-//   s      f32 [groups][16], then m f32 [groups][16] for formats with a minimum
+//   s      f32 [groups][16], then m f32 [groups][16] for formats with has_m()
 constexpr int64_t WorkGroups(ExecFormat f, int64_t k, int64_t group_units) {
   if (f.wide()) return (k / kUnit + group_units - 1) / group_units;
   return k / f.group;
 }
 constexpr int64_t WorkBytes(ExecFormat f, int64_t k, int64_t group_units) {
-  return k * kPanelRows + WorkGroups(f, k, group_units) * kPanelRows * 4 * (f.has_min() ? 2 : 1);
+  return k * kPanelRows + WorkGroups(f, k, group_units) * kPanelRows * 4 * (f.has_m() ? 2 : 1);
 }
 
 }  // namespace rill::cpu

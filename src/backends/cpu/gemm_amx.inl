@@ -46,12 +46,13 @@ alignas(64) inline constexpr TileConfig kTileConfig = MakeTileConfig(T, k);
 
 template <DotShape D, int T>
 RILL_INLINE void AddTile(const int32_t* c, const float* s, const float* m, const float* d,
-                         const float* sum, V16* acc) {
+                         const float* sum, const int32_t* neg_sum, V16* acc) {
   Scales w{Load(s), Set(0.0f)};
-  if constexpr (D.has_min) w.m = Load(m);
+  if constexpr (D.has_m()) w.m = Load(m);
 #pragma GCC unroll 16
   for (int t = 0; t < T; ++t) {
-    acc[t] = Fma(ToFloat(LoadI(c + 16 * t)), Mul(w.s, Set(d[t])), acc[t]);
+    const V16 dots = GroupFloat<D>(LoadI(c + 16 * t), w, neg_sum[t]);
+    acc[t] = Fma(dots, Mul(w.s, Set(d[t])), acc[t]);
     if constexpr (D.has_min) acc[t] = Fma(w.m, Set(sum[t]), acc[t]);
   }
 }
@@ -65,6 +66,7 @@ void GemmTilesWidth(const WorkGemm& args) {
   _tile_loadconfig(&kTileConfig<T, D.group>);
   alignas(64) int32_t c[2][16 * 16];
   const float* sums = n == 1 ? x.scaled_sum : x.scaled_sum16;
+  const int32_t* neg_sums = n == 1 ? x.neg_sum : x.neg_sum16;
   const int64_t begin = g.unit0 * n, end = g.unit1 * n;
   for (int p = 0; p < g.num_panels; ++p) {
     const uint8_t* codes = g.panels + p * g.panel_stride;
@@ -84,15 +86,18 @@ void GemmTilesWidth(const WorkGemm& args) {
     RILL_TILE_DOT(0, 1, 2, x_at(i), w_at(i), c[0]);
     for (; i + 2 <= end; i += 2) {
       RILL_TILE_DOT(3, 4, 5, x_at(i + 1), w_at(i + 1), c[1]);
-      AddTile<D, T>(c[0], s + i * 16, m + i * 16, x.scale + i / n * T, sums + i * T, acc);
+      AddTile<D, T>(c[0], s + i * 16, m + i * 16, x.scale + i / n * T, sums + i * T,
+                    neg_sums + i * T, acc);
       if (i + 2 < end) {
         RILL_TILE_DOT(0, 1, 2, x_at(i + 2), w_at(i + 2), c[0]);
       }
       AddTile<D, T>(c[1], s + (i + 1) * 16, m + (i + 1) * 16, x.scale + (i + 1) / n * T,
-                    sums + (i + 1) * T, acc);
+                    sums + (i + 1) * T, neg_sums + (i + 1) * T, acc);
     }
-    if (i < end)
-      AddTile<D, T>(c[0], s + i * 16, m + i * 16, x.scale + i / n * T, sums + i * T, acc);
+    if (i < end) {
+      AddTile<D, T>(c[0], s + i * 16, m + i * 16, x.scale + i / n * T, sums + i * T,
+                    neg_sums + i * T, acc);
+    }
 #pragma GCC unroll 16
     for (int t = 0; t < T; ++t) Store(out + 16 * t, acc[t]);
   }
@@ -129,7 +134,7 @@ void GemmTilesWide(const WorkGemm& args) {
       } while (++u < end);
       _tile_stored(0, c, 64);
       AddTile<D, T>(c, s + group * 16, m + group * 16, x.scale + group * T,
-                    x.scaled_sum + group * T, acc);
+                    x.scaled_sum + group * T, x.neg_sum + group * T, acc);
     }
 #pragma GCC unroll 16
     for (int t = 0; t < T; ++t) Store(out + 16 * t, acc[t]);
@@ -166,8 +171,9 @@ struct PackedTile {
   static constexpr DotShape D = WorkOf(F);
   static constexpr int kGroups = 32 / D.group;  // of a unit
   static constexpr int kRing = 4;               // units that are ready or in use
-  // Signed bytes are what a B tile holds: read where they are.
-  static constexpr bool kInPlace = F.bits == 8 && F.code == CodeKind::kSigned && D.is_signed;
+  // Bytes as a B tile holds them: read where they are.
+  static constexpr bool kInPlace =
+      F.zero_in_sum() || (F.bits == 8 && F.code == CodeKind::kSigned && D.is_signed);
 
   UnitWalk<F> walk;
   const int64_t units;
@@ -190,7 +196,7 @@ struct PackedTile {
     for (int g = 0; g < kGroups; ++g) {
       const Scales w = walk.scales(g);
       Store(scales[u % kRing][g][0], w.s);
-      if constexpr (D.has_min) Store(scales[u % kRing][g][1], w.m);
+      if constexpr (D.has_m()) Store(scales[u % kRing][g][1], w.m);
     }
     walk.Next();
   }
@@ -206,7 +212,8 @@ struct PackedTile {
   RILL_INLINE void Add(const int32_t* c, int64_t i, const QuantTile& x, V16* acc) const {
     const float* s = scales[i / kGroups % kRing][i % kGroups][0];
     const float* sums = kGroups == 1 ? x.scaled_sum : x.scaled_sum16;
-    AddTile<D, T>(c, s, s + 16, x.scale + i / kGroups * T, sums + i * T, acc);
+    const int32_t* neg_sums = kGroups == 1 ? x.neg_sum : x.neg_sum16;
+    AddTile<D, T>(c, s, s + 16, x.scale + i / kGroups * T, sums + i * T, neg_sums + i * T, acc);
   }
   RILL_INLINE void Run(const QuantTile& x, V16* acc) {
     alignas(64) int32_t c[2][16 * T];
@@ -238,7 +245,7 @@ struct PackedTile {
       const float* s = scales[u % kRing][0][0];
       alignas(64) float kept[2][16];
       Store(kept[0], Load(s));
-      if constexpr (D.has_min) Store(kept[1], Load(s + 16));
+      if constexpr (D.has_m()) Store(kept[1], Load(s + 16));
       _tile_zero(0);
       do {
         Prepare(u + 2);
@@ -251,7 +258,8 @@ struct PackedTile {
         }
       } while (++u < end);
       _tile_stored(0, c, 64);
-      AddTile<D, T>(c, kept[0], kept[1], x.scale + group * T, x.scaled_sum + group * T, acc);
+      AddTile<D, T>(c, kept[0], kept[1], x.scale + group * T, x.scaled_sum + group * T,
+                    x.neg_sum + group * T, acc);
     }
   }
 };

@@ -23,9 +23,7 @@ RILL_INLINE void FmaByte(B64 codes, const Scales& w, const float* x, V16* acc) {
   if constexpr (kBytesInPlace<F>) {
     weight = Mul(w.s, ToFloat(ByteTop<j>(codes)));
   } else {
-    const bool is_signed = kSignedCodes<F> || F.offset != 0 || F.has_zero();
-    const I32 c = is_signed ? ByteS<j>(codes) : ByteU<j>(codes);
-    weight = F.has_min() ? Fma(w.s, ToFloat(c), w.m) : Mul(w.s, ToFloat(c));
+    weight = WeightsOf<F, j>(codes, w);
   }
   FmaTokens<T>(weight, x + (q % 2 * 4 + j) * T, acc);
 }

@@ -61,6 +61,7 @@ void GemmRowPairsWidth(const WorkGemm& args) {
   constexpr int n = 32 / D.group;  // groups of a unit
   constexpr int kEights = 4 / n;   // of a group, or of a unit of a wide one
   const float* sums = n == 1 ? x.scaled_sum : x.scaled_sum16;
+  const int32_t* neg_sums = n == 1 ? x.neg_sum : x.neg_sum16;
   const int64_t group_steps = n == 1 ? g.group_units : 1;
   const int64_t begin = g.unit0 * n, end = g.unit1 * n;
   for (int p = 0; p < g.num_panels; ++p) {
@@ -86,8 +87,8 @@ void GemmRowPairsWidth(const WorkGemm& args) {
       } while (++i < stop);
       SplitTokens<T>(dots);
       Scales w{Load(s + group * kPanelRows), Set(0.0f)};
-      if constexpr (D.has_min) w.m = Load(m + group * kPanelRows);
-      AddGroup<D, T>(dots, w, x.scale + group / n * T, sums + group * T, acc);
+      if constexpr (D.has_m()) w.m = Load(m + group * kPanelRows);
+      AddGroup<D, T>(dots, w, x.scale + group / n * T, sums + group * T, neg_sums + group * T, acc);
     }
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) Store(out + 16 * t, acc[t]);

@@ -5,6 +5,9 @@
 //     acc = fma(float(I), s * d, acc)              s: weight scale, d: activation scale
 //     acc = fma(m, d * float(sum a), acc)          formats with a minimum: w = s c + m
 //   K-quants: s = d_super * sc and m = -(dmin_super * mn), both exact in f32.
+// Zero points are offsets of their own for each row. Those of 8-bit codes (c - z fits no byte) come
+// in as f32: I = fma(-(z - base), sum a, sum (c - base) a), base 0 or 128 as the instruction likes.
+// All three are integers below 2^24 for groups of up to 512 (255 * 127 * 512), so this is exact.
 // Where the instruction adds pairs in 16 bits (vpmaddubsw), products are added there while they
 // fit: 15 * 127 * 2 * 8 = 30480 for 4-bit codes, 4 quads at 5 bits, 2 at 6; 8-bit codes are signed
 // there and widened each time. Where each place is added by itself (smlal) twice as many fit.
@@ -34,7 +37,10 @@ struct PackedQuads {
   template <int q>
   RILL_INLINE B64 Quad() const {
     if constexpr (F.has_zero()) {
-      return BiasedQuad<F, 16, q>(codes, zero);  // c - z + 16 in [1, 31]
+      // 4 bits: c - z + 16 in [1, 31]; 2 and 3: c - z + 8 in [1, 15].
+      return BiasedQuad<F, DirectOf(F).offset, q>(codes, zero);
+    } else if constexpr (F.zero_in_sum()) {
+      return BiasedQuad<F, kSumBase, q>(codes, zero);
     } else if constexpr (kSignedCodes<F> && DirectOf(F).offset == 128) {
       return BiasedQuad<F, 128, q>(codes, zero);
     } else {
@@ -109,12 +115,18 @@ RILL_INLINE void StartDots(const int32_t* neg_sum, I32* dots) {
   }
 }
 
+// A group's integers as f32. zero_in_sum: sum (c - base) a - (z - base) sum a.
+template <DotShape D>
+RILL_INLINE V16 GroupFloat(I32 dots, const Scales& w, int32_t neg_sum) {
+  if constexpr (!D.zero_in_sum) return ToFloat(dots);
+  return Fma(w.m, ToFloat(SetI(neg_sum)), ToFloat(dots));
+}
 template <DotShape D, int T>
 RILL_INLINE void AddGroup(const I32* dots, const Scales& w, const float* d, const float* sum,
-                          V16* acc) {
+                          const int32_t* neg_sum, V16* acc) {
 #pragma GCC unroll 16
   for (int t = 0; t < T; ++t) {
-    acc[t] = Fma(ToFloat(dots[t]), Mul(w.s, Set(d[t])), acc[t]);
+    acc[t] = Fma(GroupFloat<D>(dots[t], w, neg_sum[t]), Mul(w.s, Set(d[t])), acc[t]);
     if constexpr (D.has_min) acc[t] = Fma(w.m, Set(sum[t]), acc[t]);
   }
 }
@@ -153,7 +165,8 @@ void GemvQ8Panels(const uint8_t* const* panels, int64_t panel_bytes, int64_t k, 
                                dots);
           at[p] += F.unit_bytes();
         }
-        AddGroup<D, T>(dots, header[p].w, x.scale + group * T, x.scaled_sum + group * T, acc[p]);
+        AddGroup<D, T>(dots, header[p].w, x.scale + group * T, x.scaled_sum + group * T,
+                       x.neg_sum + group * T, acc[p]);
       }
     }
   } else {
@@ -182,16 +195,16 @@ void GemvQ8Panels(const uint8_t* const* panels, int64_t panel_bytes, int64_t k, 
           StartDots<D, T>(x.neg_sum + u * T, dots);
           AddQuads<D, T, 0, 8>(source, codes_x, dots);
           AddGroup<D, T>(dots, LoadScales<F>(unit, 0, header[p].w), x.scale + u * T,
-                         x.scaled_sum + u * T, acc[p]);
+                         x.scaled_sum + u * T, x.neg_sum + u * T, acc[p]);
         } else {
           StartDots<D, T>(x.neg_sum16 + 2 * u * T, dots);
           AddQuads<D, T, 0, 4>(source, codes_x, dots);
           AddGroup<D, T>(dots, LoadScales<F>(unit, 0, header[p].w), x.scale + u * T,
-                         x.scaled_sum16 + 2 * u * T, acc[p]);
+                         x.scaled_sum16 + 2 * u * T, x.neg_sum16 + 2 * u * T, acc[p]);
           StartDots<D, T>(x.neg_sum16 + (2 * u + 1) * T, dots);
           AddQuads<D, T, 4, 4>(source, codes_x, dots);
           AddGroup<D, T>(dots, LoadScales<F>(unit, 1, header[p].w), x.scale + u * T,
-                         x.scaled_sum16 + (2 * u + 1) * T, acc[p]);
+                         x.scaled_sum16 + (2 * u + 1) * T, x.neg_sum16 + (2 * u + 1) * T, acc[p]);
         }
         at[p] += F.unit_bytes();
       }
@@ -265,12 +278,14 @@ void GemmWorkWidth(const WorkGemm& args) {
         AddQuads<D, T, 0, 4>(source, codes_x, dots);
         Scales w{Load(s + 2 * u * kPanelRows), Set(0.0f)};
         if constexpr (D.has_min) w.m = Load(m + 2 * u * kPanelRows);
-        AddGroup<D, T>(dots, w, x.scale + u * T, x.scaled_sum16 + 2 * u * T, acc);
+        AddGroup<D, T>(dots, w, x.scale + u * T, x.scaled_sum16 + 2 * u * T,
+                       x.neg_sum16 + 2 * u * T, acc);
         StartDots<D, T>(x.neg_sum16 + (2 * u + 1) * T, dots);
         AddQuads<D, T, 4, 4>(source, codes_x, dots);
         w.s = Load(s + (2 * u + 1) * kPanelRows);
         if constexpr (D.has_min) w.m = Load(m + (2 * u + 1) * kPanelRows);
-        AddGroup<D, T>(dots, w, x.scale + u * T, x.scaled_sum16 + (2 * u + 1) * T, acc);
+        AddGroup<D, T>(dots, w, x.scale + u * T, x.scaled_sum16 + (2 * u + 1) * T,
+                       x.neg_sum16 + (2 * u + 1) * T, acc);
       }
     } else {
       int64_t group = g.unit0 / g.group_units;
@@ -283,8 +298,9 @@ void GemmWorkWidth(const WorkGemm& args) {
                                dots);
         } while (++u < end);
         Scales w{Load(s + group * kPanelRows), Set(0.0f)};
-        if constexpr (D.has_min) w.m = Load(m + group * kPanelRows);
-        AddGroup<D, T>(dots, w, x.scale + group * T, x.scaled_sum + group * T, acc);
+        if constexpr (D.has_m()) w.m = Load(m + group * kPanelRows);
+        AddGroup<D, T>(dots, w, x.scale + group * T, x.scaled_sum + group * T,
+                       x.neg_sum + group * T, acc);
       }
     }
 #pragma GCC unroll 16

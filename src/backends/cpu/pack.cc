@@ -366,7 +366,7 @@ void PackWide(const WideRow (&rows)[kPanelRows], int64_t k, int64_t group_units,
           std::memcpy(out + 4 * r, &s, 4);
         } else {
           Put16(out, r, F32ToF16(s));
-          if constexpr (F.has_zero()) out[32 + r] = row.zeros[u / group_units];
+          if constexpr (F.scale == ScaleKind::kF16Zero) out[32 + r] = row.zeros[u / group_units];
         }
       }
       WriteCodes<F>(row.codes + u * kUnit, out + (header ? F.header_bytes() : 0) + 4 * r);
@@ -454,6 +454,9 @@ bool PackWidePanel(ExecId exec, const WideRow (&rows)[kPanelRows], int64_t k, in
                    uint8_t* out) {
   switch (exec) {
     case ExecId::kW4Zero: PackWide<ExecId::kW4Zero>(rows, k, group_units, out); break;
+    case ExecId::kW2Zero: PackWide<ExecId::kW2Zero>(rows, k, group_units, out); break;
+    case ExecId::kW3Zero: PackWide<ExecId::kW3Zero>(rows, k, group_units, out); break;
+    case ExecId::kW8Zero: PackWide<ExecId::kW8Zero>(rows, k, group_units, out); break;
     case ExecId::kW4: PackWide<ExecId::kW4>(rows, k, group_units, out); break;
     case ExecId::kW8: PackWide<ExecId::kW8>(rows, k, group_units, out); break;
     default: break;

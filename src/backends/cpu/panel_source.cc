@@ -6,31 +6,31 @@
 #include "backends/cpu/packed_weight.h"
 #include "base/float_types.h"
 #include "quant/dequant.h"
+#include "quant/grouped.h"
 
 namespace rill::cpu {
 namespace {
 
-// k of a group of the u4g<B> types; 0 for others.
-int64_t FourBitGroup(DType dtype) {
-  switch (dtype) {
-    case DType::kU4G32: return 32;
-    case DType::kU4G64: return 64;
-    case DType::kU4G128: return 128;
-    default: return 0;
+ExecId GroupedExec(int bits, bool symmetric) {
+  switch (bits) {
+    case 2: return ExecId::kW2Zero;
+    case 3: return ExecId::kW3Zero;
+    case 8: return ExecId::kW8Zero;
+    // The same integers either way; without zero points a header is a third smaller.
+    default: return symmetric ? ExecId::kW4 : ExecId::kW4Zero;
   }
 }
 
 PartLayout ChooseLayout(DType dtype, int64_t k, const quant::RowReader* reader) {
   PartLayout layout;
   layout.dtype = dtype;
-  if (const int64_t group = FourBitGroup(dtype)) {
-    // The same integers either way; without zero points a header is a third smaller.
-    layout.exec = reader != nullptr && reader->symmetric() ? ExecId::kW4 : ExecId::kW4Zero;
-    layout.group_units = group / kUnit;
+  if (const quant::GroupedFormat grouped = quant::GroupedFormatOf(dtype); grouped.bits > 0) {
+    layout.exec = GroupedExec(grouped.bits, reader != nullptr && reader->symmetric());
+    layout.group_units = grouped.group / kUnit;
   } else if (dtype == DType::kI8 && k % kUnit == 0) {
     layout.exec = ExecId::kW8;
     layout.group_units = k / kUnit;
-  } else if (dtype == DType::kI8 || dtype == DType::kU8G32) {
+  } else if (dtype == DType::kI8) {
     layout.dtype = DType::kF32;
   } else {
     layout.exec = ExecOf(dtype);
@@ -43,10 +43,11 @@ PartLayout ChooseLayout(DType dtype, int64_t k, const quant::RowReader* reader) 
   return layout;
 }
 
-// Blocks of u4g<B> (quant/grouped.h: f16 scale, zero point, nibbles) to one byte a code.
+// Blocks of u<bits>g<B> (quant/grouped.h: f16 scale, zero point, codes) to one byte a code.
+template <int kBits>
 void TakeApart(const uint8_t* row, int64_t k, int64_t group, uint8_t* codes, float* scales,
                uint8_t* zeros) {
-  for (int64_t g = 0; g < k / group; ++g, row += group / 2) {
+  for (int64_t g = 0; g < k / group; ++g, row += group * kBits / 8, codes += group) {
     uint16_t half;
     int16_t zero;
     std::memcpy(&half, row, 2);
@@ -54,9 +55,17 @@ void TakeApart(const uint8_t* row, int64_t k, int64_t group, uint8_t* codes, flo
     row += 4;
     scales[g] = F16ToF32(half);
     zeros[g] = static_cast<uint8_t>(zero);
-    for (int64_t i = 0; i < group / 2; ++i) {
-      *codes++ = row[i] & 15;
-      *codes++ = row[i] >> 4;
+    if constexpr (kBits == 8) {
+      std::memcpy(codes, row, static_cast<size_t>(group));
+    } else if constexpr (kBits == 4) {
+      for (int64_t i = 0; i < group / 2; ++i) {
+        codes[2 * i] = row[i] & 15;
+        codes[2 * i + 1] = row[i] >> 4;
+      }
+    } else {
+      for (int i = 0; i < group; ++i) {
+        codes[i] = static_cast<uint8_t>(quant::GroupedCode<kBits>(row, i));
+      }
     }
   }
 }
@@ -68,8 +77,7 @@ Result<PanelSource> PanelSource::Make(const TensorView& part, const quant::RowRe
     return Unsupported("the cpu backend has no kernel for " + std::string(DTypeName(part.dtype)) +
                        " without its scales");
   }
-  const bool codes =
-      FourBitGroup(part.dtype) > 0 || part.dtype == DType::kI8 || part.dtype == DType::kU8G32;
+  const bool codes = quant::GroupedFormatOf(part.dtype).bits > 0 || part.dtype == DType::kI8;
   if (!codes && !CanPack(part.dtype)) {
     return Unsupported("the cpu backend has no kernel for " + std::string(DTypeName(part.dtype)));
   }
@@ -102,8 +110,8 @@ bool PanelSource::Pack(int64_t expert, int64_t panel, Buffers& b, uint8_t* out) 
     for (int64_t r = 0; r < n; ++r) rows[r] = base + (first + r) * stride(part_.rank() - 2);
   }
 
-  if (layout_.exec == ExecId::kW4 || layout_.exec == ExecId::kW4Zero ||
-      layout_.exec == ExecId::kW8) {
+  const int bits = quant::GroupedFormatOf(part_.dtype).bits;
+  if (bits > 0 || layout_.exec == ExecId::kW8) {
     const int64_t group = layout_.group_units * kUnit, groups = k_ / group;
     WideRow wide[kPanelRows];
     if (layout_.exec == ExecId::kW8) {
@@ -116,21 +124,23 @@ bool PanelSource::Pack(int64_t expert, int64_t panel, Buffers& b, uint8_t* out) 
         uint8_t* codes = b.codes.data() + r * k_;
         float* scales = b.values.data() + r * groups;
         uint8_t* zeros = b.zeros.data() + r * groups;
-        TakeApart(rows[r], k_, group, codes, scales, zeros);
+        const auto take_apart = bits == 2   ? TakeApart<2>
+                                : bits == 3 ? TakeApart<3>
+                                : bits == 4 ? TakeApart<4>
+                                            : TakeApart<8>;
+        take_apart(rows[r], k_, group, codes, scales, zeros);
         wide[r] = {codes, scales, zeros};
       }
     }
     return PackWidePanel(layout_.exec, wide, k_, layout_.group_units, out);
   }
-  if (layout_.exec == ExecId::kNone && layout_.dtype != PanelDType(part_.dtype)) {
+  if (part_.dtype == DType::kI8) {
     b.values.resize(static_cast<size_t>(kPanelRows * k_));
     for (int64_t r = 0; r < n; ++r) {
       float* row = b.values.data() + r * k_;
       const Status decoded = quant::DequantizeRow(part_.dtype, rows[r], k_, row);
       CHECK(decoded.ok()) << decoded.message();  // whole blocks were checked before
-      if (part_.dtype == DType::kI8) {
-        for (int64_t i = 0; i < k_; ++i) row[i] *= row_scales[r];
-      }
+      for (int64_t i = 0; i < k_; ++i) row[i] *= row_scales[r];
       rows[r] = reinterpret_cast<const uint8_t*>(row);
     }
     return PackPanel(DType::kF32, rows, k_, out);

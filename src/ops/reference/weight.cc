@@ -7,6 +7,7 @@
 
 #include "base/checked_math.h"
 #include "quant/dequant.h"
+#include "quant/grouped.h"
 #include "quant/view_rows.h"
 
 namespace rill::ops::reference {
@@ -14,13 +15,9 @@ namespace {
 
 // Activations per scale, as linear.h says: that of the weight, but at least 32.
 int64_t GroupOf(DType dtype, int64_t cols) {
-  switch (dtype) {
-    case DType::kI8: return cols % 32 == 0 ? cols : 0;
-    case DType::kU4G64: return 64;
-    case DType::kU4G128: return 128;
-    case DType::kU8G32: return 0;  // has no integer form
-    default: return IsQuantBlock(dtype) ? 32 : 0;
-  }
+  if (dtype == DType::kI8) return cols % 32 == 0 ? cols : 0;
+  if (const int64_t group = quant::GroupedFormatOf(dtype).group) return group;
+  return IsQuantBlock(dtype) ? 32 : 0;
 }
 
 }  // namespace
