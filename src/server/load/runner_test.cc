@@ -138,7 +138,8 @@ TEST(LoadReport, GapsRunFromTokenToToken_AndFailuresDoNotCount) {
   EXPECT_NEAR(report.output_tokens_per_s, 1.25, 1e-12);
   EXPECT_NEAR(report.batch_first_token_ms, 1100, 1e-9);
   const Json json = report.ToJson();
-  ASSERT_EQ(json.object().size(), 7u);
+  ASSERT_EQ(json.object().size(), 8u);
+  EXPECT_EQ(json.object().back().first, "errors");
   EXPECT_EQ(json.Find("ttft_ms")->object().size(), 3u);
   EXPECT_NE(report.ToSvg("a <b> & \"c\"").find("a &lt;b&gt; &amp; &quot;c&quot;"),
             std::string::npos);
