@@ -297,6 +297,23 @@ def test_quality_ignores_no_flag(rill, stories, tmp_path):
     assert math.isclose(plain["base_perplexity"], other["base_perplexity"], rel_tol=1e-4)
 
 
+def quality_rows(markdown):
+    """Of each row of its tables the first cell, and the next two where those name things as well."""
+    rows = [line.split("|")[1:-1] for line in markdown.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in (row[:3] if len(row) > 3 else row[:1])] for row in rows]
+
+
+def test_quality_document_has_the_rows_that_the_command_prints(rill, stories, tmp_path):
+    """And in that order: it was not made by another command, nor before a format was added."""
+    (tmp_path / "text").write_text("Once upon a time there was a little girl. " * 4)
+    printed = subprocess.run([rill, "eval", "quality", stories, "--text", tmp_path / "text",
+                              "--tokens", "8", "--window", "8"], check=True, capture_output=True,
+                             text=True, timeout=300).stdout
+    document = (pathlib.Path(__file__).parents[2] / "docs" / "quality.md").read_text()
+    section = document.split("\n## SmolLM2", 1)[1].split("\n## ", 1)[0]
+    assert quality_rows(section) == quality_rows(printed)
+
+
 def test_nan_weights_are_told_at_load(rill, tmp_path):
     file = tmp_path / "model.gguf"
     subprocess.run([rill, "bench", "--synthetic", "llama-tiny:q4_0", "--write-gguf", str(file)],
