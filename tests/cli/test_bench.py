@@ -298,9 +298,9 @@ def test_quality_ignores_no_flag(rill, stories, tmp_path):
 
 
 def quality_rows(markdown):
-    """Of each row of its tables the first cell, and the next two where those name things as well."""
+    """Weights, activations and KV of each row of its long table."""
     rows = [line.split("|")[1:-1] for line in markdown.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in (row[:3] if len(row) > 3 else row[:1])] for row in rows]
+    return [[cell.strip() for cell in row[:3]] for row in rows if len(row) > 3]
 
 
 def test_quality_document_has_the_rows_that_the_command_prints(rill, stories, tmp_path):
@@ -311,7 +311,8 @@ def test_quality_document_has_the_rows_that_the_command_prints(rill, stories, tm
                              text=True, timeout=300).stdout
     document = (pathlib.Path(__file__).parents[2] / "docs" / "quality.md").read_text()
     section = document.split("\n## SmolLM2", 1)[1].split("\n## ", 1)[0]
-    assert quality_rows(section) == quality_rows(printed)
+    rows = quality_rows(section)
+    assert len(rows) > 100 and rows == quality_rows(printed)
 
 
 def test_nan_weights_are_told_at_load(rill, tmp_path):
