@@ -2,7 +2,6 @@
 tenants' shares, batches larger than the queue, seeds."""
 import concurrent.futures
 import re
-import statistics
 import threading
 import time
 
@@ -50,21 +49,31 @@ def gaps_while_a_prompt_comes(server, words: int) -> list[float]:
     return [b - a for a, b in zip(inside, inside[1:])]
 
 
+def gap_at_half_of_the_time(gaps: list[float]) -> float:
+    """Half of the time was spent in gaps at least so long. (Three long ones between many short ones are what a
+    stalled stream looks like: no median shows them.)"""
+    left = sum(gaps) / 2
+    for gap in sorted(gaps, reverse=True):
+        left -= gap
+        if left <= 0:
+            return gap
+    return float("inf")
+
+
 def test_a_long_prompt_does_not_stall_running_streams(rill, smollm2):
-    medians = {}
+    halves = {}
     for target in (0, 30):
         with Server(rill, "m=" + smollm2, "--context", "4096", "--kv-memory", "256M",
                     "--itl-target-ms", target, "--admin-port", "0") as server:
             # Steps are timed before they are relied on.
             complete(server, prompt="one two three four " * 200, max_tokens=4)
             gaps = gaps_while_a_prompt_comes(server, 1600)
-            medians[target] = statistics.median(gaps) if gaps else float("inf")
+            halves[target] = gap_at_half_of_the_time(gaps)
             assert server.metric("rill_itl_target_seconds") == pytest.approx(target / 1000)
             info = httpx.get(server.admin_url + "/server_info").json()
             assert info["limits"]["itl_target_ms"] == target
-    # A step of 512 tokens takes several times 30 ms on any processor that this runs on; the bound is
-    # loose, because others use this one.
-    assert medians[30] < 0.1 or medians[30] < medians[0] / 2, medians
+    # The bound is loose, because others use this processor.
+    assert halves[30] < 0.1 or halves[30] < halves[0] / 2, halves
 
 
 def test_defaults_are_told(rill, stories):
