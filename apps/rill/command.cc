@@ -118,6 +118,11 @@ void ModelFlags::AddTo(CLI::App& command, bool model_positional, bool model_requ
       .add_flag("--mmap,!--no-mmap", options.use_mmap,
                 "Map the file (default), or read it into memory")
       ->group("Loading");
+  command
+      .add_flag("--pack-cache,!--no-pack-cache", options.pack_cache,
+                "Keep the packed weights in a file beside the model (or in the cache folder), so "
+                "that the next start with this flag is faster")
+      ->group("Loading");
   command.add_flag("--check-tensors", options.check_tensors, "Refuse NaN and Inf weights")
       ->group("Loading");
 }
@@ -129,6 +134,11 @@ Result<std::unique_ptr<Llm>> ModelFlags::Open() const {
   with_progress.on_progress = [&bar](int64_t done, int64_t total) { bar.Update(done, total); };
   RILL_ASSIGN_OR_RETURN(auto llm, Llm::Open(path, with_progress));
   bar.Clear();
+  if (const ModelInfo& info = llm->info(); !info.pack_cache_written.empty()) {
+    std::fprintf(stderr, "rill: pack cache written: %s (%.0f MB)\n",
+                 ForTerminal(info.pack_cache_written).c_str(),
+                 static_cast<double>(info.pack_cache_bytes) / 1e6);
+  }
   for (const std::string& warning : llm->info().warnings) {
     std::fprintf(stderr, "rill: warning: %s\n", ForTerminal(warning).c_str());
   }

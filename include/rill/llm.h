@@ -53,6 +53,9 @@ struct LoadOptions {
   int32_t max_step_tokens = 512;  // prefill chunk: rows of the largest step
   int32_t max_sequences = 8;      // sequences at once
   bool use_mmap = true;
+  // Keep the weights as the backend packed them in a file beside the model, or in the cache folder
+  // where that cannot be written, for the next load (docs/models.md). Part of speed only.
+  bool pack_cache = false;
   bool check_tensors = false;  // refuse NaN and Inf weights
   bool text_only = false;      // tokenizer and chat template, no weights
   bool plan_only = false;      // the same, and config, shapes and memory plan for Inspect
@@ -76,6 +79,10 @@ struct ModelInfo {
   // Empty when it has one that works, or none.
   std::string chat_template_error;
   double load_s = 0;  // wall time of Open
+  // With LoadOptions::pack_cache: the file that was read, or that was written; both empty where
+  // neither could be, and `warnings` says why.
+  std::string pack_cache_read, pack_cache_written;
+  int64_t pack_cache_bytes = 0;
   // What a user should be told: NaN or Inf weights, a CPU that only has slow kernels.
   std::vector<std::string> warnings;
 };

@@ -15,6 +15,7 @@
 #include "io/mapping_fault.h"
 #include "llm/chat_templates.h"
 #include "llm/llm_impl.h"
+#include "llm/pack_cache_paths.h"
 #include "llm/synthetic.h"
 #include "llm/text_source.h"
 #include "llm/text_stream.h"
@@ -92,6 +93,7 @@ model::ModelOptions Llm::Impl::MakeModelOptions() const {
   model_options.max_step_rows =
       std::min(options.max_step_tokens, std::max(64, options.max_sequences));
   model_options.check_tensors = options.check_tensors;
+  if (options.pack_cache) model_options.pack_cache = llm::PackCachePaths(source, options.weights);
   return model_options;
 }
 
@@ -118,6 +120,10 @@ Status Llm::Impl::LoadModel() {
   RILL_ASSIGN_OR_RETURN(model, model::Model::Load(source, *backend, MakeModelOptions()));
   info.backend = backend->Describe();
   SetInfo(model->config());
+  const model::PackCacheReport& cache = model->pack_cache();
+  info.pack_cache_read = cache.read_from;
+  info.pack_cache_written = cache.written_to;
+  info.pack_cache_bytes = cache.file_bytes;
   return OkStatus();
 }
 
@@ -198,6 +204,7 @@ Result<std::unique_ptr<Llm>> Llm::OpenFrom(const std::string& path, const io::Mo
   const bool synthetic = source == nullptr && path.starts_with(llm::kSyntheticPrefix);
   if (source != nullptr) {
     impl.source = *source;
+    impl.options.pack_cache = false;  // what its path names is not what is loaded
   } else if (synthetic) {
     RILL_ASSIGN_OR_RETURN(impl.source, llm::MakeSynthetic(path));
     start = Clock::now();  // making the weights is not loading them
@@ -240,6 +247,15 @@ Result<std::unique_ptr<Llm>> Llm::OpenFrom(const std::string& path, const io::Mo
   // The weights are packed: what is still read in place (an embedding table) is mapped again.
   for (const auto& file : impl.source.tensors.files()) file->DropResidentPages();
   impl.info.warnings = std::move(weight_warnings);
+  if (impl.model && impl.options.pack_cache) {
+    if (impl.MakeModelOptions().pack_cache.empty()) {
+      impl.info.warnings.push_back("pack cache: not used: " + impl.info.path +
+                                   " is not read from a file");
+    }
+    for (const std::string& text : impl.model->pack_cache().warnings) {
+      impl.info.warnings.push_back(text);
+    }
+  }
   if (impl.backend) {
     for (std::string& text : impl.backend->Warnings()) {
       impl.info.warnings.push_back(std::move(text));

@@ -62,6 +62,19 @@ int32_t StepRows(const ModelOptions& options) {
   return options.max_step_rows > 0 ? options.max_step_rows : options.max_step_tokens;
 }
 
+// Everything besides the bytes of the tensors' files that packed weights depend on. Raise the
+// number when the code between a file and Backend::PackWeight changes what it gives: encoders of
+// weight modes, readers of quantised checkpoints, how parts are put together.
+std::string PackKey(const io::ModelSource& source, const QuantConfig& quant, WeightMode mode,
+                    const std::string& layout) {
+  constexpr int kVersion = 1;
+  const std::string config = source.config.Dump();
+  return fmt::format("{} {} | weights {} | config {:016x} | quant {} {} {} {} {}", kVersion, layout,
+                     static_cast<int>(mode), io::HashBytes(std::as_bytes(std::span(config))),
+                     static_cast<int>(quant.method), quant.bits, quant.group_size,
+                     quant.zeros_minus_one, quant.from_shapes);
+}
+
 class LoadedModel final : public Model {
  public:
   LoadedModel(io::TensorDirectory tensors, Description description, const std::string& culprit)
@@ -69,15 +82,15 @@ class LoadedModel final : public Model {
         description_(std::move(description)),
         weights_(tensors_, culprit, description_.spec, description_.names, description_.quant) {}
 
-  Status Init(ops::Backend& backend, const ModelOptions& options, const std::string& culprit) {
+  Status Init(const io::ModelSource& source, ops::Backend& backend, const ModelOptions& options) {
+    const std::string& culprit = source.path;
     RILL_RETURN_IF_ERROR(weights_.Resolve());
     if (options.check_tensors) {
       const io::TensorReport report = io::CheckTensors(tensors_);
       if (!report.defects.empty()) return InvalidArgument(culprit + ": " + report.Summary());
     }
     config_ = ConfigOf(spec(), weights_.sizes().num_parameters);
-    RILL_RETURN_IF_ERROR(
-        weights_.Pack(backend, options.activations, options.weights, options.on_pack));
+    RILL_RETURN_IF_ERROR(PackWeights(source, backend, options));
     Builder builder(backend, options.max_step_tokens, StepRows(options));
     builder.SetKvLayout(MakeKvLayout(quant::KvFormat::kF32, 16));
     RecordDecoder(builder, spec(), weights_.weights());
@@ -96,6 +109,8 @@ class LoadedModel final : public Model {
     return {weights_.packed_bytes(), weights_.mapped_bytes(), program_->arena_bytes()};
   }
 
+  const PackCacheReport& pack_cache() const override { return pack_cache_; }
+
   Status Forward(const StepInput& input, MutableTensorView logits) override {
     RILL_RETURN_IF_ERROR(CheckStep(input, logits));
     ProgramInput step;
@@ -109,6 +124,26 @@ class LoadedModel final : public Model {
   }
 
  private:
+  Status PackWeights(const io::ModelSource& source, ops::Backend& backend,
+                     const ModelOptions& options) {
+    std::unique_ptr<PackCache> cache;
+    if (!options.pack_cache.empty() && backend.PackedLayout().empty()) {
+      pack_cache_.warnings.push_back("pack cache: not used: the " + std::string(backend.name()) +
+                                     " backend packs nothing");
+    } else if (!options.pack_cache.empty()) {
+      cache = std::make_unique<PackCache>(
+          options.pack_cache, tensors_,
+          PackKey(source, description_.quant, options.weights, backend.PackedLayout()));
+      cache->Open();
+    }
+    RILL_RETURN_IF_ERROR(
+        weights_.Pack(backend, options.activations, options.weights, options.on_pack, cache.get()));
+    if (cache == nullptr) return OkStatus();
+    cache->Finish();
+    pack_cache_ = cache->report();
+    return OkStatus();
+  }
+
   Status CheckStep(const StepInput& input, const MutableTensorView& logits) const {
     const size_t num_tokens = input.token_ids.size();
     const size_t num_rows = input.logit_rows.size();
@@ -164,6 +199,7 @@ class LoadedModel final : public Model {
   Description description_;
   WeightSet weights_;
   ModelConfig config_;
+  PackCacheReport pack_cache_;
   std::unique_ptr<Program> program_;
 };
 
@@ -174,7 +210,7 @@ Result<std::unique_ptr<Model>> Model::Load(const io::ModelSource& source, ops::B
   RILL_RETURN_IF_ERROR(CheckOptions(options));
   RILL_ASSIGN_OR_RETURN(Description description, Describe(source, options.max_context));
   auto model = std::make_unique<LoadedModel>(source.tensors, std::move(description), source.path);
-  RILL_RETURN_IF_ERROR(model->Init(backend, options, source.path));
+  RILL_RETURN_IF_ERROR(model->Init(source, backend, options));
   return std::unique_ptr<Model>(std::move(model));
 }
 

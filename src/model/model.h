@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "io/model_source.h"
+#include "model/pack_cache.h"
 #include "model/weight_mode.h"
 #include "ops/backend.h"
 #include "quant/paged_kv_view.h"
@@ -28,6 +29,9 @@ struct ModelOptions {
   int32_t max_step_tokens = 512;  // rows of the largest step: sizes the activation buffers
   int32_t max_step_rows = 0;      // rows of logits in one step; 0: max_step_tokens
   bool check_tensors = false;     // refuse NaN and Inf weights
+  // Where packed weights may be kept from one load to the next (pack_cache.h), best first; empty:
+  // nowhere.
+  std::vector<std::string> pack_cache;
   // May be null. Bytes of the file's matrices that are packed, of all; from the loading thread.
   std::function<void(int64_t done, int64_t total)> on_pack = nullptr;
 };
@@ -86,6 +90,8 @@ class Model {
     int64_t packed_bytes = 0, mapped_bytes = 0, activation_bytes = 0;
   };
   virtual MemoryUse memory() const = 0;
+  // What became of options.pack_cache.
+  virtual const PackCacheReport& pack_cache() const = 0;
 
   // Runs one step; writes logits [num_rows, vocab_size] f32 (hidden states for an encoder).
   // Errors: kInvalidArgument when sizes exceed the options; kInternal/kDataLoss from the device.

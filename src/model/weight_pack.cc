@@ -122,8 +122,26 @@ Status WeightSet::PackVectors(ops::Backend& backend) {
   return OkStatus();
 }
 
+std::string WeightSet::DescribeSource(const Matrix& matrix, const ops::WeightSource& source) const {
+  std::string text = fmt::format("{}{}{}{}{}", matrix.name, matrix.paired ? " paired" : "",
+                                 matrix.row_access ? " rows" : "", matrix.unit_rows ? " unit" : "",
+                                 matrix.encode ? "" : " as-is");
+  for (size_t i = 0; i < source.parts.size(); ++i) {
+    const TensorView& part = source.parts[i];
+    text += fmt::format(" | {} {}", DTypeName(part.dtype), part.shape.ToString());
+    const quant::RowReader* reader = ops::ReaderOf(source, i);
+    if (reader != nullptr) text += reader->symmetric() ? " made, symmetric" : " made";
+    for (size_t f = 0; f < tensors_.files().size() && part.data != nullptr; ++f) {
+      const auto bytes = tensors_.files()[f]->bytes();
+      if (part.data < bytes.data() || part.data >= bytes.data() + bytes.size()) continue;
+      text += fmt::format(" file {} at {}", f, part.data - bytes.data());
+    }
+  }
+  return text;
+}
+
 Status WeightSet::PackMatrix(Matrix& matrix, ops::Backend& backend, ops::ActivationMode activations,
-                             WeightMode mode) {
+                             WeightMode mode, PackCache* cache) {
   ops::WeightSource source;
   source.name = matrix.name;
   source.paired = matrix.paired;
@@ -147,8 +165,15 @@ Status WeightSet::PackMatrix(Matrix& matrix, ops::Backend& backend, ops::Activat
     source.readers.push_back(part.reader);
   }
   RILL_RETURN_IF_ERROR(MergeOrders(source));
+  if (!matrix.matmul) cache = nullptr;  // read in place
+  std::string description;
+  if (cache != nullptr) {
+    description = DescribeSource(matrix, source);
+    source.packed = cache->Find(description);
+  }
   Result<std::unique_ptr<ops::PackedWeight>> packed = backend.PackWeight(source);
   if (!packed.ok()) return packed.status().WithPrefix(culprit_);
+  if (cache != nullptr) cache->Add(description, **packed);
   const int64_t bytes = (*packed)->packed_bytes();
   packed_bytes_ += bytes;
   if (bytes == 0 || source.row_access) {
@@ -160,7 +185,8 @@ Status WeightSet::PackMatrix(Matrix& matrix, ops::Backend& backend, ops::Activat
 }
 
 Status WeightSet::Pack(ops::Backend& backend, ops::ActivationMode activations, WeightMode mode,
-                       const std::function<void(int64_t done, int64_t total)>& on_matrix) {
+                       const std::function<void(int64_t done, int64_t total)>& on_matrix,
+                       PackCache* cache) {
   RILL_RETURN_IF_ERROR(PackVectors(backend));
   const auto bytes_of = [](const Matrix& matrix) {
     int64_t bytes = 0;
@@ -170,7 +196,7 @@ Status WeightSet::Pack(ops::Backend& backend, ops::ActivationMode activations, W
   int64_t done = 0, total = 0;
   for (const Matrix& matrix : matrices_) total += bytes_of(matrix);
   for (Matrix& matrix : matrices_) {
-    RILL_RETURN_IF_ERROR(PackMatrix(matrix, backend, activations, mode));
+    RILL_RETURN_IF_ERROR(PackMatrix(matrix, backend, activations, mode, cache));
     done += bytes_of(matrix);
     if (on_matrix) on_matrix(done, total);
   }

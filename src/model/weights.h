@@ -10,6 +10,7 @@
 #include "io/tensor_directory.h"
 #include "model/builder.h"
 #include "model/decoder_spec.h"
+#include "model/pack_cache.h"
 #include "model/quant_config.h"
 #include "model/weight_mode.h"
 #include "model/weight_names.h"
@@ -76,9 +77,11 @@ class WeightSet {
   // enough to record a forward and plan its memory.
   void PackShapes();
   // Errors of a mode other than kFile: kUnsupported for a matrix that the file has quantised.
-  // on_matrix (may be null): bytes of the file done, of all, after each matrix.
+  // on_matrix (may be null): bytes of the file done, of all, after each matrix. cache (may be
+  // null): gives what it has of the matrices, and gets all of them.
   Status Pack(ops::Backend& backend, ops::ActivationMode activations, WeightMode mode,
-              const std::function<void(int64_t done, int64_t total)>& on_matrix = nullptr);
+              const std::function<void(int64_t done, int64_t total)>& on_matrix = nullptr,
+              PackCache* cache = nullptr);
 
   const DecoderWeights& weights() const { return weights_; }
   int64_t packed_bytes() const { return packed_bytes_; }
@@ -148,7 +151,10 @@ class WeightSet {
   Status Encode(const Matrix& matrix, WeightMode mode, Part& part) const;
   Status MergeOrders(ops::WeightSource& source) const;
   Status PackMatrix(Matrix& matrix, ops::Backend& backend, ops::ActivationMode activations,
-                    WeightMode mode);
+                    WeightMode mode, PackCache* cache);
+  // Where the matrix comes from and what is done with it: the same text, the same packed bytes, for
+  // one set of files and one key of PackCache.
+  std::string DescribeSource(const Matrix& matrix, const ops::WeightSource& source) const;
   Status PackVectors(ops::Backend& backend);
 
   const io::TensorDirectory& tensors_;

@@ -99,6 +99,9 @@ class Backend {
   virtual Result<Ceilings> MeasureCeilings(const CeilingOptions&) {
     return Unsupported(std::string(name()) + ": no ceilings are measured on this backend");
   }
+  // Names what packed_data() of this backend's weights holds: another text whenever the same source
+  // may give other bytes. Empty: they cannot be kept for a later load.
+  virtual std::string PackedLayout() const { return {}; }
   // Whether gated_ffn of these weights keeps the inner rows out of memory. Where it does not,
   // linear_glu and linear are as fast and their inner rows are part of the memory plan.
   virtual bool FusesGatedFfn(const PackedWeight& gate_up, const PackedWeight& down) const {

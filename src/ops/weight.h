@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +22,19 @@ enum class ActivationMode : uint8_t {
   kF32,  // f32 activations, f32 FMA against the exactly decoded weight
   kQ8,   // activations to int8 per group of 32 (see linear.h), integer dot inside the group.
          // Weights in f32/f16/bf16 still use f32 activations
+};
+
+// What PackedWeight::packed_data() of an earlier load was, from wherever it was kept.
+//
+// Thread-safe: a backend reads pieces on all its threads.
+class PackedBytes {
+ public:
+  static constexpr int64_t kPieceBytes = int64_t{256} << 10;
+  virtual ~PackedBytes() = default;
+  virtual int64_t size_bytes() const = 0;
+  // Bytes [begin, begin + out.size()): begin is a multiple of kPieceBytes, out a whole piece or
+  // what is left. false: they are not what was kept, and `out` holds anything.
+  virtual bool Read(int64_t begin, std::span<std::byte> out) const = 0;
 };
 
 struct WeightSource {
@@ -42,6 +56,9 @@ struct WeightSource {
   // false: only embedding() reads it; the backend should keep the file's own bytes.
   bool matmul = true;
   ActivationMode activations = ActivationMode::kF32;
+  // May be null. Made by this Backend::PackedLayout() of this very source: a backend may take its
+  // bytes instead of packing, and packs where their size is another or Read fails.
+  const PackedBytes* packed = nullptr;
 };
 
 // The reader of parts[i], or null.
@@ -59,6 +76,9 @@ class PackedWeight {
   bool paired() const { return paired_; }
   // Bytes owned besides the source views (0 when read in place).
   virtual int64_t packed_bytes() const = 0;
+  // What a PackedBytes of a later load has to give; empty when there is nothing to keep. Lives as
+  // long as this.
+  virtual std::span<const std::byte> packed_data() const { return {}; }
   // Bytes that products with the whole matrix (all experts) read once.
   virtual int64_t read_bytes() const { return packed_bytes(); }
   // Integer dot products with quantised activations, or f32 fma?

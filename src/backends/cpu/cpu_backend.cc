@@ -89,6 +89,8 @@ class CpuBackend : public ops::Backend {
     return cpu::MeasureCeilings(context_.k.name, context_.pool, options);
   }
 
+  std::string PackedLayout() const override { return PanelLayoutName(); }
+
   bool FusesGatedFfn(const ops::PackedWeight& gate_up,
                      const ops::PackedWeight& down) const override {
     return FusesInnerRows(AsCpu(&gate_up), AsCpu(&down));

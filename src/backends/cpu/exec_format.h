@@ -31,6 +31,9 @@
 
 namespace rill::cpu {
 
+// Of the bytes of all panels, quantised and plain: raised whenever the same weights are laid out
+// otherwise, so that panels kept by an earlier build are made anew (docs/models.md).
+inline constexpr int kPanelLayoutVersion = 1;
 inline constexpr int kPanelRows = 16;
 inline constexpr int kUnit = 32;          // k of one unit
 inline constexpr int kUnitsPerSuper = 8;  // 256 k

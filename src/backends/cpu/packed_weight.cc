@@ -65,6 +65,38 @@ WeightMemory::Piece WeightMemory::Take(int64_t size_bytes) {
   return piece;
 }
 
+namespace {
+
+// Fills `memory` from what an earlier load kept, or leaves it as it was: zeros.
+bool Restore(const ops::PackedBytes& packed, const WeightMemory::Piece& memory, ThreadPool& pool) {
+  constexpr int64_t kPiece = ops::PackedBytes::kPieceBytes;
+  if (packed.size_bytes() != memory.size_bytes) return false;
+  std::atomic<bool> ok{true};
+  pool.ParallelFor((memory.size_bytes + kPiece - 1) / kPiece, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end && ok.load(std::memory_order_relaxed); ++i) {
+      const int64_t at = i * kPiece;
+      const int64_t count = std::min(kPiece, memory.size_bytes - at);
+      auto* out = reinterpret_cast<std::byte*>(memory.data + at);
+      if (!packed.Read(at, {out, static_cast<size_t>(count)})) ok = false;
+    }
+  });
+  if (!ok) std::memset(memory.data, 0, static_cast<size_t>(memory.size_bytes));
+  return ok;
+}
+
+}  // namespace
+
+std::string PanelLayoutName() {
+  // The formats as text, so that a change of the list cannot be forgotten; of everything else that
+  // makes panels, PanelLayout.Version_NamesTheBytes (panel_layout_test.cc) watches the bytes.
+  std::string text = "cpu panels " + std::to_string(kPanelLayoutVersion);
+#define EXEC(Name, bits, code, offset, group, scale) \
+  text += " " #Name "," #bits "," #code "," #offset "," #group "," #scale;
+#include "backends/cpu/exec_list.def"
+#undef EXEC
+  return text;
+}
+
 Result<std::unique_ptr<CpuWeight>> CpuWeight::Pack(const ops::WeightSource& source,
                                                    ThreadPool& pool, WeightMemory& memory) {
   const auto error = [&](const std::string& what) {
@@ -148,23 +180,25 @@ Result<std::unique_ptr<CpuWeight>> CpuWeight::Pack(const ops::WeightSource& sour
   }
   uint8_t* data = weight->memory_.data;
   std::atomic<bool> all_finite{true};
+  const bool restored = source.packed != nullptr && Restore(*source.packed, weight->memory_, pool);
   for (size_t i = 0; i < source.parts.size(); ++i) {
     Segment& segment = weight->segments_[i];
     segment.data = data;
+    data += segment.expert_bytes * weight->num_experts_;
+    if (restored) continue;
     pool.ParallelFor(weight->num_experts_ * segment.num_panels, 1, [&](int64_t begin, int64_t end) {
       PanelSource::Buffers buffers;
       bool finite = true;
       for (int64_t i_panel = begin; i_panel < end; ++i_panel) {
         const int64_t expert = i_panel / segment.num_panels;
         const int64_t panel = i_panel % segment.num_panels;
-        finite &=
-            panels[i].Pack(expert, panel, buffers,
-                           data + expert * segment.expert_bytes + panel * segment.panel_bytes);
+        finite &= panels[i].Pack(expert, panel, buffers,
+                                 const_cast<uint8_t*>(segment.Panel(expert, panel)));
       }
       if (!finite) all_finite.store(false, std::memory_order_relaxed);
     });
-    data += segment.expert_bytes * weight->num_experts_;
   }
+  // Weights that are not finite are never kept (packed_data), so that every load warns of them.
   weight->all_finite_ = all_finite.load(std::memory_order_relaxed);
   return weight;
 }

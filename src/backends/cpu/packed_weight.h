@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "backends/cpu/exec_format.h"
@@ -93,6 +95,11 @@ class CpuWeight : public ops::PackedWeight {
   const TensorView& in_place() const { return in_place_; }
 
   int64_t packed_bytes() const override { return memory_.size_bytes; }
+  std::span<const std::byte> packed_data() const override {
+    if (!all_finite_) return {};  // to be looked at, and warned of, at every load
+    return {reinterpret_cast<const std::byte*>(memory_.data),
+            static_cast<size_t>(memory_.size_bytes)};
+  }
   bool integer_products() const override {
     return std::any_of(segments_.begin(), segments_.end(), [](const Segment& s) { return s.q8; });
   }
@@ -109,6 +116,9 @@ class CpuWeight : public ops::PackedWeight {
   std::vector<int32_t> order_;  // [num_experts, cols], or empty
   WeightMemory::Piece memory_;
 };
+
+// ops::Backend::PackedLayout of this backend.
+std::string PanelLayoutName();
 
 // One panel from up to 16 rows of k elements at `rows` (nullptr: a row of zeros). `out` must be
 // zero-filled, PanelBytes long. `dtype` is the source's. Whether all numbers in the rows (scales,
