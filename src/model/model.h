@@ -31,7 +31,7 @@ struct ModelOptions {
   bool check_tensors = false;     // refuse NaN and Inf weights
   // Where packed weights may be kept from one load to the next (pack_cache.h), best first; empty:
   // nowhere.
-  std::vector<std::string> pack_cache;
+  std::vector<std::string> pack_cache = {};
   // May be null. Bytes of the file's matrices that are packed, of all; from the loading thread.
   std::function<void(int64_t done, int64_t total)> on_pack = nullptr;
 };
