@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <filesystem>
 
 #include "arithmetic_text.h"
 
@@ -158,7 +159,9 @@ Json ReportJson(const BenchReport& report) {
   out.Set("load_s", report.info.load_s);
   out.Set("first_token_s", report.first_token_s);
   out.Set("resident_mb", static_cast<double>(report.resident_bytes) / 1e6);
-  out.Set("model", report.info.path);
+  // Results are passed on: which folder of this machine the model lies in is nobody's business.
+  const std::filesystem::path path = report.info.path;
+  out.Set("model", (path.has_filename() ? path : path.parent_path()).filename().string());
   out.Set("backend", report.info.backend);
   out.Set("weights", report.options.weights);
   out.Set("activations", report.options.activations);

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/testing.h"
 #include "base/thread_pool.h"
 
 namespace rill {
@@ -16,22 +17,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A machine's files below a folder of its own.
-class ControlGroupsTest : public testing::Test {
+class ControlGroupsTest : public ::testing::Test {
  protected:
-  ControlGroupsTest() {
-    std::string name = testing::TempDir() + "groups.XXXXXX";
-    root_ = mkdtemp(name.data());
-  }
-  ~ControlGroupsTest() override { fs::remove_all(root_); }
-
-  void Write(const std::string& path, const std::string& text) {
-    fs::create_directories(fs::path(root_ + path).parent_path());
-    std::ofstream(root_ + path) << text;
-  }
+  void Write(const std::string& path, const std::string& text) { machine_.Write(path, text); }
   double Quota() { return CpuQuota(root_).value_or(0); }
 
-  std::string root_;
+  ::rill::testing::FakeRoot machine_;
+  const std::string& root_ = machine_.path();
 };
 
 TEST_F(ControlGroupsTest, GroupsOf_OneController_FromItsOwnToTheRoot) {

@@ -4,6 +4,8 @@
 #include <sys/stat.h>
 
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <string>
 
 namespace rill::testing {
@@ -37,6 +39,29 @@ inline std::string SmolLm2() {
                            "/models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
   return PathExists(path) ? path : std::string();
 }
+
+// A folder of its own that stands for a machine's root; gone with this.
+class FakeRoot {
+ public:
+  FakeRoot() {
+    std::string name = (std::filesystem::temp_directory_path() / "root.XXXXXX").string();
+    if (const char* made = ::mkdtemp(name.data())) path_ = made;
+  }
+  ~FakeRoot() {
+    if (!path_.empty()) std::filesystem::remove_all(path_);
+  }
+  FakeRoot(const FakeRoot&) = delete;
+  FakeRoot& operator=(const FakeRoot&) = delete;
+
+  const std::string& path() const { return path_; }
+  void Write(const std::string& file, const std::string& text) {
+    std::filesystem::create_directories(std::filesystem::path(path_ + file).parent_path());
+    std::ofstream(path_ + file) << text;
+  }
+
+ private:
+  std::string path_;
+};
 
 }  // namespace rill::testing
 

@@ -171,38 +171,31 @@ struct Call {
 
 using MakeCalls = Status (*)(Bench& b, std::vector<Call>& calls);
 
-Status MakeLinear(Bench& b, std::vector<Call>& calls) {
+// One weight of `rows` output features, twice as many in a paired one.
+template <typename Args>
+Status MakeProduct(Bench& b, Args args, bool paired, std::vector<Call>& calls) {
   const KernelBenchOptions& o = b.options;
-  ops::LinearArgs args;
   args.x = b.Tensor({o.tokens, o.cols});
   args.y = b.Tensor({o.tokens, o.rows});
-  return b.AddSets({{.rows = o.rows, .cols = o.cols}}, [&](size_t i) {
-    args.w = b.weights[i].get();
-    calls.push_back(Call::Of(args));
-  });
+  return b.AddSets({{.rows = paired ? 2 * o.rows : o.rows, .cols = o.cols, .paired = paired}},
+                   [&](size_t i) {
+                     args.w = b.weights[i].get();
+                     calls.push_back(Call::Of(args));
+                   });
+}
+
+Status MakeLinear(Bench& b, std::vector<Call>& calls) {
+  return MakeProduct(b, ops::LinearArgs{}, false, calls);
 }
 
 Status MakeLinearGlu(Bench& b, std::vector<Call>& calls) {
-  const KernelBenchOptions& o = b.options;
-  ops::LinearGluArgs args;
-  args.x = b.Tensor({o.tokens, o.cols});
-  args.y = b.Tensor({o.tokens, o.rows});
-  return b.AddSets({{.rows = 2 * o.rows, .cols = o.cols, .paired = true}}, [&](size_t i) {
-    args.w = b.weights[i].get();
-    calls.push_back(Call::Of(args));
-  });
+  return MakeProduct(b, ops::LinearGluArgs{}, true, calls);
 }
 
 Status MakeNormLinear(Bench& b, std::vector<Call>& calls) {
-  const KernelBenchOptions& o = b.options;
   ops::NormLinearArgs args;
-  args.x = b.Tensor({o.tokens, o.cols});
-  args.norm_weight = b.Tensor({o.cols});
-  args.y = b.Tensor({o.tokens, o.rows});
-  return b.AddSets({{.rows = o.rows, .cols = o.cols}}, [&](size_t i) {
-    args.w = b.weights[i].get();
-    calls.push_back(Call::Of(args));
-  });
+  args.norm_weight = b.Tensor({b.options.cols});
+  return MakeProduct(b, args, false, calls);
 }
 
 // `rows` is the intermediate size; half of the matrices are gate and up, half down.

@@ -299,6 +299,18 @@ Value Builder::Normed(Value x, const InputNorm& norm) {
   return x;
 }
 
+namespace {
+template <typename Args>
+void SetNorm(const Builder::InputNorm& norm, Args& args) {
+  args.norm = norm.kind;
+  if (norm.kind == ops::InputNorm::kNone) return;
+  args.norm_weight = norm.weights->weight;
+  args.norm_bias = norm.weights->bias;
+  args.eps = norm.eps;
+  args.weight_bias = norm.weight_bias;
+}
+}  // namespace
+
 Value Builder::NormLinear(std::string_view place, Value x, const InputNorm& norm,
                           const LinearWeights& w) {
   if (norm.kind == ops::InputNorm::kNone || !HasKernel(backend_.ops(), ops::OpId::kNormLinear)) {
@@ -307,13 +319,9 @@ Value Builder::NormLinear(std::string_view place, Value x, const InputNorm& norm
   using Args = ops::NormLinearArgs;
   const Value y = NewBuffer(x.rows, w.w->rows());
   Args args;
-  args.norm_weight = norm.weights->weight;
-  args.norm_bias = norm.weights->bias;
+  SetNorm(norm, args);
   args.w = w.w;
   args.bias = w.bias;
-  args.norm = norm.kind;
-  args.eps = norm.eps;
-  args.weight_bias = norm.weight_bias;
   Record(ops::OpId::kNormLinear, place, args, {IN(x, x), OUT(y, y)});
   return y;
 }
@@ -329,17 +337,11 @@ Value Builder::GatedFfn(Value x, const InputNorm& norm, const LinearWeights& gat
   using Args = ops::GatedFfnArgs;
   const Value y = NewBuffer(x.rows, down.w->rows());
   Args args;
-  if (norm.kind != ops::InputNorm::kNone) {
-    args.norm_weight = norm.weights->weight;
-    args.norm_bias = norm.weights->bias;
-  }
+  SetNorm(norm, args);
   args.gate_up = gate_up.w;
   args.gate_up_bias = gate_up.bias;
   args.down = down.w;
   args.down_bias = down.bias;
-  args.norm = norm.kind;
-  args.eps = norm.eps;
-  args.weight_bias = norm.weight_bias;
   args.kind = kind;
   args.scale = scale;
   Record(ops::OpId::kGatedFfn, "mlp", args, {IN(x, x), IN(residual, residual), OUT(y, y)});

@@ -21,18 +21,14 @@ void DecodeIQ4_NL(const uint8_t* blocks, int64_t num_blocks, float* out) {
 
 void EncodeIQ4_NL(const float* x, int64_t num_blocks, uint8_t* blocks) {
   static constexpr CodeTable kTable(kIq4Values);
-  float w[BlockIQ4_NL::kWeights];
-  uint8_t codes[BlockIQ4_NL::kWeights];
-  for (int64_t b = 0; b < num_blocks; ++b, x += BlockIQ4_NL::kWeights) {
-    CopyBounded(x, BlockIQ4_NL::kWeights, w);
-    BlockIQ4_NL block;
+  EncodeBlocks<BlockIQ4_NL>(x, num_blocks, blocks, [](const float* w, BlockIQ4_NL& block) {
+    uint8_t codes[BlockIQ4_NL::kWeights];
     block.scale = F16Scale(FitTableScale(w, BlockIQ4_NL::kWeights, kTable).scale);
     RoundToTable(w, BlockIQ4_NL::kWeights, F16ToF32(block.scale), kTable, codes);
     for (int j = 0; j < 16; ++j) {
       block.q[j] = static_cast<uint8_t>(codes[j] | codes[j + 16] << 4);
     }
-    StoreBlock(block, blocks, b);
-  }
+  });
 }
 
 }  // namespace rill::quant

@@ -28,17 +28,14 @@ void DecodeIQ4_XS(const uint8_t* blocks, int64_t num_blocks, float* out) {
 
 void EncodeIQ4_XS(const float* x, int64_t num_blocks, uint8_t* blocks) {
   static constexpr CodeTable kTable(kIq4Values);
-  float w[BlockIQ4_XS::kWeights];
-  uint8_t codes[32];
-  for (int64_t b = 0; b < num_blocks; ++b, x += BlockIQ4_XS::kWeights) {
-    CopyBounded(x, BlockIQ4_XS::kWeights, w);
+  EncodeBlocks<BlockIQ4_XS>(x, num_blocks, blocks, [](const float* w, BlockIQ4_XS& block) {
+    uint8_t codes[32];
     float value[8], weight[8];
     for (int g = 0; g < 8; ++g) {
       const ScaleFit fit = FitTableScale(w + g * 32, 32, kTable);
       value[g] = fit.scale;
       weight[g] = fit.weight;
     }
-    BlockIQ4_XS block = {};
     int s[8];
     block.scale = FitSuperScale(value, weight, 8, -32, 31, s);
     const float scale = F16ToF32(block.scale);
@@ -62,8 +59,7 @@ void EncodeIQ4_XS(const float* x, int64_t num_blocks, uint8_t* blocks) {
         block.q[g * 16 + j] = static_cast<uint8_t>(codes[j] | codes[j + 16] << 4);
       }
     }
-    StoreBlock(block, blocks, b);
-  }
+  });
 }
 
 }  // namespace rill::quant

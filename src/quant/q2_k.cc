@@ -24,12 +24,9 @@ void DecodeQ2_K(const uint8_t* blocks, int64_t num_blocks, float* out) {
 }
 
 void EncodeQ2_K(const float* x, int64_t num_blocks, uint8_t* blocks) {
-  float w[BlockQ2_K::kWeights];
-  int8_t codes[BlockQ2_K::kWeights];
-  for (int64_t b = 0; b < num_blocks; ++b, x += BlockQ2_K::kWeights) {
-    CopyBounded(x, BlockQ2_K::kWeights, w);
+  EncodeBlocks<BlockQ2_K>(x, num_blocks, blocks, [](const float* w, BlockQ2_K& block) {
+    int8_t codes[BlockQ2_K::kWeights];
     const SuperBlock super = EncodeSuperMin(w, 16, 16, 15, 3, codes);
-    BlockQ2_K block = {};
     block.scale = super.scale;
     block.min_scale = super.min_scale;
     for (int g = 0; g < 16; ++g) {
@@ -38,8 +35,7 @@ void EncodeQ2_K(const float* x, int64_t num_blocks, uint8_t* blocks) {
     for (int i = 0; i < BlockQ2_K::kWeights; ++i) {
       block.q[i / 128 * 32 + i % 32] |= static_cast<uint8_t>(codes[i] << (i % 128 / 32 * 2));
     }
-    StoreBlock(block, blocks, b);
-  }
+  });
 }
 
 }  // namespace rill::quant

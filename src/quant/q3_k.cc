@@ -26,12 +26,9 @@ void DecodeQ3_K(const uint8_t* blocks, int64_t num_blocks, float* out) {
 }
 
 void EncodeQ3_K(const float* x, int64_t num_blocks, uint8_t* blocks) {
-  float w[BlockQ3_K::kWeights];
-  int8_t codes[BlockQ3_K::kWeights];
-  for (int64_t b = 0; b < num_blocks; ++b, x += BlockQ3_K::kWeights) {
-    CopyBounded(x, BlockQ3_K::kWeights, w);
+  EncodeBlocks<BlockQ3_K>(x, num_blocks, blocks, [](const float* w, BlockQ3_K& block) {
+    int8_t codes[BlockQ3_K::kWeights];
     const SuperBlock super = EncodeSuper(w, 16, 16, -32, 31, -4, 3, codes);
-    BlockQ3_K block = {};
     block.scale = super.scale;
     for (int g = 0; g < 16; ++g) {
       const int s = super.s[g] + 32;
@@ -43,8 +40,7 @@ void EncodeQ3_K(const float* x, int64_t num_blocks, uint8_t* blocks) {
       block.q_low[i / 128 * 32 + i % 32] |= static_cast<uint8_t>((q & 3) << (i % 128 / 32 * 2));
       block.high[i % 32] |= static_cast<uint8_t>((q >> 2) << (i / 32));
     }
-    StoreBlock(block, blocks, b);
-  }
+  });
 }
 
 }  // namespace rill::quant

@@ -28,12 +28,9 @@ void DecodeQ4_K(const uint8_t* blocks, int64_t num_blocks, float* out) {
 }
 
 void EncodeQ4_K(const float* x, int64_t num_blocks, uint8_t* blocks) {
-  float w[BlockQ4_K::kWeights];
-  int8_t codes[BlockQ4_K::kWeights];
-  for (int64_t b = 0; b < num_blocks; ++b, x += BlockQ4_K::kWeights) {
-    CopyBounded(x, BlockQ4_K::kWeights, w);
+  EncodeBlocks<BlockQ4_K>(x, num_blocks, blocks, [](const float* w, BlockQ4_K& block) {
+    int8_t codes[BlockQ4_K::kWeights];
     const SuperBlock super = EncodeSuperMin(w, 8, 32, 63, 15, codes);
-    BlockQ4_K block = {};
     block.scale = super.scale;
     block.min_scale = super.min_scale;
     PackScalesK(super.s, super.m, block.scales);
@@ -41,8 +38,7 @@ void EncodeQ4_K(const float* x, int64_t num_blocks, uint8_t* blocks) {
       const int g = i / 32;
       block.q[g / 2 * 32 + i % 32] |= static_cast<uint8_t>(codes[i] << (g % 2 * 4));
     }
-    StoreBlock(block, blocks, b);
-  }
+  });
 }
 
 }  // namespace rill::quant

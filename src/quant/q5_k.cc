@@ -30,12 +30,9 @@ void DecodeQ5_K(const uint8_t* blocks, int64_t num_blocks, float* out) {
 }
 
 void EncodeQ5_K(const float* x, int64_t num_blocks, uint8_t* blocks) {
-  float w[BlockQ5_K::kWeights];
-  int8_t codes[BlockQ5_K::kWeights];
-  for (int64_t b = 0; b < num_blocks; ++b, x += BlockQ5_K::kWeights) {
-    CopyBounded(x, BlockQ5_K::kWeights, w);
+  EncodeBlocks<BlockQ5_K>(x, num_blocks, blocks, [](const float* w, BlockQ5_K& block) {
+    int8_t codes[BlockQ5_K::kWeights];
     const SuperBlock super = EncodeSuperMin(w, 8, 32, 63, 31, codes);
-    BlockQ5_K block = {};
     block.scale = super.scale;
     block.min_scale = super.min_scale;
     PackScalesK(super.s, super.m, block.scales);
@@ -44,8 +41,7 @@ void EncodeQ5_K(const float* x, int64_t num_blocks, uint8_t* blocks) {
       block.q_low[g / 2 * 32 + i % 32] |= static_cast<uint8_t>((codes[i] & 0xF) << (g % 2 * 4));
       block.high[i % 32] |= static_cast<uint8_t>((codes[i] >> 4) << g);
     }
-    StoreBlock(block, blocks, b);
-  }
+  });
 }
 
 }  // namespace rill::quant

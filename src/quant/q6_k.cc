@@ -24,12 +24,9 @@ void DecodeQ6_K(const uint8_t* blocks, int64_t num_blocks, float* out) {
 }
 
 void EncodeQ6_K(const float* x, int64_t num_blocks, uint8_t* blocks) {
-  float w[BlockQ6_K::kWeights];
-  int8_t codes[BlockQ6_K::kWeights];
-  for (int64_t b = 0; b < num_blocks; ++b, x += BlockQ6_K::kWeights) {
-    CopyBounded(x, BlockQ6_K::kWeights, w);
+  EncodeBlocks<BlockQ6_K>(x, num_blocks, blocks, [](const float* w, BlockQ6_K& block) {
+    int8_t codes[BlockQ6_K::kWeights];
     const SuperBlock super = EncodeSuper(w, 16, 16, -128, 127, -32, 31, codes);
-    BlockQ6_K block = {};
     block.scale = super.scale;
     for (int g = 0; g < 16; ++g) block.scales[g] = static_cast<int8_t>(super.s[g]);
     for (int i = 0; i < BlockQ6_K::kWeights; ++i) {
@@ -39,8 +36,7 @@ void EncodeQ6_K(const float* x, int64_t num_blocks, uint8_t* blocks) {
       block.q_low[half * 64 + r % 64] |= static_cast<uint8_t>((q & 0xF) << (r / 64 * 4));
       block.q_high[half * 32 + r % 32] |= static_cast<uint8_t>((q >> 4) << (r / 32 * 2));
     }
-    StoreBlock(block, blocks, b);
-  }
+  });
 }
 
 }  // namespace rill::quant

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "base/float_types.h"
+#include "quant/block_io.h"
 
 namespace rill::quant {
 
@@ -19,6 +20,18 @@ inline float RoundTo(float x, float low, float high) {
 // Copies `count` values with magnitudes cut to 2^40: no block format with f16 scales reaches
 // beyond 2^28, and squares of what is left do not overflow.
 void CopyBounded(const float* x, int count, float* out);
+
+// fn(w, block) for each block of x: w are its weights, bounded as above, block is zeros.
+template <typename Block, typename Fn>
+void EncodeBlocks(const float* x, int64_t num_blocks, uint8_t* blocks, Fn&& fn) {
+  float w[Block::kWeights];
+  for (int64_t b = 0; b < num_blocks; ++b, x += Block::kWeights) {
+    CopyBounded(x, Block::kWeights, w);
+    Block block = {};
+    fn(w, block);
+    StoreBlock(block, blocks, b);
+  }
+}
 
 // The scale s (of either sign) and what it is worth of w[i] = s q[i], q in [low, high] integers,
 // low < 0: the squared error is minimised over candidates that put the value of largest magnitude

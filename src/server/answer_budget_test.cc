@@ -42,5 +42,12 @@ TEST(ShareOf, MoreThanTheLimit_RaisesTheLimit) {
   EXPECT_EQ(f32, 150);
 }
 
+TEST(WindowOf, AStepThatBeganBefore_CountsForItsWholeTime) {
+  EXPECT_EQ(WindowOf(1, {{"a", 10}}, {{"a", 10.4}}), 1);
+  EXPECT_EQ(WindowOf(1, {{"a", 10}}, {{"a", 13}}), 3);
+  EXPECT_EQ(WindowOf(1, {{"a", 10}, {"b", 2}}, {{"a", 10.9}, {"b", 2.9}}), 1) << "side by side";
+  EXPECT_EQ(WindowOf(1, {}, {{"new", 500}}), 1);
+}
+
 }  // namespace
 }  // namespace rill::server

@@ -6,27 +6,22 @@
 #include <fstream>
 #include <limits>
 
+#include "base/testing.h"
+
 namespace rill::server {
 namespace {
 
 namespace fs = std::filesystem;
 
-// A machine's files below a folder of its own.
-class AvailableMemoryTest : public testing::Test {
+class AvailableMemoryTest : public ::testing::Test {
  protected:
   AvailableMemoryTest() {
-    std::string name = testing::TempDir() + "memory.XXXXXX";
-    root_ = mkdtemp(name.data());
     Write("/proc/meminfo", "MemTotal: 9000 kB\nMemFree: 10 kB\nMemAvailable: 8000 kB\n");
   }
-  ~AvailableMemoryTest() override { fs::remove_all(root_); }
+  void Write(const std::string& path, const std::string& text) { machine_.Write(path, text); }
 
-  void Write(const std::string& path, const std::string& text) {
-    fs::create_directories(fs::path(root_ + path).parent_path());
-    std::ofstream(root_ + path) << text;
-  }
-
-  std::string root_;
+  ::rill::testing::FakeRoot machine_;
+  const std::string& root_ = machine_.path();
 };
 
 TEST_F(AvailableMemoryTest, WithoutGroups_IsWhatTheMachineHas) {

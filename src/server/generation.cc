@@ -190,7 +190,8 @@ void Generation::OnEvent(size_t index, const llm::TextEvent& event) {
     HandleEvent(index, event);
   } catch (const std::bad_alloc&) {
     const std::lock_guard lock(mutex_);
-    prompts_[index] = Prompt{};
+    prompts_[index].part = {};
+    for (Choice& choice : prompts_[index].choices) choice.text = {};
     Fail(MakeError(503, "server_overloaded", "No memory for this answer. Try again later."),
          "out_of_memory");
   }
@@ -400,10 +401,16 @@ void Generation::SendWhole() {
   }
   if (!choices.empty()) finish_ = FinishReasonName(choices[0].finish);
   done_ = true;
-  const auto write = [self = shared_from_this(), choices = std::move(choices),
-                      parts = std::move(parts)] {
-    self->job_.responder->Send(200, {{"content-type", "application/json"}},
-                               self->job_.writer->Whole(choices, parts, self->usage_));
+  struct Answer {
+    std::vector<openai::ChoiceText> choices;
+    std::vector<openai::PromptPart> parts;
+  };
+  // Shared, because a task is copied.
+  const auto answer = std::make_shared<const Answer>(Answer{std::move(choices), std::move(parts)});
+  const auto write = [self = shared_from_this(), answer] {
+    self->job_.responder->Send(
+        200, {{"content-type", "application/json"}},
+        self->job_.writer->Whole(answer->choices, answer->parts, self->usage_));
     const std::lock_guard lock(self->mutex_);
     self->RecordEnd("ok");
   };

@@ -18,11 +18,13 @@ void MeasureMachine(ServerState& state, int64_t planned_bytes) {
   options.buffer_bytes = std::min<int64_t>(256 << 20, planned_bytes);
   options.least_buffer_bytes = std::min(options.least_buffer_bytes, options.buffer_bytes);
   options.seconds = 0.01;
-  // A limit is the best that was seen: on a shared machine one short look may find it busy.
+  // A limit is the best that was seen: on a shared machine one short look may find it busy. Memory
+  // is looked at once: filling the buffer takes longer than reading it.
   for (int i = 0; i < 3; ++i) {
     const auto ceilings = MeasureCeilings(state.options.load, options);
     if (!ceilings.ok()) return;  // the shares stay unknown
-    RaiseTo(state.memory_bytes_per_s, ceilings->dram_read_gbs * 1e9);
+    if (i == 0) state.memory_bytes_per_s = ceilings->dram_read_gbs * 1e9;
+    options.buffer_bytes = options.least_buffer_bytes = std::min<int64_t>(1 << 20, planned_bytes);
     RaiseTo(state.int8_macs_per_s, ceilings->int8_dot_gmacs * 1e9);
     RaiseTo(state.f32_macs_per_s, ceilings->f32_fma_gflops * 1e9 / 2);
   }
@@ -32,6 +34,16 @@ double ShareOf(double share, std::initializer_list<std::atomic<double>*> limits)
   if (share <= 1) return share;
   for (std::atomic<double>* limit : limits) limit->store(limit->load() * share);
   return 1;
+}
+
+double WindowOf(double elapsed_s, const std::map<std::string, double>& before,
+                const std::map<std::string, double>& after) {
+  double seconds = std::max(1e-3, elapsed_s);
+  for (const auto& [id, step_s] : after) {
+    const auto found = before.find(id);
+    if (found != before.end()) seconds = std::max(seconds, step_s - found->second);
+  }
+  return seconds;
 }
 
 StatusSampler::StatusSampler(ServerState& state)
@@ -54,6 +66,7 @@ StatusSampler::Totals StatusSampler::ReadTotals(ServerStatus& status) const {
     totals.prompt_tokens += prompt;
     totals.output_tokens += output;
     totals.step_s += stats.step_ms * 1e-3;
+    totals.model_step_s[model->id] = stats.step_ms * 1e-3;
     // The engine's own count of each step: weights, keys and values, and products.
     totals.bytes += stats.step_cost.memory_bytes();
     totals.int8_macs += stats.step_cost.int8_macs;
@@ -66,8 +79,9 @@ StatusSampler::Totals StatusSampler::ReadTotals(ServerStatus& status) const {
 ServerStatus StatusSampler::Sample() {
   ServerStatus status;
   const auto now = std::chrono::steady_clock::now();
-  const double seconds = std::max(1e-3, std::chrono::duration<double>(now - last_).count());
   const Totals totals = ReadTotals(status);
+  const double seconds = WindowOf(std::chrono::duration<double>(now - last_).count(),
+                                  totals_.model_step_s, totals.model_step_s);
   last_ = now;
   // A model that was unloaded takes its totals with it.
   const auto rate = [&](double before, double after) {

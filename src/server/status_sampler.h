@@ -5,6 +5,8 @@
 #include <atomic>
 #include <chrono>
 #include <initializer_list>
+#include <map>
+#include <string>
 
 #include "rill/server.h"
 #include "server/server_state.h"
@@ -22,6 +24,13 @@ void MeasureMachine(ServerState& state, int64_t planned_bytes);
 // limits were measured too low (another process was busy): they are raised to what was seen.
 double ShareOf(double share, std::initializer_list<std::atomic<double>*> limits);
 
+// Seconds that the work between two samples took: those that passed, or, where that is more, what a
+// model's steps took that ended in between. A step counts whole where it ends, and one of three
+// seconds in a sample of one would look like three times what the machine can do. The maps: seconds
+// of all steps so far, by model.
+double WindowOf(double elapsed_s, const std::map<std::string, double>& before,
+                const std::map<std::string, double>& after);
+
 // Owner thread: one.
 class StatusSampler {
  public:
@@ -32,7 +41,8 @@ class StatusSampler {
  private:
   struct Totals {
     double prompt_tokens = 0, output_tokens = 0, step_s = 0;
-    double bytes = 0;  // weights, once per step, and keys and values
+    std::map<std::string, double> model_step_s;  // by model id
+    double bytes = 0;                            // weights, once per step, and keys and values
     double int8_macs = 0, f32_macs = 0;
   };
   Totals ReadTotals(ServerStatus& status) const;

@@ -105,6 +105,11 @@ def test_report_says_what_was_measured(rill, report):
     assert "weights w8a8 | activations int8 per token" in header and "kv int8" in header
 
 
+def test_report_names_the_model_without_its_folder(rill, stories):
+    report = rill_json(rill, "bench", stories, "-p", "8", "-b", "none", "--mixed", "none", *QUICK)
+    assert report["model"] == pathlib.Path(stories).name
+
+
 def test_place_of_the_result_is_looked_at_first(rill, tmp_path):
     (tmp_path / "file").write_text("")
     # A measurement would take longer than the test waits.
