@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -25,9 +27,20 @@ namespace {
 std::atomic<bool> g_interrupted{false};
 std::atomic<bool> g_never_ends{false};
 
+// Readable from a Ctrl-C on until the next InterruptScope: a signal that comes just before a
+// read() blocks would not end that read(), and whichever thread the kernel gives it to.
+int InterruptFd() {
+  static const int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  return fd;
+}
+
 void OnInterrupt(int) {
   // A second Ctrl-C that comes before the first one was acted upon means "now".
   if (g_interrupted.exchange(true) && !g_never_ends) _exit(kExitInterrupted);
+  const int saved_errno = errno;
+  const uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = write(InterruptFd(), &one, sizeof(one));
+  errno = saved_errno;
 }
 
 }  // namespace
@@ -379,6 +392,8 @@ Result<std::vector<int32_t>> TokenIds(const Json& json, const std::string& sourc
 
 InterruptScope::InterruptScope(Second second) : outer_never_ends_(g_never_ends) {
   g_interrupted = false;
+  uint64_t count = 0;  // the descriptor is made here, before a handler could need it, and emptied
+  [[maybe_unused]] const ssize_t got = read(InterruptFd(), &count, sizeof(count));
   if (second == Second::kStopsAnswer) g_never_ends = true;
   struct sigaction action = {};
   action.sa_handler = OnInterrupt;
@@ -396,6 +411,21 @@ const std::atomic<bool>* InterruptScope::flag() const {
 }
 bool InterruptScope::interrupted() const {
   return g_interrupted;
+}
+
+int InterruptScope::Read(int fd, void* out, size_t bytes) {
+  pollfd waits[2] = {{fd, POLLIN, 0}, {InterruptFd(), POLLIN, 0}};
+  while (!g_interrupted) {
+    if (poll(waits, 2, -1) < 0) {
+      if (errno != EINTR) return -1;
+    } else if (waits[1].revents) {
+      g_interrupted = true;
+    } else {
+      return static_cast<int>(read(fd, out, bytes));
+    }
+  }
+  errno = EINTR;
+  return -1;
 }
 
 }  // namespace rill::app

@@ -101,6 +101,8 @@ class InterruptScope {
   ~InterruptScope();
   const std::atomic<bool>* flag() const;
   bool interrupted() const;
+  // read(), which a Ctrl-C ends (-1, EINTR) whenever it comes: also just before.
+  static int Read(int fd, void* out, size_t bytes);
 
  private:
   struct sigaction previous_ = {};

@@ -27,8 +27,7 @@ void EraseAll(std::string& text, std::string_view what) {
 
 // One byte from the terminal: 1, 0 at its end, -1 after a signal or an error.
 int ReadByte(char& out) {
-  const ssize_t got = read(STDIN_FILENO, &out, 1);
-  return got < 0 ? -1 : static_cast<int>(got);
+  return InterruptScope::Read(STDIN_FILENO, &out, 1);
 }
 
 // What a pasted text is to a message: newlines as \n, no other control characters than tabs.

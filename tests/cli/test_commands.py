@@ -1,5 +1,6 @@
 """Each command of the binary, from outside, on the real SmolLM2."""
 import ast
+import ctypes
 import json
 import os
 import pathlib
@@ -500,6 +501,19 @@ def test_interrupt_in_a_chat_stops_the_answer_and_not_the_program(rill, smollm2,
     chat.type("\x04")
     assert chat.wait() == 0
     assert json.loads(saved.read_text()) == [{"role": "system", "content": "Be brave."}]
+
+
+def test_an_interrupt_ends_the_prompts_line_whichever_thread_takes_it(rill, smollm2, tmp_path):
+    """What ends the line must not be that a read() of the main thread is under way."""
+    chat = Terminal(rill, "chat", smollm2, "-t", "2", RILL_CACHE=str(tmp_path))
+    chat.prompt()
+    other = next(task for task in map(int, os.listdir(f"/proc/{chat.pid}/task"))
+                 if task != chat.pid)
+    for _ in range(3):
+        assert ctypes.CDLL(None).tgkill(chat.pid, other, signal.SIGINT) == 0
+        chat.prompt()
+    chat.type("\x04")
+    assert chat.wait() == 0
 
 
 def paste(text: str) -> str:
