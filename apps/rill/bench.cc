@@ -73,7 +73,10 @@ std::vector<BenchCase> ProfileCases(int32_t max_context, int32_t max_batch) {
   for (int32_t context : {128, 1024, 4096, 8191}) {
     if (context < max_context) cases.push_back({"decode", 1, 1, context});
   }
-  if (max_batch > 1 && 1024 < max_context) cases.push_back({"decode", max_batch, max_batch, 1024});
+  if (max_batch == 1) return cases;
+  for (int32_t context : {128, 1024}) {
+    if (context < max_context) cases.push_back({"decode", max_batch, max_batch, context});
+  }
   return cases;
 }
 

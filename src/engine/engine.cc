@@ -497,7 +497,7 @@ Status Engine::Compute() {
   return result;
 }
 
-void Engine::EmitEvents() {
+void Engine::EmitEvents(const std::function<void()>& after) {
   if (events_.empty()) return;
   emitting_ = true;
   const Clock::time_point begin = Now();
@@ -507,6 +507,7 @@ void Engine::EmitEvents() {
     if (*pending.callback) (*pending.callback)(pending.event);
   }
   events_.clear();
+  if (after) after();
   emitting_ = false;
   counters_.emit_ms += MillisecondsSince(begin, Now());
 }

@@ -81,9 +81,10 @@ class Engine {
   // have ended with it. The engine goes on unless dead().
   Status Step();
   // Step in two halves, for an owner that publishes stats() between them, so that whoever learns
-  // of an end from its event finds it counted: all but the events, and the events.
+  // of an end from its event finds it counted: all but the events, and the events. `after`, if
+  // any, is called once they are handed out.
   Status Compute();
-  void EmitEvents();
+  void EmitEvents(const std::function<void()>& after = nullptr);
 
   bool dead() const { return !dead_.ok(); }
   const EngineOptions& options() const { return options_; }

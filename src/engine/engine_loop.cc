@@ -107,6 +107,11 @@ void EngineLoop::AddUpstream(int32_t delta) {
   CHECK(upstream_ >= 0) << upstream_;
 }
 
+void EngineLoop::SetAfterEvents(std::function<void()> after_events) {
+  const std::lock_guard lock(after_events_mutex_);
+  after_events_ = std::move(after_events);
+}
+
 void EngineLoop::EndSleep() {
   const Clock::time_point now = Clock::now();
   idle_ms_ += MillisecondsBetween(asleep_since_, now);
@@ -181,7 +186,8 @@ void EngineLoop::ThreadMain() {
     (void)engine_->Compute();
     step_began_ns_.store(0, std::memory_order_relaxed);
     PublishStats();
-    engine_->EmitEvents();
+    const std::lock_guard lock(after_events_mutex_);
+    engine_->EmitEvents(after_events_);
   }
 }
 

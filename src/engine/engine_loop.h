@@ -49,6 +49,10 @@ class EngineLoop {
   // Requests on their way here (+1 when one begins to be tokenised, -1 when it was submitted or
   // given up): what the thread sleeps while there are some is EngineStats::starved_ms.
   void AddUpstream(int32_t delta);
+  // `after_events` runs on the loop's thread after each step, once its last event was handed out:
+  // who collects events passes them on there, with one lock and one wake-up for all. Returns when
+  // the one before is not running any more. Null: none.
+  void SetAfterEvents(std::function<void()> after_events);
   // How long the step that runs now has been running, in milliseconds; 0 between steps. For a
   // watchdog: no lock is taken. A step that never ends shows here.
   double current_step_ms() const;
@@ -86,7 +90,9 @@ class EngineLoop {
   Clock::time_point asleep_since_, upstream_since_;
   double idle_ms_ = 0, starved_ms_ = 0;
   std::atomic<int64_t> step_began_ns_{0};  // of Clock; 0 between steps
-  std::mutex join_mutex_;                  // Stop from several threads
+  std::mutex after_events_mutex_;
+  std::function<void()> after_events_;  // guarded by after_events_mutex_
+  std::mutex join_mutex_;               // Stop from several threads
   std::thread thread_;
 };
 

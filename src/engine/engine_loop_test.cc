@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <ctime>
 #include <future>
@@ -51,6 +52,36 @@ TEST(EngineLoop, FinalEvent_IsCountedInStatsWhenItArrives) {
     EXPECT_EQ(stats.finished_requests, cancel ? 2 : 1);
     EXPECT_EQ(stats.cancelled_requests, cancel ? 1 : 0);
   }
+}
+
+// Who collects events in the callbacks loses none, and hands on those of a step together.
+TEST(EngineLoop, AfterEvents_ComesOncePerStepAndAfterItsLastEvent) {
+  HashRunner runner(SmallRunner());
+  EngineLoop loop(MakeEngine(runner));
+  std::vector<TokenEvent> collected;  // of a step; the loop's thread alone uses it
+  std::vector<size_t> batches;
+  std::promise<void> all_ended;
+  int32_t ended = 0;
+  loop.SetAfterEvents([&] {
+    batches.push_back(collected.size());
+    for (const TokenEvent& event : collected) ended += event.is_final;
+    collected.clear();
+    if (ended == 8) all_ended.set_value();
+  });
+  GenerateRequest request = Greedy({1, 2, 3}, 4);
+  request.n = 4;
+  for (int i = 0; i < 8; ++i) {
+    ASSERT_TRUE(
+        loop.Submit(request, [&](const TokenEvent& event) { collected.push_back(event); }).ok());
+  }
+  ASSERT_EQ(all_ended.get_future().wait_for(20s), std::future_status::ready);
+  loop.SetAfterEvents(nullptr);
+  EXPECT_GE(*std::max_element(batches.begin(), batches.end()), 4u);  // n choices run together
+  const auto told = batches.size();
+  auto queue = std::make_shared<EventQueue>(64);
+  ASSERT_TRUE(loop.Submit(Greedy({1}, 2), queue).ok());
+  ReadAll(*queue);
+  EXPECT_EQ(batches.size(), told);  // nobody is told any more
 }
 
 TEST(EngineLoop, ManyThreads_EachGetsItsOwnChain) {

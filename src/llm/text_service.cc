@@ -99,6 +99,7 @@ TextService::TextService(std::shared_ptr<const text::Tokenizer> tokenizer,
   }
   threads_.emplace_back([this] { PostMain(); });
   pthread_setname_np(threads_.back().native_handle(), "rill-post");
+  loop_.SetAfterEvents([this] { PushEmitted(); });
 }
 
 TextService::~TextService() {
@@ -112,6 +113,7 @@ TextService::~TextService() {
     std::unique_lock<std::mutex> lock(mutex_);
     idle_.wait(lock, [this] { return requests_.empty(); });
   }
+  loop_.SetAfterEvents(nullptr);
   post_wake_.notify_all();
   for (std::thread& thread : threads_) thread.join();
 }
@@ -286,8 +288,9 @@ void TextService::StartGeneration(const std::shared_ptr<Live>& live) {
     }
     live->choices.push_back(std::move(choice));
   }
-  auto submitted = loop_.Submit(std::move(generate),
-                                [this, live](const TokenEvent& event) { PushPost(live, event); });
+  auto submitted = loop_.Submit(std::move(generate), [this, live](const TokenEvent& event) {
+    emitted_.push_back({live, event});
+  });
   if (!submitted.ok()) return FailRequest(live, submitted.status());
   // Events may have come already; what they asked for in the meantime is done now.
   std::vector<int32_t> cancel;
@@ -306,12 +309,20 @@ void TextService::FailRequest(const std::shared_ptr<Live>& live, Status error) {
   event.is_final = true;
   event.error = std::move(error);
   event.usage.prompt_tokens = live->prompt_tokens;
-  PushPost(live, std::move(event));
+  std::vector<Post> posts;
+  posts.push_back({live, std::move(event)});
+  PushPost(posts);
 }
 
-void TextService::PushPost(std::shared_ptr<Live> live, TokenEvent event) {
+void TextService::PushEmitted() {
+  if (emitted_.empty()) return;
+  PushPost(emitted_);
+  emitted_.clear();
+}
+
+void TextService::PushPost(std::vector<Post>& posts) {
   std::lock_guard<std::mutex> lock(mutex_);
-  post_queue_.push_back({std::move(live), std::move(event)});
+  for (Post& post : posts) post_queue_.push_back(std::move(post));
   // Under the lock: once the last event is worked off, this object may go, and a thread of the
   // engine must not be on its way to post_wake_ then.
   if (std::exchange(post_sleeps_, false)) post_wake_.notify_one();

@@ -133,7 +133,9 @@ class TextService {
   void TokeniseMain();
   void PostMain();
   void StartGeneration(const std::shared_ptr<Live>& live);
-  void PushPost(std::shared_ptr<Live> live, TokenEvent event);
+  // Hands on what a step emitted. On the engine's thread.
+  void PushEmitted();
+  void PushPost(std::vector<Post>& posts);
   void HandlePost(Post& post);
   void CancelChoice(Live& live, int32_t choice);
   void FailRequest(const std::shared_ptr<Live>& live, Status error);
@@ -147,6 +149,8 @@ class TextService {
   std::atomic<int32_t> live_{0};
   std::atomic<uint64_t> next_handle_{1};
   std::atomic<int64_t> tokenise_ns_{0}, post_ns_{0}, callback_ns_{0};
+
+  std::vector<Post> emitted_;  // by the step that runs; the engine's thread alone uses it
 
   std::mutex mutex_;  // guards the members below
   std::condition_variable tokenise_wake_, post_wake_, idle_;
