@@ -3,7 +3,7 @@
 # when something failed.
 #
 #   asan         every unit and black-box test under the address and undefined-behaviour sanitizers
-#   tsan         engine, page pool and thread pool under the thread sanitizer
+#   tsan         the modules with threads, and the server's tests, under the thread sanitizer
 #   clang        build with clang 19, warnings as errors, and the unit tests
 #   aarch64      cross build for 64-bit Arm under qemu-user: unit tests, every conformance case, and
 #                SmolLM2's logits with each of the Arm instruction sets against this machine's
@@ -91,7 +91,22 @@ run_asan() {
 run_tsan() {
   need_clang
   build tsan || return 1
-  TSAN_OPTIONS=halt_on_error=1 unit_tests tsan -R '^(base|kv|engine|sampling|backends|llm)$'
+  local status=0 reports=$root/build/tsan/reports
+  TSAN_OPTIONS=halt_on_error=1 unit_tests tsan -R '^(base|kv|engine|sampling|backends|llm|server)$' ||
+    status=1
+  # Into files: a test may look at nothing that its server wrote.
+  rm -rf "$reports"
+  mkdir -p "$reports"
+  TSAN_OPTIONS=log_path=$reports/report:suppressions=$root/tools/tsan.supp RILL_BUILD=build/tsan \
+    python -m pytest tests/server -q -p no:cacheprovider || status=1
+  local found
+  found=$(find "$reports" -type f | wc -l)
+  say "tsan: $found processes of the server's tests with reports"
+  if ((found > 0)); then
+    cat "$reports"/* >&2
+    status=1
+  fi
+  return "$status"
 }
 
 run_clang() {

@@ -20,6 +20,7 @@ struct BenchServeFlags {
   std::string key_variable = "RILL_API_KEY";
   int32_t num_requests = 0;
   int32_t max_total_tokens = 0;
+  int32_t prefix_tokens = 0, num_prefixes = 1;
   bool together = false, keep_eos = false, json = false;
   double poisson_rate = 0, replay_speed = 0;
   std::string plot, details;
@@ -67,6 +68,16 @@ Result<std::vector<LoadRequest>> MakeRequests(const BenchServeFlags& flags) {
   });
 }
 
+// What a system prompt or the documents of a question are: the same text before many prompts.
+void PutPrefixes(const BenchServeFlags& flags, std::vector<LoadRequest>& requests) {
+  if (flags.prefix_tokens == 0) return;
+  const auto count = static_cast<size_t>(flags.num_prefixes);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    requests[i].prompt =
+        MakePromptText(flags.prefix_tokens, i % count) + "\n\n" + requests[i].prompt;
+  }
+}
+
 // `exit_code`: of a run that was measured and reported.
 Status BenchServe(BenchServeFlags& flags, int& exit_code) {
   LoadTestOptions& load = flags.load;
@@ -88,6 +99,7 @@ Status BenchServe(BenchServeFlags& flags, int& exit_code) {
   load.ignore_eos = !flags.keep_eos;
   if (const char* key = std::getenv(flags.key_variable.c_str())) load.api_key = key;
   RILL_ASSIGN_OR_RETURN(load.requests, MakeRequests(flags));
+  PutPrefixes(flags, load.requests);
   ProgressBar bar("bench serve", ProgressBar::Unit::kCount);
   InterruptScope interrupt;
   RILL_ASSIGN_OR_RETURN(
@@ -143,6 +155,19 @@ void AddBenchServe(CLI::App& bench, CommandContext& context) {
       ->add_option("--max-total-tokens", flags->max_total_tokens,
                    "Leave out requests longer than this, prompt and answer together (0: none)")
       ->check(CLI::Range(0, 1 << 24))
+      ->capture_default_str();
+  CLI::Option* prefix =
+      command
+          ->add_option("--prefix-tokens", flags->prefix_tokens,
+                       "Made-up tokens before every prompt, as a system prompt is (not counted in "
+                       "--max-total-tokens)")
+          ->check(CLI::Range(0, 1 << 20))
+          ->capture_default_str();
+  command
+      ->add_option("--prefixes", flags->num_prefixes,
+                   "Different ones, in turn: 1 is shared by all requests")
+      ->check(CLI::Range(1, 10'000'000))
+      ->needs(prefix)
       ->capture_default_str();
   command
       ->add_option("-c,--concurrency", load.concurrency,

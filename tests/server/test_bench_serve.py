@@ -49,6 +49,20 @@ def test_json_has_exactly_the_promised_keys_and_the_true_times(rill, tmp_path):
         assert fake.connections <= 10, "connections are kept"
 
 
+def test_prefixes_are_shared_by_as_many_requests_as_said(rill):
+    with FakeServer(first_s=0.001, gap_s=0.001) as fake:
+        for prefixes, groups in ((1, 1), (3, 3), (12, 12)):
+            del fake.bodies[:]
+            bench(rill, fake.url, "--dataset", "fixed:6,2", "-n", 12, "-c", 4, "--prefix-tokens", 40,
+                  "--prefixes", prefixes)
+            texts = [body["prompt"].split("\n\n") for _, body in fake.bodies]
+            assert len({prefix for prefix, _ in texts}) == groups and len({own for _, own in texts}) == 12
+            assert all(len(prefix.split()) == 40 and len(own.split()) == 6 for prefix, own in texts)
+        del fake.bodies[:]
+        bench(rill, fake.url, "--dataset", "fixed:6,2", "-n", 1)
+        assert "\n" not in fake.bodies[0][1]["prompt"]
+
+
 def test_waiting_is_charged_from_the_arrival(rill):
     """Poisson at 50/s on a server with one slot of 40 ms: the queue grows, and first tokens show it."""
     with FakeServer(first_s=0.02, gap_s=0.02, slots=1) as fake:
