@@ -26,6 +26,9 @@ void AddOps(CLI::App& app, CommandContext& context) {
       for (const std::string& name : isas->available) names.emplace_back(name);
       report.Set("cpu_isas", std::move(names));
       report.Set("cpu_isa", isas->in_use);
+      Json aliases{Json::Object{}};
+      for (const auto& [name, meaning] : isas->aliases) aliases.Set(name, meaning);
+      report.Set("cpu_isa_aliases", std::move(aliases));
       PrintJson(report);
       return;
     }
@@ -36,6 +39,10 @@ void AddOps(CLI::App& app, CommandContext& context) {
     out += "instruction sets here, by their RILL_CPU_ISA:";
     for (const std::string& name : isas->available) {
       out += " " + name + (name == isas->in_use ? " (in use)" : "");
+    }
+    for (size_t i = 0; i < isas->aliases.size(); ++i) {
+      const auto& [name, meaning] = isas->aliases[i];
+      out += (i == 0 ? "\nother names: " : "; ") + name + " = " + meaning;
     }
     out += "\n\n";
     for (const Json& op : report.Find("ops")->array()) {

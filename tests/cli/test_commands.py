@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 import pathlib
+import platform
 import pty
 import re
 import select
@@ -295,6 +296,15 @@ def test_ops_lists_the_instruction_sets_there_are(rill):
     assert set(ops["cpu_isas"]) - {"scalar"} <= set(good_json(rill, "--version")["isa"])
     for name in names:  # each can be chosen, and is then the one in use
         assert good_json(rill, "ops", RILL_CPU_ISA=name)["cpu_isa"] == name
+    for name in ops["cpu_isa_aliases"]:
+        assert name not in names
+        chosen = good_json(rill, "ops", RILL_CPU_ISA=name)
+        assert chosen["cpu_isa"] in names
+        assert f"{name} = " in good(run(rill, "ops"))
+    if platform.machine() == "x86_64":
+        plain = good_json(rill, "ops", RILL_CPU_ISA="sse2")
+        assert {op["kernels"]["cpu"] for op in plain["ops"]} == {"cpu scalar"}
+        assert ("avx512bw" in ops["cpu_isa_aliases"]) == ("avx512" in names)
     text = good(run(rill, "ops", RILL_CPU_ISA="scalar"))
     line = next(line for line in text.splitlines() if "RILL_CPU_ISA" in line)
     assert line.endswith(" ".join(["", *names]) + " (in use)")

@@ -35,6 +35,27 @@ std::vector<std::string> NamesOf(const std::vector<const Kernels*>& tables) {
   return names;
 }
 
+struct Alias {
+  std::string_view space, name, meaning;
+};
+constexpr Alias kAliases[] = {
+#define ISA(space, user_name, present)
+#define ISA_ALIAS(space, alias, meaning) {#space, alias, meaning},
+#include "backends/cpu/isa_list.def"
+#undef ISA
+    {},  // no array is empty
+};
+std::vector<std::pair<std::string, std::string>> AliasesOf(
+    const std::vector<const Kernels*>& tables) {
+  std::vector<std::pair<std::string, std::string>> aliases;
+  for (const Kernels* kernels : tables) {
+    for (const Alias& alias : kAliases) {
+      if (alias.space == kernels->name) aliases.emplace_back(alias.name, alias.meaning);
+    }
+  }
+  return aliases;
+}
+
 }  // namespace
 
 Result<const Kernels*> SelectKernels(std::string_view isa) {
@@ -47,13 +68,21 @@ Result<const Kernels*> SelectKernels(std::string_view isa) {
   }
   const std::vector<const Kernels*> present = AvailableKernels();
   if (isa.empty()) return present.front();
+  std::string_view space_name;  // of an alias
+  for (const Alias& alias : kAliases) {
+    if (isa == alias.name) space_name = alias.space;
+  }
   for (const Kernels* kernels : present) {
-    if (isa == kernels->isa || isa == kernels->name) return kernels;
+    if (!space_name.empty() ? space_name == kernels->name
+                            : isa == kernels->isa || isa == kernels->name) {
+      return kernels;
+    }
   }
   std::string names;
   for (const std::string& name : NamesOf(present)) names += (names.empty() ? "" : ", ") + name;
+  for (const auto& [name, meaning] : AliasesOf(present)) names += ", " + name;
 #define ISA(space, user_name, condition)                                               \
-  if (isa == user_name || isa == #space) {                                             \
+  if (isa == user_name || isa == #space || space_name == #space) {                     \
     return Unsupported(std::string(source) + ": this CPU has no " + std::string(isa) + \
                        " (it has: " + names + ")");                                    \
   }
@@ -69,7 +98,8 @@ namespace rill {
 
 Result<CpuIsas> FindCpuIsas(std::string_view cpu_isa) {
   RILL_ASSIGN_OR_RETURN(const cpu::Kernels* kernels, cpu::SelectKernels(cpu_isa));
-  return CpuIsas{cpu::NamesOf(cpu::AvailableKernels()), std::string(kernels->isa)};
+  const std::vector<const cpu::Kernels*> present = cpu::AvailableKernels();
+  return CpuIsas{cpu::NamesOf(present), std::string(kernels->isa), cpu::AliasesOf(present)};
 }
 
 }  // namespace rill

@@ -52,5 +52,32 @@ TEST(CpuIsas, UnknownName_IsRefusedWithEachNameThereIs) {
   }
 }
 
+#if defined(__x86_64__)
+// The names by which the CPU's own features go.
+TEST(CpuIsas, Aliases_ChooseTheTableTheyName) {
+  const auto isas = FindCpuIsas();
+  ASSERT_TRUE(isas.ok());
+  std::set<std::string> tables, aliases;
+  for (const Kernels* kernels : AvailableKernels()) tables.insert(kernels->name);
+  for (const auto& [name, meaning] : isas->aliases) aliases.insert(name);
+  EXPECT_TRUE(aliases.contains("sse2"));
+  EXPECT_EQ(aliases.contains("avx512bw"), tables.contains("avx512"));
+
+  const auto plain = SelectKernels("sse2");
+  ASSERT_TRUE(plain.ok());
+  EXPECT_STREQ((*plain)->name, "scalar");  // scalar_fma has instructions that SSE2 has not
+  const auto wide = SelectKernels("avx512bw");
+  if (tables.contains("avx512")) {
+    ASSERT_TRUE(wide.ok());
+    EXPECT_STREQ((*wide)->name, "avx512");
+  } else {
+    EXPECT_EQ(wide.status().code(), StatusCode::kUnsupported);
+    EXPECT_NE(wide.status().message().find("this CPU has no avx512bw"), std::string::npos);
+  }
+  const std::set<std::string> words = Words(FindCpuIsas("nonesuch").status().message());
+  for (const std::string& name : aliases) EXPECT_TRUE(words.contains(name)) << name;
+}
+#endif
+
 }  // namespace
 }  // namespace rill::cpu
