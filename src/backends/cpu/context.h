@@ -48,6 +48,11 @@ class Context : public ops::Stream {
            : s.dtype == DType::kBF16 ? k.decode_bf16
                                      : nullptr;
   }
+  // Panels of `s` times one token, decoded in registers; null: none.
+  GemvFn Gemv(const CpuWeight::Segment& s) const {
+    if (s.exec != ExecId::kNone) return k.exec[static_cast<int>(s.exec)].gemv;
+    return s.dtype == DType::kF16 ? k.gemv_f16 : s.dtype == DType::kBF16 ? k.gemv_bf16 : nullptr;
+  }
 
   const Kernels& k;
   ThreadPool pool;

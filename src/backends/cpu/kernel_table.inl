@@ -55,6 +55,10 @@ constexpr Kernels MakeKernels() {
 #undef EXEC
   k.decode_f16 = DecodeF16;
   k.decode_bf16 = DecodeBf16;
+  if constexpr (kTileQ8 > 1) {
+    k.gemv_f16 = GemvPlain<F16Elements>;
+    k.gemv_bf16 = GemvPlain<Bf16Elements>;
+  }
   k.gemm_f32 = GemmF32;
   k.pack_f32 = PackF32;
   k.quantize = Quantize;

@@ -143,6 +143,7 @@ struct Kernels {
 
   ExecKernels exec[kNumExecs];
   DecodeFn decode_f16, decode_bf16;
+  GemvFn gemv_f16, gemv_bf16;  // decode_* and gemm_f32 of one token in one; nullptr: none
   // Panels f32 [k][16], `stride` floats apart, times one tile [k][width]; out
   // [num_panels][width][16].
   void (*gemm_f32)(const float* panels, int64_t stride, int64_t num_panels, int64_t k,

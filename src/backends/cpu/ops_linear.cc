@@ -121,8 +121,8 @@ Sums Multiply(Context& c, const CpuWeight::Segment& s, int64_t expert, const Til
     }
     return sums;
   }
-  if (s.exec != ExecId::kNone && tiles.num_tokens == 1) {
-    if (const GemvFn gemv = c.k.exec[static_cast<int>(s.exec)].gemv) {
+  if (tiles.num_tokens == 1) {
+    if (const GemvFn gemv = c.Gemv(s)) {
       gemv(s.Panel(expert, p0), s.panel_bytes, n, k, s.group_units, tiles.F32(0), out);
       return sums;
     }
