@@ -8,6 +8,7 @@
 
 #include "base/float_types.h"
 #include "quant/dequant.h"
+#include "quant/grouped.h"
 #include "quant/scale_fields.h"
 
 namespace rill::quant {
@@ -62,6 +63,13 @@ void RandomBlock(DType dtype, float rms, Random& random, uint8_t* block, std::ve
     for (int i = 0; i < traits.block_bytes; ++i) {
       block[i] = static_cast<uint8_t>(block[i] & ~((block[i] & block[i] >> 1 & 0x55) << 1));
     }
+  }
+  if (const GroupedFormat grouped = GroupedFormatOf(dtype); grouped.bits > 0) {
+    // Behind the scale, and not any 16 bits: it is a code, here of the middle half of them.
+    const int codes = 1 << grouped.bits;
+    const auto zero =
+        static_cast<int16_t>(codes / 4 + static_cast<int>((random.Next() >> 32) % (codes / 2)));
+    std::memcpy(block + sizeof(uint16_t), &zero, sizeof zero);
   }
   const auto decode = [&](float scale, float minimum) {
     PutField(block, fields[0], scale);

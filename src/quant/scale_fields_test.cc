@@ -3,10 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstddef>
 #include <cstring>
+#include <set>
 #include <vector>
 
 #include "quant/dequant.h"
+#include "quant/grouped.h"
 #include "quant/random_weights.h"
 
 namespace rill::quant {
@@ -131,6 +134,31 @@ TEST(RandomWeights, EveryFormat_HasTheSizeAskedForAndIsRepeatable) {
   }
   EXPECT_EQ(FillRandom(DType::kI8, 32, 1, 1, nullptr).code(), StatusCode::kUnsupported);
   EXPECT_EQ(FillRandom(DType::kQ4_0, 33, 1, 1, nullptr).code(), StatusCode::kInvalidArgument);
+}
+
+// A zero point is one of the codes; any other is no weight that a checkpoint can hold.
+TEST(RandomWeights, Groups_HaveZeroPointsOfTheirRange) {
+  int formats = 0;
+  for (int i = 0; i < kNumDTypes; ++i) {
+    const auto dtype = static_cast<DType>(i);
+    const GroupedFormat format = GroupedFormatOf(dtype);
+    if (format.bits == 0) continue;
+    constexpr int64_t kBlocks = 2000;
+    const int64_t block_bytes = Traits(dtype).block_bytes;
+    std::vector<uint8_t> bytes(static_cast<size_t>(kBlocks * block_bytes));
+    ASSERT_TRUE(FillRandom(dtype, kBlocks * format.group, 0.02f, 3, bytes.data()).ok());
+    std::set<int> zeros;
+    for (int64_t b = 0; b < kBlocks; ++b) {
+      BlockU4G32 head;  // scale and zero point are where they are in every group
+      std::memcpy(&head, bytes.data() + b * block_bytes, offsetof(BlockU4G32, q));
+      zeros.insert(head.zero);
+    }
+    EXPECT_GE(*zeros.begin(), 0) << DTypeName(dtype);
+    EXPECT_LT(*zeros.rbegin(), 1 << format.bits) << DTypeName(dtype);
+    EXPECT_GT(zeros.size(), 1u) << DTypeName(dtype);
+    ++formats;
+  }
+  EXPECT_EQ(formats, 12);
 }
 
 }  // namespace
