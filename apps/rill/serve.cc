@@ -19,8 +19,9 @@ struct ServeFlags {
   ModelFlags model;                 // its loading flags
   std::vector<std::string> models;  // "[NAME=]MODEL"
   std::vector<std::string> names;
-  std::vector<std::string> aliases;  // "NAME" or "MODEL=NAME"
-  std::vector<std::string> limits;   // "NAME=VALUE"
+  std::vector<std::string> aliases;     // "NAME" or "MODEL=NAME"
+  std::vector<std::string> limits;      // "NAME=VALUE"
+  std::vector<std::string> objectives;  // "NAME=PRIORITY"
   std::string memory, kv_memory;
   std::string metrics_compat = "vllm";
   bool no_request_log = false;
@@ -105,6 +106,21 @@ Status ReadModels(ServeFlags& flags) {
   return OkStatus();
 }
 
+Status ReadObjectives(ServeFlags& flags) {
+  for (const std::string& entry : flags.objectives) {
+    const size_t equals = entry.rfind('=');
+    const auto priority = equals == std::string::npos || equals == 0
+                              ? std::nullopt
+                              : ParseNumber<int32_t>(std::string_view(entry).substr(equals + 1));
+    if (!priority) {
+      return InvalidArgument("--objective: expected NAME=PRIORITY, a whole number, got '" + entry +
+                             "'");
+    }
+    flags.options.objectives[entry.substr(0, equals)] = *priority;
+  }
+  return OkStatus();
+}
+
 std::string Gigabytes(int64_t bytes) {
   return bytes < 100'000'000 ? fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6)
                              : fmt::format("{:.2f} GB", static_cast<double>(bytes) / 1e9);
@@ -157,6 +173,7 @@ Status Serve(ServeFlags& flags) {
   options.load = flags.model.options;
   options.load.max_sequences = max_sequences;
   RILL_RETURN_IF_ERROR(ReadModels(flags));
+  RILL_RETURN_IF_ERROR(ReadObjectives(flags));
   for (const std::string& setting : flags.limits) {
     if (const Status status = SetServerLimit(setting, options.limits); !status.ok()) {
       return status.WithPrefix("--limit");
@@ -220,6 +237,20 @@ void AddServe(CLI::App& app, CommandContext& context) {
       ->group(group);
   command
       ->add_option(
+          "--tenant-share", options.tenant_share,
+          "Share of a model's queue that one API key may fill, and less where others wait; "
+          "more: 503 (1: all of it)")
+      ->check(Between(0.01, 1))
+      ->capture_default_str()
+      ->group(group);
+  command
+      ->add_option(
+          "--objective", flags->objectives,
+          "NAME=PRIORITY: of requests with that x-llm-d-inference-objective and no priority "
+          "of their own (higher first); repeatable")
+      ->group(group);
+  command
+      ->add_option(
           "--itl-target-ms", options.itl_target_ms,
           "Prompts are computed in parts small enough for the time between two tokens of a "
           "running stream to stay below this (0: as fast as they go)")
@@ -266,8 +297,10 @@ void AddServe(CLI::App& app, CommandContext& context) {
       ->capture_default_str()
       ->group(group);
   command
-      ->add_flag("--tokenizer-info,!--no-tokenizer-info", options.tokenizer_info,
-                 "GET /tokenizer_info (default: yes)")
+      ->add_flag(
+          "--tokenizer-info,!--no-tokenizer-info", options.tokenizer_info,
+          "GET /tokenizer_info: the chat template and special tokens, which lm-eval asks for "
+          "(default: 404)")
       ->group(group);
 
   group = "Network";
@@ -354,14 +387,16 @@ void AddServe(CLI::App& app, CommandContext& context) {
       ->check(CLI::IsMember({"vllm", "off"}))
       ->capture_default_str()
       ->group(group);
-  command->add_option("--drain", options.drain_s, "Seconds that requests get to end after SIGTERM")
+  command
+      ->add_option("--drain-timeout,--drain", options.drain_timeout_s,
+                   "Seconds that requests get to end after SIGTERM or Ctrl-C")
       ->check(CLI::Range(0, 86400))
       ->capture_default_str()
       ->group(group);
   command
       ->add_option("--drain-delay", options.drain_delay_s,
                    "Seconds that the listeners stay after SIGTERM, with /ready failing, so that a "
-                   "load balancer notices")
+                   "load balancer notices (not after Ctrl-C)")
       ->check(CLI::Range(0, 3600))
       ->capture_default_str()
       ->group(group);

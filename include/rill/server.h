@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -64,15 +65,19 @@ struct ServerOptions {
   int64_t memory_bytes = 0;       // of all models together; 0: 90 % of what is available
   int64_t kv_bytes = 0;           // KV memory per model; 0: what the budget leaves
   int32_t max_waiting = 1024;     // requests in a model's queue
-  double itl_target_ms = 100;     // between two tokens of a stream, while prompts come; 0: none
-  double queue_timeout_s = 60;    // a request that waits longer: 503; 0: for ever
-  double total_timeout_s = 0;     // a request that takes longer ends with an error; 0: never
-  std::optional<uint64_t> seed;   // of requests without one; absent: drawn at the start
+  double tenant_share = 0.5;      // of those, for one API key; see docs/scheduler.md
+  // Priorities of requests that name an objective in x-llm-d-inference-objective, and none in their
+  // body: higher first, as in llm-d's InferenceObjective.
+  std::map<std::string, int32_t> objectives;
+  double itl_target_ms = 100;    // between two tokens of a stream, while prompts come; 0: none
+  double queue_timeout_s = 60;   // a request that waits longer: 503; 0: for ever
+  double total_timeout_s = 0;    // a request that takes longer ends with an error; 0: never
+  std::optional<uint64_t> seed;  // of requests without one; absent: drawn at the start
   int32_t tokenise_threads = 1;
   int32_t max_choices = 16;   // n and best_of, at most 128
   int32_t max_logprobs = 20;  // top_logprobs and logprobs, at most 64
   bool any_model_name = false;
-  bool tokenizer_info = true;   // GET /tokenizer_info
+  bool tokenizer_info = false;  // GET /tokenizer_info: the template and the special tokens
   bool public_metrics = false;  // /metrics without a key, where keys are configured
   bool vllm_metrics = true;     // vllm:… names beside rill_…
 
@@ -95,10 +100,11 @@ struct ServerOptions {
   std::string log_file;             // "": stderr
   bool log_requests = true;         // one line per request
   bool log_prompts = false;         // bodies too: for debugging, never in production
-  // After the first SIGTERM: requests under way have drain_s seconds; the listeners stay, and
-  // answer 503, for at least drain_delay_s, so that who balances the load sees /ready fail first.
-  int drain_s = 30;
-  int drain_delay_s = 0;
+  // After the first SIGTERM: requests under way have drain_timeout_s seconds; the listeners stay,
+  // and answer 503, for at least drain_delay_s, so that who balances the load sees /ready fail
+  // first. (15 s for balancers to notice, and 60 s in all, is what Kubernetes' presets leave.)
+  int drain_timeout_s = 45;
+  int drain_delay_s = 15;
   double watchdog_s = 60;  // a step of the engine that takes longer: /live fails; 0: never
 
   // On the thread that called RunServer.
@@ -107,11 +113,11 @@ struct ServerOptions {
   std::function<void(const std::string&)> on_notice;   // "draining: 12 requests under way"
 };
 
-// Serves until SIGTERM or SIGINT: the first drains (SIGINT without drain_delay_s), a second one
-// stops at once. SIGHUP reads keys and certificates again, all of them or none. Blocks these
-// signals in the calling thread; call it before other threads start. A model that does not load is
-// told in the summary, and the others serve. Errors: bad options, a port in use, no model that
-// loads.
+// Serves until SIGTERM or SIGINT: the first drains (SIGINT, and with sockets of a service manager
+// SIGTERM too, without drain_delay_s), a second one stops at once. SIGHUP reads keys and
+// certificates again, all of them or none. Blocks these signals in the calling thread; call it
+// before other threads start. A model that does not load is told in the summary, and the others
+// serve. Errors: bad options, a port in use, no model that loads.
 Status RunServer(const ServerOptions& options);
 
 }  // namespace rill

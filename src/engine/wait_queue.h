@@ -4,11 +4,9 @@
 //   1. the oldest request, once it was overtaken max_overtakes times;
 //   2. else, of the tenant that was served least:
 //   3. the highest priority, and of that: first come, first served.
-// So priorities order what one tenant wants, and take nothing from another. Service is counted in
-// tokens, divided by the request's weight: prompt tokens that are computed, when the request is
-// admitted, and each token that is generated. A tenant that comes back starts level with the least
-// served of those that wait, so that idle time is no credit (the virtual token counter of
-// arXiv:2401.00588: deficit round robin on tokens with a quantum of one).
+// So priorities order what one tenant wants, and take nothing from another. 2 and 3 are FairTurns
+// (base/fair_turns.h), where service is counted in tokens, divided by the request's weight: prompt
+// tokens that are computed, when the request is admitted, and each token that is generated.
 //
 // Owner thread: the engine's.
 // Not responsible for: whether the next one fits.
@@ -16,11 +14,10 @@
 
 #include <cstdint>
 #include <map>
-#include <set>
 #include <string>
-#include <utility>
 #include <vector>
 
+#include "base/fair_turns.h"
 #include "engine/sequence.h"
 #include "rill/status.h"
 
@@ -45,24 +42,19 @@ class WaitQueue {
   // In the order of the rule as it would be without further service: for forecasts.
   std::vector<const RequestState*> InOrder() const;
   const std::map<RequestId, RequestState*>& by_arrival() const { return by_arrival_; }
-  double ServiceOf(const std::string& tenant) const;
-  size_t num_tenants() const { return tenants_.size(); }
+  double ServiceOf(const std::string& tenant) const { return turns_.GivenTo(tenant); }
+  size_t num_tenants() const { return turns_.num_tenants(); }
   Status CheckIntegrity() const;
 
  private:
-  struct Tenant {
-    double service = 0;                               // tokens / weight
-    std::set<std::pair<int64_t, RequestId>> waiting;  // (-priority, id)
-  };
-  void Take(RequestState& request);
-  // The service of the least served tenant that waits; `floor_` when none does.
-  double LeastService() const;
+  static FairTurns::Turn TurnOf(const RequestState& request) {
+    return {-int64_t{request.request.priority}, request.id};
+  }
 
   const int32_t max_overtakes_;
   std::map<RequestId, RequestState*> by_arrival_;
-  std::map<std::string, Tenant> tenants_;
+  FairTurns turns_;
   int32_t overtakes_of_oldest_ = 0;
-  double floor_ = 0;  // service of the last tenant whose turn it was
 };
 
 }  // namespace rill::engine

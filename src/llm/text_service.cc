@@ -128,6 +128,30 @@ Result<uint64_t> TextService::Submit(TextRequest request, TextCallback callback)
   return TrySubmit(request, std::move(callback));
 }
 
+// With F places free, a tenant may hold E of the queue's while E (1 - share) < share F. Alone it
+// comes to `share` of them, since E + F is all; where k tenants want as many as they get, each
+// comes to share / (1 + (k - 1) share) of them, and something is always left for one more. (The
+// dynamic thresholds of Choudhury and Hahne, 1998, for buffers that queues share.)
+Status TextService::Refusal(const std::string& tenant, bool replaces_ended) const {
+  if (stop_) return Unavailable("the service is shutting down");
+  // The request that has just ended is counted until its callback returns.
+  const int32_t ended = replaces_ended ? 1 : 0;
+  const int32_t live = static_cast<int32_t>(requests_.size()) - ended;
+  if (live >= options_.max_requests) {
+    return Unavailable(
+        fmt::format("{} requests are in flight, the limit is {}", live, options_.max_requests));
+  }
+  const auto found = live_of_.find(tenant);
+  if (found == live_of_.end()) return OkStatus();
+  const int32_t held = found->second - ended - options_.max_running;
+  const double share = options_.tenant_share;
+  if (held < 0 || held * (1 - share) < share * (options_.max_requests - live)) return OkStatus();
+  return Unavailable(
+      fmt::format("{} requests of this API key are in flight, its share of the queue; other keys "
+                  "have places",
+                  found->second - ended));
+}
+
 Result<uint64_t> TextService::TrySubmit(TextRequest& request, TextCallback callback,
                                         bool replaces_ended) {
   auto live = std::make_shared<Live>();
@@ -135,19 +159,15 @@ Result<uint64_t> TextService::TrySubmit(TextRequest& request, TextCallback callb
   live->callback = std::move(callback);
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    if (stop_) return Unavailable("the service is shutting down");
-    // The request that has just ended is counted until its callback returns.
-    if (live_.load(std::memory_order_relaxed) - (replaces_ended ? 1 : 0) >= options_.max_requests) {
-      return Unavailable(fmt::format("{} requests are in flight, the limit is {}", live_.load(),
-                                     options_.max_requests));
-    }
+    RILL_RETURN_IF_ERROR(Refusal(request.tenant, replaces_ended));
     live->request = std::move(request);
     live->handle = next_handle_.fetch_add(1, std::memory_order_relaxed);
     live_.fetch_add(1, std::memory_order_relaxed);
     requests_.emplace(live->handle, live);
     // Until StartGeneration has handed it on; before a tokenise thread can see it, and take it off.
     loop_.AddUpstream(1);
-    tokenise_queue_.Push(live->request.tenant, live);
+    tokenise_turns_.Push(live->request.tenant, {0, live->handle});
+    if (!live->request.tenant.empty()) ++live_of_[live->request.tenant];
   }
   tokenise_wake_.notify_one();
   return live->handle;
@@ -180,16 +200,17 @@ void TextService::TokeniseMain() {
     std::shared_ptr<Live> live;
     {
       std::unique_lock<std::mutex> lock(mutex_);
-      tokenise_wake_.wait(lock, [this] { return stop_ || !tokenise_queue_.empty(); });
-      if (tokenise_queue_.empty()) return;
-      live = tokenise_queue_.Pop();
+      tokenise_wake_.wait(lock, [this] { return stop_ || !tokenise_turns_.empty(); });
+      if (tokenise_turns_.empty()) return;
+      live = requests_.at(tokenise_turns_.Next());
+      tokenise_turns_.Serve(live->request.tenant, {0, live->handle});
     }
     const Clock::time_point begin = Clock::now();
     StartGeneration(live);
     loop_.AddUpstream(-1);
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
     std::lock_guard<std::mutex> lock(mutex_);
-    tokenise_queue_.Charge(live->request.tenant, seconds / live->request.weight);
+    tokenise_turns_.Charge(live->request.tenant, seconds / live->request.weight);
   }
 }
 
@@ -425,6 +446,8 @@ void TextService::HandlePost(Post& post) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     requests_.erase(live.handle);
+    const auto of_tenant = live_of_.find(live.request.tenant);
+    if (of_tenant != live_of_.end() && --of_tenant->second == 0) live_of_.erase(of_tenant);
     now_idle = requests_.empty();
   }
   live_.fetch_sub(1, std::memory_order_relaxed);

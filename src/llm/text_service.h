@@ -26,9 +26,9 @@
 #include <variant>
 #include <vector>
 
+#include "base/fair_turns.h"
 #include "engine/engine_loop.h"
 #include "llm/chat_templates.h"
-#include "llm/tenant_turns.h"
 #include "llm/text_stream.h"
 #include "rill/llm.h"
 #include "rill/request.h"
@@ -88,6 +88,11 @@ using TextCallback = std::function<void(const TextEvent&)>;
 struct TextServiceOptions {
   int32_t tokenise_threads = 1;
   int32_t max_requests = 1024;  // live at once, in any stage; more are refused with kUnavailable
+  // A tenant that has more than max_running of them (what the engine computes at once) holds places
+  // of the queue with the others, and of those at most this share, in (0, 1]; fewer the more of
+  // them others hold. No tenant (""): all of them.
+  int32_t max_running = 0;
+  double tenant_share = 1;
 };
 
 // Seconds of work of each stage since the start (reference-systems: time shares per phase).
@@ -107,7 +112,8 @@ class TextService {
   TextService(const TextService&) = delete;
   TextService& operator=(const TextService&) = delete;
 
-  // Errors come as an event, but for kUnavailable (full, or shutting down) which is returned.
+  // Errors come as an event, but for kUnavailable (full, the tenant's share is, or shutting down)
+  // which is returned.
   Result<uint64_t> Submit(TextRequest request, TextCallback callback);
   // The same; a refused request is left as it was. `replaces_ended`: called from within the final
   // event of another request, whose place it gets however many others want it.
@@ -138,6 +144,8 @@ class TextService {
   void PushPost(std::vector<Post>& posts);
   void HandlePost(Post& post);
   void CancelChoice(Live& live, int32_t choice);
+  // Why no request of this tenant is taken now; mutex_ is held.
+  Status Refusal(const std::string& tenant, bool replaces_ended) const;
   void FailRequest(const std::shared_ptr<Live>& live, Status error);
 
   const std::shared_ptr<const text::Tokenizer> tokenizer_;
@@ -155,8 +163,9 @@ class TextService {
   std::mutex mutex_;  // guards the members below
   std::condition_variable tokenise_wake_, post_wake_, idle_;
   bool stop_ = false;
-  bool post_sleeps_ = false;  // only then does an event cost a system call
-  TenantTurns<std::shared_ptr<Live>> tokenise_queue_;
+  bool post_sleeps_ = false;                          // only then does an event cost a system call
+  FairTurns tokenise_turns_;                          // handles of requests_
+  std::unordered_map<std::string, int32_t> live_of_;  // by tenant, but for ""
   std::deque<Post> post_queue_;
   std::unordered_map<uint64_t, std::shared_ptr<Live>> requests_;
 

@@ -215,35 +215,6 @@ TEST_F(TextServiceTest, FloodOfOneTenantInTheTokeniseStage_LeavesTheOtherItsTurn
   EXPECT_LT(least, 30);
 }
 
-TEST(TenantTurns, LeastServedIsNext_AndIdleTimeIsNoCredit) {
-  TenantTurns<int> turns;
-  std::string order;
-  const auto run = [&](int count) {
-    for (int i = 0; i < count && !turns.empty(); ++i) {
-      const int value = turns.Pop();
-      order += static_cast<char>('a' + value / 100);
-      turns.Charge(std::string(1, order.back()), value % 100);
-    }
-  };
-  for (int i = 0; i < 6; ++i) turns.Push("a", 0 + 30);  // 30 each
-  run(2);
-  EXPECT_EQ(order, "aa");
-  // b comes level with a, then has three turns for one of a's.
-  for (int i = 0; i < 6; ++i) turns.Push("b", 100 + 10);
-  run(8);
-  EXPECT_EQ(order, "aaabbbabbb");
-  run(100);
-  EXPECT_EQ(order, "aaabbbabbbaa");
-  // b was idle while a worked: level again, no more.
-  turns.Push("a", 30);
-  turns.Push("b", 110);
-  turns.Push("b", 110);
-  turns.Push("a", 30);
-  order.clear();
-  run(100);
-  EXPECT_EQ(order, "abba");
-}
-
 // A final event hands its place on: the one that ended is still counted, and others want it.
 TEST_F(TextServiceTest, FinalEvent_PassesItsPlaceOn) {
   MakeService({.max_requests = 1});

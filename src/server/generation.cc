@@ -34,7 +34,7 @@ void Generation::Start(ServerState& state, GenerationJob job) {
   auto generation = std::make_shared<Generation>(state, std::move(job));
   const std::string* given = generation->job_.http->FindHeader("x-request-id");
   if (given && *given == generation->job_.http->request_id) {
-    if (!state.active_ids.Insert(*given)) {
+    if (!state.active_ids.Insert(generation->job_.http->tenant, *given)) {
       const ApiError error =
           openai::BadRequest("duplicate_request_id", "x-request-id",
                              "A request with this x-request-id is under way. Give each request "
@@ -73,7 +73,7 @@ Generation::Generation(ServerState& state, GenerationJob job)
 }
 
 Generation::~Generation() {
-  if (!client_id_.empty()) state_.active_ids.Erase(client_id_);
+  if (!client_id_.empty()) state_.active_ids.Erase(job_.http->tenant, client_id_);
 }
 
 int64_t Generation::BytesOfTokens(int64_t tokens, int64_t alternatives) const {
@@ -93,7 +93,7 @@ bool Generation::Hold(int64_t bytes) {
            "answer_too_large");
       return false;
     case AnswerBudget::Verdict::kBusy:
-      job_.model->metrics.refused_overload.fetch_add(1, std::memory_order_relaxed);
+      job_.model->metrics.refused_overloaded.fetch_add(1, std::memory_order_relaxed);
       Fail(MakeError(503, "server_overloaded",
                      "Too many large answers are under way. Try again later."),
            "overloaded");
@@ -153,7 +153,7 @@ void Generation::SubmitMore(bool replaces_ended) {
       --next_prompt_;
       break;
     }
-    job_.model->metrics.refused_overload.fetch_add(1, std::memory_order_relaxed);
+    job_.model->metrics.refused_overloaded.fetch_add(1, std::memory_order_relaxed);
     Fail(openai::RequestError(handle.status(), job_.http->request_id), "overloaded");
   }
   submitting_ = false;
@@ -230,6 +230,7 @@ void Generation::HandleEvent(size_t index, const llm::TextEvent& event) {
     if (failed && !done_) {
       if (event.finish_reason == FinishReason::kCancelled) {
         // Nobody here asked for it: the model is being unloaded, or the server stops.
+        metrics.refused_draining.fetch_add(1, std::memory_order_relaxed);
         Fail(MakeError(503, "draining", "The server stops or unloads the model. Try again."),
              "draining");
       } else {
@@ -240,7 +241,9 @@ void Generation::HandleEvent(size_t index, const llm::TextEvent& event) {
                                 .Add("request_id", job_.http->request_id)
                                 .Add("message", event.error.message()));
         }
-        if (error.http_status == 503) metrics.refused_overload.fetch_add(1);
+        if (error.http_status == 503) {
+          metrics.refused_overloaded.fetch_add(1, std::memory_order_relaxed);
+        }
         Fail(error, error.http_status == 503 ? "overloaded" : "error");
       }
     }
@@ -436,10 +439,8 @@ void Generation::RecordEnd(std::string_view outcome) {
       .Add("model", job_.model->id)
       .Add("outcome", outcome);
   if (!job_.http->tenant.empty()) line.Add("tenant", job_.http->tenant);
-  if (const std::string* parent = job_.http->FindHeader("traceparent")) {
-    // 00-<trace id, 32 hex>-<span id>-<flags>
-    if (parent->size() >= 36) line.Add("trace_id", std::string_view(*parent).substr(3, 32));
-  }
+  if (!job_.http->trace_id.empty()) line.Add("trace_id", job_.http->trace_id);
+  if (!job_.http->objective.empty()) line.Add("objective", job_.http->objective);
   line.Add("stream", static_cast<int64_t>(job_.stream))
       .Add("prompts", static_cast<int64_t>(prompts_.size()))
       .Add("prompt_tokens", usage_.prompt_tokens)

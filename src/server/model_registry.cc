@@ -170,6 +170,8 @@ Status ModelRegistry::Load(const ModelSpec& spec, int64_t kv_bytes) {
   serving.seed = options_.seed;
   serving.text.tokenise_threads = options_.tokenise_threads;
   serving.text.max_requests = options_.max_waiting + options_.load.max_sequences;
+  serving.text.max_running = options_.load.max_sequences;
+  serving.text.tenant_share = options_.tenant_share;
   RILL_ASSIGN_OR_RETURN(model->llm, llm::ServingModel::Load(spec.path, serving));
   const ModelInfo& info = model->llm->info();
   model->created = static_cast<int64_t>(std::time(nullptr));

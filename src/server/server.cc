@@ -107,6 +107,8 @@ Result<HttpServerOptions> MakeHttpOptions(const ServerOptions& options, ServerSt
           .Add("status", static_cast<int64_t>(record.status))
           .Add("peer", record.peer);
       if (!record.tenant.empty()) line.Add("tenant", record.tenant);
+      if (!record.trace_id.empty()) line.Add("trace_id", record.trace_id);
+      if (!record.objective.empty()) line.Add("objective", record.objective);
       line.Add("complete", static_cast<int64_t>(record.complete))
           .Add("bytes_in", static_cast<int64_t>(record.body_bytes_in))
           .Add("bytes_out", static_cast<int64_t>(record.body_bytes_out))
@@ -136,6 +138,10 @@ Status CheckOptions(const ServerOptions& options) {
       return InvalidArgument(
           fmt::format("serve: {}: expected 0 (none) or 0.001 to {}, got {}", name, most, value));
     }
+  }
+  if (!(options.tenant_share >= 0.01 && options.tenant_share <= 1)) {
+    return InvalidArgument(
+        fmt::format("serve: tenant_share: expected 0.01 to 1, got {}", options.tenant_share));
   }
   if (options.max_logprobs < 0 || options.max_logprobs > SamplingParams::kMaxLogprobs) {
     return InvalidArgument(fmt::format("serve: max_logprobs: expected 0 to {}, got {}",
@@ -354,10 +360,11 @@ class Server {
 
   Status Drain(int number, const sigset_t& signals) {
     const ServerOptions& options = state_.options;
-    const auto wait = std::chrono::seconds(std::max(0, options.drain_s));
-    // Ctrl-C is somebody who wants the prompt back.
-    const auto delay =
-        std::chrono::seconds(number == SIGTERM ? std::max(0, options.drain_delay_s) : 0);
+    const auto wait = std::chrono::seconds(std::max(0, options.drain_timeout_s));
+    // Ctrl-C is somebody who wants the prompt back, and with a service manager's sockets nobody is
+    // sent away whom a balancer should have known of.
+    const auto delay = std::chrono::seconds(
+        number == SIGTERM && !inherited_ ? std::max(0, options.drain_delay_s) : 0);
     state_.draining = true;
     SystemdNotify("STOPPING=1");
     if (inherited_) {
@@ -367,13 +374,24 @@ class Server {
       WaitForSignal(signals, std::chrono::milliseconds(250));
     }
     http_->BeginDrain(std::chrono::seconds(1));
-    Notice("drain", fmt::format("draining: {} requests under way, at most {} s; once more stops",
-                                http_->counters().requests_now, wait.count()));
+    const std::string stays =
+        delay.count() > 0 ? fmt::format("; 503 for new ones for {} s", delay.count()) : "";
+    Notice("drain", fmt::format("draining: {} requests under way, at most {} s{}; once more stops",
+                                http_->counters().requests_now, wait.count(), stays));
     const Clock::time_point leave = Clock::now() + delay;
-    const Clock::time_point deadline = Clock::now() + std::max(delay, wait);
-    while (Clock::now() < deadline) {
+    const Clock::time_point deadline = Clock::now() + wait;
+    uint64_t cut = 0;
+    bool is_cut = false;
+    while (true) {
       const bool idle = http_->WaitIdle(Clock::now() + std::chrono::milliseconds(20));
       if (idle && Clock::now() >= leave) break;
+      if (!is_cut && Clock::now() >= deadline) {
+        // They are told, as far as their clients read within a second.
+        is_cut = true;
+        cut = http_->counters().requests_now;
+        for (const auto& model : state_.registry.List()) model->llm->text().CancelAll();
+      }
+      if (Clock::now() >= std::max(leave, deadline + std::chrono::seconds(1))) break;
       const int again = WaitForSignal(signals, std::chrono::milliseconds(idle ? 20 : 1));
       if (again == SIGTERM || again == SIGINT) {
         Notice("stop", fmt::format("stopped: {} requests dropped", http_->counters().requests_now));
@@ -381,15 +399,12 @@ class Server {
         return OkStatus();
       }
     }
+    // Who connected or wrote while this was decided is told, too.
     http_->StopAccepting();
-    if (const uint64_t left = http_->counters().requests_now; left > 0) {
-      // They are told, as far as their clients read within a second.
-      for (const auto& model : state_.registry.List()) model->llm->text().CancelAll();
-      http_->WaitIdle(Clock::now() + std::chrono::seconds(1));
-      Notice("stop", fmt::format("stopped: the time was up for {} requests", left));
-      return OkStatus();
-    }
-    Notice("stop", "stopped");
+    WaitForSignal(signals, std::chrono::milliseconds(50));
+    http_->WaitIdle(Clock::now() + std::chrono::seconds(1));
+    Notice("stop", cut > 0 ? fmt::format("stopped: the time was up for {} requests", cut)
+                           : std::string("stopped"));
     return OkStatus();
   }
 

@@ -5,8 +5,9 @@
 #include <chrono>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
-#include <unordered_set>
+#include <utility>
 
 #include "rill/server.h"
 #include "server/answer_budget.h"
@@ -17,27 +18,30 @@
 
 namespace rill::server {
 
-// Ids that clients gave to requests under way: a second one of the same id is refused (its log
-// lines and its cancel could not be told apart).
+// Ids that clients gave to requests under way: a second one of the same tenant and id is refused
+// (their log lines could not be told apart). Tenants choose theirs without knowing of each other.
 class ActiveIds {
  public:
-  bool Insert(const std::string& id) {
+  bool Insert(const std::string& tenant, const std::string& id) {
     const std::lock_guard lock(mutex_);
-    return ids_.insert(id).second;
+    return ids_.emplace(tenant, id).second;
   }
-  void Erase(const std::string& id) {
+  void Erase(const std::string& tenant, const std::string& id) {
     const std::lock_guard lock(mutex_);
-    ids_.erase(id);
+    ids_.erase({tenant, id});
   }
 
  private:
   std::mutex mutex_;
-  std::unordered_set<std::string> ids_;
+  std::set<std::pair<std::string, std::string>> ids_;
 };
 
 struct ServerState {
+  // Loads and unloads that wait for the one under way; more are 503.
+  static constexpr size_t kMaxAdminTasks = 16;
+
   explicit ServerState(const ServerOptions& server_options)
-      : options(server_options), registry(options), workers(2), admin(1) {}
+      : options(server_options), registry(options), workers(2), admin(1, kMaxAdminTasks) {}
 
   const ServerOptions options;
   std::unique_ptr<RequestLog> log;

@@ -14,7 +14,7 @@ namespace rill::server {
 
 class WorkerPool {
  public:
-  explicit WorkerPool(int num_threads) {
+  explicit WorkerPool(int num_threads, size_t max_tasks = 1024) : max_tasks_(max_tasks) {
     for (int i = 0; i < num_threads; ++i) threads_.emplace_back([this] { Main(); });
   }
   // Tasks that have not begun are dropped.
@@ -30,18 +30,16 @@ class WorkerPool {
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
 
-  // False when `max_tasks` are waiting already.
+  // False when `max_tasks` are waiting already, or the pool ends.
   bool Run(std::function<void()> task) {
     {
       const std::lock_guard lock(mutex_);
-      if (stop_ || tasks_.size() >= kMaxTasks) return false;
+      if (stop_ || tasks_.size() >= max_tasks_) return false;
       tasks_.push_back(std::move(task));
     }
     wake_.notify_one();
     return true;
   }
-
-  static constexpr size_t kMaxTasks = 1024;
 
  private:
   void Main() {
@@ -63,6 +61,7 @@ class WorkerPool {
     }
   }
 
+  const size_t max_tasks_;
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::function<void()>> tasks_;

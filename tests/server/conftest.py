@@ -24,12 +24,14 @@ def tiny_chat(stories, tmp_path_factory) -> str:
 @pytest.fixture(scope="session")
 def tiny(rill, tiny_chat):
     """A server of the tiny model under two names."""
-    with Server(rill, "tiny=" + tiny_chat, "--alias", "gpt-tiny", "--admin-port", "0") as server:
+    with Server(rill, "tiny=" + tiny_chat, "--alias", "gpt-tiny", "--admin-port", "0",
+                "--tokenizer-info") as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def smol(rill, smollm2):
     """A server of SmolLM2."""
-    with Server(rill, "smollm2=" + smollm2, "--context", "2048", "--kv-memory", "512M") as server:
+    with Server(rill, "smollm2=" + smollm2, "--context", "2048", "--kv-memory", "512M",
+                "--tokenizer-info") as server:
         yield server

@@ -53,6 +53,8 @@ class Server:
                    "json"]
         if "--threads" not in words:
             command += ["--threads", "1"]  # a step of a tiny model is over before two threads meet
+        if "--drain-delay" not in words:
+            command += ["--drain-delay", "0"]  # nothing in front has to notice
         if "--log-file" not in words:
             command += ["--log-file", str(self.log_path)]
         self.stderr_file = open(self.stderr_path, "wb")

@@ -375,6 +375,58 @@ def test_drain_then_stop(build_dir):
             assert server.command("wait_idle 5000") == "idle"
 
 
+def test_a_refused_connection_is_answered_and_not_reset(build_dir):
+    """Over a limit, and the client has not even begun to send: it can send all and read its 503."""
+    with Server(build_dir, max_connections_per_ip=2, loopback_has_ip_limit=1, linger=1000) as server:
+        with server.connect(), server.connect():
+            for _ in range(5):
+                with server.connect() as sock:
+                    time.sleep(0.1)  # refused by now
+                    for _ in range(20):  # the second would meet the reset that the first one caused
+                        sock.sendall(b"POST /v1/echo HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 2000 + b"\r\n")
+                        time.sleep(0.005)
+                    assert statuses(exchange(sock, b"\r\n")) == [503]
+            # A crowd of them holds few descriptors, each for a moment.
+            crowd = [server.connect() for _ in range(200)]
+            time.sleep(0.2)
+            held = len(os.listdir(f"/proc/{server.process.pid}/fd"))
+            assert held < 64 + 40, held
+            for sock in crowd:
+                sock.close()
+        server.wait_for(lambda c: c["connections_refused"] == 205)
+        end = time.monotonic() + 5
+        while len(os.listdir(f"/proc/{server.process.pid}/fd")) > 40:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+
+def test_who_comes_as_the_listeners_close_is_answered_and_not_reset(build_dir):
+    """Requests that are in the kernel, on kept connections and in the backlog, when the server decides to
+    close: it is stopped for that moment, so that all of it comes at once."""
+    lost = []
+    for _ in range(8):
+        with Server(build_dir) as server:
+            kept = [server.connect() for _ in range(10)]
+            for sock in kept:
+                sock.sendall(get("/v1/echo"))
+                assert read_response(sock.makefile("rb"))[0] == 200
+            assert server.command("drain") == "ok"
+            server.process.send_signal(signal.SIGSTOP)
+            fresh = [server.connect() for _ in range(10)]
+            for sock in kept + fresh:
+                sock.sendall(get("/v1/echo"))
+            server.process.stdin.write("stop_accepting\n")
+            server.process.stdin.flush()
+            time.sleep(0.3)  # a tick is due
+            server.process.send_signal(signal.SIGCONT)
+            for sock in kept + fresh:
+                answer = exchange(sock, b"")
+                if statuses(answer) != [503]:
+                    lost.append((sock in fresh, answer))
+                sock.close()
+    assert lost == []
+
+
 def test_stop_during_streams_is_quick(build_dir):
     server = Server(build_dir)
     socks = [server.connect() for _ in range(50)]

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from harness import stream
+from harness import Server, stream
 
 MESSAGES = [{"role": "user", "content": "Once upon a time"}]
 GREEDY = {"model": "tiny", "temperature": 0}
@@ -36,6 +36,15 @@ def refused(server, path, body, status=400, code=None, param=None):
         assert error["code"] == code
     if param:
         assert error["param"] == param
+    return error
+
+
+def refused_get(server, path):
+    response = server.get(path)
+    assert response.status_code == 404
+    assert response.headers["content-type"] == "application/json"
+    error = response.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
     return error
 
 
@@ -375,6 +384,14 @@ def test_tokenizer_routes(tiny):
     refused(tiny, "/tokenize", {"model": "tiny"}, param="prompt")
     refused(tiny, "/detokenize", {"model": "tiny", "tokens": [-1]}, param="tokens")
     refused(tiny, "/detokenize", {"model": "tiny", "tokens": "x"}, param="tokens")
+
+
+def test_tokenizer_info_is_opt_in(rill, stories):
+    with Server(rill, "m=" + stories) as server:
+        error = refused_get(server, "/tokenizer_info")
+        assert error["code"] == "not_found" and error["type"] == "invalid_request_error"
+        assert "/tokenizer_info" not in server.get("/openapi.json").json()["paths"]
+        assert server.post("/tokenize", {"model": "m", "prompt": "Once"}).status_code == 200
 
 
 def test_errors_before_the_first_byte_are_http_errors(tiny):

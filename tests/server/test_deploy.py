@@ -266,13 +266,16 @@ def test_drain_delay_and_the_end_of_the_drain_time(rill, stories, smollm2):
         refused = server.post("/v1/completions", Load.body(False))
         assert refused.status_code == 503 and refused.headers["retry-after"]
         assert refused.headers["connection"] == "close"
+        # Counted by its reason: no overload.
+        name = "rill_requests_refused_total"
+        assert server.metric(name, reason="draining") == 1 == server.metric(name)
         assert server.process.wait(10) == 0
         assert 1.9 < time.monotonic() - start < 5
     with Server(rill, "m=" + stories, "--drain-delay", "30") as server:
         server.process.send_signal(signal.SIGINT)  # Ctrl-C does not wait for balancers
         assert server.process.wait(5) == 0
-    with Server(rill, "m=" + smollm2, "--context", "2048", "--kv-memory", "256M", "--drain",
-                "1") as server:
+    with Server(rill, "m=" + smollm2, "--context", "2048", "--kv-memory", "256M",
+                "--drain", "1") as server:
         events, whole = [], []
         body = {"model": "m", "prompt": "Once", "max_tokens": 2000, "ignore_eos": True}
         threads = [threading.Thread(target=lambda: events.extend(
@@ -345,8 +348,9 @@ def test_kubernetes_manifests(tiny):
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         check = container[probe]["httpGet"]
         assert check["port"] == port["name"] and tiny.get(check["path"]).status_code == 200
-    drain = int(next(a for a in container["args"] if a.startswith("--drain=")).split("=")[1])
+    drain = int(next(a for a in container["args"] if a.startswith("--drain-timeout=")).split("=")[1])
     sleep = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert "--drain-delay=0" in container["args"]  # preStop has waited
     assert sleep + drain < pod["terminationGracePeriodSeconds"]
     flags = [a.split("=")[0] for a in container["args"] if a.startswith("--")]
     help_text = subprocess.run([str(tiny.process.args[0]), "serve", "--help"], capture_output=True,
@@ -382,8 +386,14 @@ def test_systemd_units(rill, tmp_path):
     print(graded.stdout.strip().splitlines()[-1])
     assert graded.returncode == 0, graded.stdout
     unit = (tmp_path / "rill.service").read_text()
-    drain = int(re.search(r"--drain (\d+)", (DEPLOY / "systemd" / "rill.default").read_text())[1])
-    assert int(re.search(r"TimeoutStopSec=(\d+)", unit)[1]) > drain
+    # What it takes to end: the longer of the two, and a second in which clients are told.
+    help_text = subprocess.run([rill, "serve", "--help"], capture_output=True, text=True,
+                               check=True).stdout
+    drain, delay = (int(re.search(rf"{flag}\S* .*\]=(\d+)", help_text)[1])
+                    for flag in ("--drain-timeout", "--drain-delay"))
+    assert (delay, drain) == (15, 45)
+    assert "--drain" not in (DEPLOY / "systemd" / "rill.default").read_text()
+    assert int(re.search(r"TimeoutStopSec=(\d+)", unit)[1]) > max(drain, delay) + 5
 
 
 def test_dockerfile_names_what_a_build_needs():

@@ -3,6 +3,7 @@ and nobody pushes out what belongs to others."""
 import bisect
 import os
 import random
+import threading
 import time
 
 import pytest
@@ -47,6 +48,30 @@ def area(first, second):
     second = sorted(second)
     wins = sum((bisect.bisect_left(second, a) + bisect.bisect_right(second, a)) / 2 for a in first)
     return wins / len(first) / len(second)
+
+
+def test_request_ids_are_each_tenants_own(server):
+    """Both choose "job-1": both are answered, and the second of one tenant is not."""
+    work = {"model": "m", "prompt": ["a"] * 64, "n": 2, "max_tokens": 400, "ignore_eos": True}
+    headers = {name: {"authorization": "Bearer " + key, "x-request-id": "job-1"}
+               for name, key in KEYS.items()}
+    for _ in range(5):  # the tiny model may be done before the others are sent
+        answers = []
+        first = threading.Thread(target=lambda: answers.append(
+            server.post("/v1/completions", work, headers=headers["alice"])))
+        first.start()
+        end = time.monotonic() + 30
+        while first.is_alive() and not server.metric("rill_requests_running"):
+            assert time.monotonic() < end
+        small = {"model": "m", "prompt": "a", "max_tokens": 1}
+        other = server.post("/v1/completions", small, headers=headers["mallory"])
+        again = server.post("/v1/completions", small, headers=headers["alice"])
+        first.join()
+        assert answers[0].status_code == 200
+        assert other.status_code == 200, other.text
+        if again.status_code == 400:
+            break
+    assert again.status_code == 400 and again.json()["error"]["code"] == "duplicate_request_id"
 
 
 def test_prefixes_are_found_by_their_tenant_and_salt_only(server):

@@ -1,4 +1,6 @@
 """Running a server: start, several models, reload, drain, logs, memory budget."""
+import concurrent.futures
+import contextlib
 import pathlib
 import re
 import signal
@@ -121,6 +123,41 @@ def test_admin_load_and_unload(rill, stories, tiny_chat, tmp_path):
         assert results[0].json()["usage"]["completion_tokens"] == 400
         assert request(server, "b").status_code == 404
         assert httpx.delete(admin + "/admin/models/b", timeout=60).status_code == 404
+        assert request(server, "a").status_code == 200
+
+
+def test_admin_work_that_cannot_wait_is_refused(rill, stories, smollm2):
+    """An operator's script in a loop: one unload waits for a stream, 16 wait for it; more are 503."""
+    with Server(rill, "a=" + stories, "b=" + smollm2, "--admin-port", "0", "--context", "2048",
+                "--kv-memory", "256M") as server:
+        body = {"model": "b", "prompt": "Once", "max_tokens": 2000, "ignore_eos": True,
+                "stream": True}
+        with concurrent.futures.ThreadPoolExecutor(64) as pool, contextlib.ExitStack() as streams:
+            response = streams.enter_context(
+                httpx.stream("POST", server.url + "/v1/completions", json=body, timeout=60))
+            events = response.iter_raw()  # kept: its end would close the stream
+            next(events)
+            unload = pool.submit(httpx.delete, server.admin_url + "/admin/models/b", timeout=60)
+            while request(server, "b").status_code != 404:  # the name goes first
+                time.sleep(0.01)
+            waiting = [pool.submit(httpx.delete, server.admin_url + f"/admin/models/none{i}",
+                                   timeout=60) for i in range(40)]
+            refused = []
+            end = time.monotonic() + 10
+            while len(refused) < 24 and time.monotonic() < end:
+                refused = [w for w in waiting if w.done()]
+                time.sleep(0.02)
+            load = httpx.post(server.admin_url + "/admin/models", json={"path": stories, "name": "c"},
+                              timeout=60)
+            assert not unload.done()
+            for answer in [load, *(w.result() for w in refused)]:
+                assert answer.status_code == 503 and int(answer.headers["retry-after"]) >= 1
+                error = answer.json()["error"]
+                assert error["type"] == "overloaded_error" and error["code"] == "server_overloaded"
+            assert len(refused) == 24
+            streams.close()
+            assert unload.result().status_code == 200
+            assert [w.result().status_code for w in waiting].count(404) == 16
         assert request(server, "a").status_code == 200
 
 
@@ -358,6 +395,47 @@ def test_keys_are_told_nowhere(rill, stories, tmp_path):
     assert "--key-file" in help_text and "--api-key" not in help_text
 
 
+def test_trace_and_objective_are_checked_and_on_both_lines(rill, stories):
+    """traceparent as W3C says, or none (cases: http/trace_context_test.cc); an objective of any bytes."""
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    good = f"00-{trace}-00f067aa0ba902b7-01"
+    sent = [  # headers, trace id, objective
+        ([("traceparent", good), ("x-llm-d-inference-objective", "batch")], trace, "batch"),
+        ([("traceparent", f"cc-{trace}-00f067aa0ba902b7-01-later")], trace, None),
+        ([("traceparent", good.upper())], None, None),
+        ([("traceparent", good + "-more")], None, None),
+        ([("traceparent", f"ff-{trace}-00f067aa0ba902b7-01")], None, None),
+        ([("traceparent", f"00-{'0' * 32}-00f067aa0ba902b7-01")], None, None),
+        ([("traceparent", f"00-{trace}-{'0' * 16}-01")], None, None),
+        ([("traceparent", good), ("traceparent", good)], None, None),
+        ([("x-llm-d-inference-objective", "o" * 253)], None, "o" * 253),
+        ([("x-llm-d-inference-objective", "o" * 254)], None, None),
+        ([("x-llm-d-inference-objective", "a"), ("x-llm-d-inference-objective", "b")], None, None),
+        ([("x-llm-d-inference-objective", 'x","level":"error\t\\\xff'.encode("latin-1"))], None,
+         'x","level":"error\t\\\ufffd'),
+        ([], None, None)]
+    with Server(rill, "m=" + stories) as server:
+        for number, (headers, _, _) in enumerate(sent):
+            body = {"model": "m", "prompt": "Once", "max_tokens": 1}
+            assert server.post("/v1/completions", body, headers=[
+                ("x-request-id", f"trace-{number}"), *headers]).status_code == 200, headers
+        # A request that no handler saw has the same line.
+        server.get("/nowhere", headers={"x-request-id": "lost", "traceparent": good})
+        end = time.monotonic() + 5
+        while not any(line.get("request_id") == "lost" for line in server.log()):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        lines = server.log()
+        for number, (headers, trace_id, objective) in enumerate(sent):
+            for event in ("request", "generation"):
+                line, = (x for x in lines if x["event"] == event
+                         and x["request_id"] == f"trace-{number}")
+                assert line.get("trace_id") == trace_id, headers
+                assert line.get("objective") == objective, headers
+                assert line["level"] == "info"
+        assert next(x for x in lines if x.get("request_id") == "lost")["trace_id"] == trace
+
+
 def test_logs_have_ids_and_no_prompt_text(rill, tiny_chat):
     secret = "xylophone-secret-4711"
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -412,7 +490,7 @@ def test_live_line_on_a_terminal(rill, stories):
                 text += os.read(master, 65536).decode(errors="replace")
             except OSError:
                 break
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
+    process.send_signal(signal.SIGINT)  # Ctrl-C: no balancer to wait for
+    assert process.wait(10) == 0
     os.close(master)
     assert re.search(r"\d+ running, \d+ waiting \| .* memory \d+ %, compute \d+ %, KV \d+ %", text)

@@ -72,7 +72,7 @@ def test_full_disk_and_closed_pipe_lose_lines_and_no_requests(rill, stories):
     read, write = os.pipe()
     port, = free_ports(1)
     process = subprocess.Popen([rill, "serve", "m=" + stories, "--port", str(port), "--log-format",
-                                "json", "--threads", "1"], stderr=write, stdin=subprocess.DEVNULL,
+                                "json", "--threads", "1", "--drain-delay", "0"], stderr=write, stdin=subprocess.DEVNULL,
                                stdout=subprocess.DEVNULL)
     os.close(write)
     text = b""

@@ -196,3 +196,61 @@ def test_answers_without_a_seed_differ_from_start_to_start(rill, stories):
 
     assert texts() != texts()
     assert texts("--seed", "7") == texts("--seed", "7")
+
+
+@pytest.mark.parametrize("share, places", [(None, 4), ("1", 8)])
+def test_one_key_cannot_fill_the_queue(rill, smollm2, tmp_path, share, places):
+    """Half of the queue is what one key gets, and 503 with Retry-After for it alone; with a share of 1
+    it takes all of it, and others are refused."""
+    keys = tmp_path / "keys"
+    keys.write_text("greedy key-of-greedy\nother key-of-other\n")
+    words = ["--tenant-share", share] if share else []
+    with Server(rill, "m=" + smollm2, "--context", "512", "--kv-memory", "64M", "--key-file", keys,
+                "--public-metrics", "--max-sequences", "2", "--max-waiting", "8", *words) as server, \
+            concurrent.futures.ThreadPoolExecutor(30) as pool:
+        work = {"prompt": "Once", "max_tokens": 100, "ignore_eos": True}
+        futures = [pool.submit(complete, server, key="key-of-greedy", **work) for _ in range(30)]
+        end = time.monotonic() + 10
+        while sum(f.done() for f in futures) < 30 - 2 - places and time.monotonic() < end:
+            time.sleep(0.01)
+        assert sum(f.done() for f in futures) == 30 - 2 - places
+        other = complete(server, key="key-of-other", prompt="Once", max_tokens=1)
+        # It had its turn before those of the key that came first.
+        assert share or sum(f.done() for f in futures) < 30 - 2
+        answers = [f.result() for f in futures]
+        assert other.status_code == (503 if share else 200), other.text
+        refused = [a for a in answers if a.status_code != 200]
+        assert len(refused) == 30 - 2 - places
+        for answer in refused:
+            assert answer.status_code == 503 and int(answer.headers["retry-after"]) >= 1
+            error = answer.json()["error"]
+            assert error["code"] == "server_overloaded"
+            assert share or "of this API key" in error["message"]
+        name = "rill_requests_refused_total"
+        assert server.metric(name, reason="overloaded") == len(refused) + (share is not None)
+        assert server.metric(name, reason="draining") == 0
+        assert complete(server, key="key-of-greedy", prompt="Once", max_tokens=1).status_code == 200
+
+
+def test_an_objective_has_its_priority(rill, smollm2):
+    with Server(rill, "m=" + smollm2, "--context", "512", "--kv-memory", "64M", "--max-sequences",
+                "2", "--objective", "urgent=5", "--objective", "batch=-5") as server:
+        ended = []
+
+        def one(name, headers, **extra):
+            httpx.post(server.url + "/v1/completions", timeout=300, headers=headers, json={
+                "model": "m", "prompt": "Once", "max_tokens": 2, "n": 2, "ignore_eos": True, **extra})
+            ended.append(name)
+
+        kinds = {"batch": ("batch", {}), "plain": ("unknown", {}), "urgent": ("urgent", {}),
+                 "own": ("batch", {"priority": -9})}
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            pool.submit(one, "first", {}, max_tokens=80)
+            while not server.metric("rill_requests_running"):
+                time.sleep(0.01)
+            for name, (objective, extra) in kinds.items():
+                pool.submit(one, name, {"x-llm-d-inference-objective": objective}, **extra)
+            while server.metric("rill_requests_waiting") < 4:
+                assert not ended
+                time.sleep(0.01)
+        assert ended == ["first", "own", "urgent", "plain", "batch"]

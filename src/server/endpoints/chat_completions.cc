@@ -43,7 +43,7 @@ void Handle(ServerState& state, const RequestPtr& http, const ResponderPtr& resp
                                                                             : " that can be used") +
                             "; use /v1/completions."));
   }
-  llm::TextRequest prompt = MakeTextRequest(*http, request.params);
+  llm::TextRequest prompt = MakeTextRequest(state.options, *http, request.params);
   prompt.prompt = std::move(request.chat);
   prompt.continue_final_message = request.continue_final_message;
   prompt.n = request.params.n;

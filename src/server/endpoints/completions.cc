@@ -36,7 +36,7 @@ void Handle(ServerState& state, const RequestPtr& http, const ResponderPtr& resp
   answer.logprobs = request.logprobs;
   job.writer = openai::MakeCompletionWriter(std::move(answer), request.params.n);
 
-  llm::TextRequest prompt = MakeTextRequest(*http, request.params);
+  llm::TextRequest prompt = MakeTextRequest(state.options, *http, request.params);
   prompt.n = request.best_of;
   prompt.add_special = request.add_special;
   prompt.parse_special = true;  // the whole prompt is the caller's, control tokens included

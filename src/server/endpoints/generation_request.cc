@@ -15,11 +15,14 @@ std::string RandomId(const std::string& prefix) {
 
 }  // namespace
 
-llm::TextRequest MakeTextRequest(const HttpRequest& http, const openai::GenerationParams& params) {
+llm::TextRequest MakeTextRequest(const ServerOptions& options, const HttpRequest& http,
+                                 const openai::GenerationParams& params) {
   llm::TextRequest request;
   request.sampling = params.sampling;
   request.n = params.n;
-  request.priority = params.priority;
+  const auto objective = options.objectives.find(http.objective);
+  request.priority =
+      params.priority.value_or(objective == options.objectives.end() ? 0 : objective->second);
   request.stop = params.stop;
   request.include_stop_string = params.include_stop_string;
   request.skip_special = params.skip_special;

@@ -11,7 +11,8 @@
 
 namespace rill::server {
 
-llm::TextRequest MakeTextRequest(const HttpRequest& http, const openai::GenerationParams& params);
+llm::TextRequest MakeTextRequest(const ServerOptions& options, const HttpRequest& http,
+                                 const openai::GenerationParams& params);
 GenerationJob MakeJob(std::shared_ptr<const HttpRequest> http, std::shared_ptr<Responder> responder,
                       std::shared_ptr<ServedModel> model, const openai::GenerationParams& params);
 // With an id of `prefix` and 24 random hex digits.

@@ -46,6 +46,7 @@ Json Info(ServerState& state) {
   limits.Set("kv_dtype", options.load.kv_dtype);
   limits.Set("max_sequences", options.load.max_sequences);
   limits.Set("max_waiting", options.max_waiting);
+  limits.Set("tenant_share", options.tenant_share);
   limits.Set("itl_target_ms", options.itl_target_ms);
   limits.Set("queue_timeout_s", options.queue_timeout_s);
   limits.Set("total_timeout_s", options.total_timeout_s);
@@ -64,7 +65,7 @@ Json Info(ServerState& state) {
   limits.Set("template_steps", Json(chat_template.max_steps));
   limits.Set("template_depth", chat_template.max_depth);
   limits.Set("template_output_bytes", Json(static_cast<int64_t>(chat_template.max_output_bytes)));
-  limits.Set("drain_s", options.drain_s);
+  limits.Set("drain_timeout_s", options.drain_timeout_s);
   limits.Set("drain_delay_s", options.drain_delay_s);
   limits.Set("watchdog_s", options.watchdog_s);
   out.Set("limits", std::move(limits));

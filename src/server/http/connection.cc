@@ -8,6 +8,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include "server/errors.h"
+#include "server/http/trace_context.h"
 
 namespace rill::server {
 
@@ -31,6 +32,27 @@ bool IsSaneRequestId(std::string_view id) {
     if (!ok) return false;
   }
   return true;
+}
+
+// The fields that say whose work this is, for the log and the queue. What is not well-formed, or is
+// there twice with two values, counts as absent: no request fails for it.
+void ReadContext(const RequestHead& head, HttpRequest& request) {
+  int num_traces = 0, num_objectives = 0;
+  for (const Header& field : head.fields) {
+    if (field.name == "x-request-id" && IsSaneRequestId(field.value)) {
+      request.request_id = field.value;
+    } else if (field.name == "traceparent") {
+      ++num_traces;
+      request.trace_id = TraceIdOf(field.value);
+    } else if (field.name == "x-llm-d-inference-objective") {
+      ++num_objectives;
+      request.objective = field.value;
+    }
+  }
+  if (num_traces > 1) request.trace_id.clear();
+  if (num_objectives > 1 || request.objective.size() > HttpRequest::kMaxObjectiveBytes) {
+    request.objective.clear();
+  }
 }
 
 }  // namespace
@@ -82,8 +104,15 @@ void Connection::SetIdle(bool idle) {
 
 void Connection::PostCloseIfIdle() {
   asio::post(socket_.get_executor(), [self = shared_from_this()] {
-    if (self->state_ == State::kHead || self->state_ == State::kHandshake) self->Close();
+    if (self->state_ == State::kHandshake || (self->state_ == State::kHead && self->IsQuiet())) {
+      self->Close();
+    }
   });
+}
+
+bool Connection::IsQuiet() {
+  error_code error;
+  return !head_started_ && in_.empty() && socket_.available(error) == 0;
 }
 
 void Connection::WakeWriter() {
@@ -284,11 +313,7 @@ bool Connection::BeginRequest(std::string_view head_bytes) {
   }
   request_->method = head_.method;
   request_->method_text = head_.method_text;
-  for (const Header& field : head_.fields) {
-    if (field.name == "x-request-id" && IsSaneRequestId(field.value)) {
-      request_->request_id = field.value;
-    }
-  }
+  ReadContext(head_, *request_);
   if (request_->request_id.empty()) request_->request_id = NewRequestId();
 
   verdict_ = core_->gate().Judge(head_, listener_, {peer_.address, peer_.is_local}, now);
@@ -296,6 +321,7 @@ bool Connection::BeginRequest(std::string_view head_bytes) {
   if (verdict_.fault.status == 429 && verdict_.fault.code == "too_many_wrong_keys") {
     core_->counters().auth_throttled.fetch_add(1);
   }
+  if (verdict_.fault.code == "draining") core_->counters().refused_draining.fetch_add(1);
   if (verdict_.authenticated) slot_->Authenticated();
   if (verdict_.key_use) {
     request_->tenant = verdict_.key_use->key().name;
@@ -424,6 +450,8 @@ void Connection::EndRequest(bool complete) {
     if (verdict_.route) record.route = verdict_.route->path;
     record.peer = peer_.text;
     record.tenant = request_->tenant;
+    record.trace_id = request_->trace_id;
+    record.objective = request_->objective;
     record.status = status;
     record.complete = complete;
     record.body_bytes_in = request_->body.size();
@@ -454,7 +482,7 @@ void Connection::FinishExchange() {
   head_started_ = false;
   deadline_ = Clock::now() + core_->limits().keep_alive_timeout;
   SetIdle(true);
-  if (core_->closing_idle && in_.empty()) {
+  if (core_->closing_idle && IsQuiet()) {
     Close();
     return;
   }
@@ -513,12 +541,12 @@ void Connection::Tick(Clock::time_point now) {
       }
       break;
     case State::kHead:
-      if (core_->closing_idle && !head_started_) {
+      if (core_->closing_idle && IsQuiet()) {
         Close();
       } else if (now >= deadline_) {
-        if (!head_started_) {
+        if (IsQuiet()) {
           Close();
-        } else {
+        } else if (head_started_) {
           core_->counters().head_timeouts.fetch_add(1);
           request_.reset();
           Fail(MakeFault(408, "request_timeout", "the head did not arrive in time"));

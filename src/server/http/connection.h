@@ -68,6 +68,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void FinishExchange();
   void BeginLinger();
   void OnPeerGone();
+  // Nothing of a next request has come. Bytes that the kernel has and nobody has read yet count: to
+  // close over them would reset the connection and lose a request that was sent in time.
+  bool IsQuiet();
   void EndRequest(bool complete);
   void SetIdle(bool idle);
   void WakeWriter();

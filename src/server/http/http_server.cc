@@ -20,6 +20,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
 #include <cstring>
+#include <deque>
 #include <thread>
 #include <unordered_set>
 
@@ -54,6 +55,17 @@ struct IoThread {
 
 void RunLoop(const ServerCore& core, IoThread* thread);
 
+// Drops what has come on this socket, a bounded part at a time. True when its end has.
+bool ReadAway(int fd) {
+  char dropped[4096];
+  for (int i = 0; i < 16; ++i) {
+    const ssize_t count = ::recv(fd, dropped, sizeof(dropped), MSG_DONTWAIT);
+    if (count == 0) return true;
+    if (count < 0) return errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR;
+  }
+  return false;
+}
+
 class HttpServerImpl final : public HttpServer {
  public:
   HttpServerImpl(std::shared_ptr<ServerCore> core, std::vector<Listener> listeners)
@@ -72,6 +84,7 @@ class HttpServerImpl final : public HttpServer {
   ~HttpServerImpl() override {
     Stop();
     if (reserved_fd_ >= 0) ::close(reserved_fd_);
+    for (const Refused& refused : refused_) ::close(refused.fd);
   }
 
   int port() const override { return port_; }
@@ -92,11 +105,21 @@ class HttpServerImpl final : public HttpServer {
   const std::vector<Route>& routes() const override { return core_->gate().router().routes(); }
 
  private:
+  // A refused connection whose client may still be sending.
+  struct Refused {
+    int fd = -1;
+    Connection::Clock::time_point until;
+  };
+  static constexpr size_t kMaxRefused = 64;  // of kOtherDescriptors
+
   static std::chrono::milliseconds TickInterval(const HttpLimits& limits);
   asio::awaitable<void> Accept(Listener* listener);
   asio::awaitable<void> Ticker(IoThread* thread);
+  // Accepts one connection of the backlog. False with errno when there is none to be had.
+  bool TakeOne(int listener_fd, const Listener& listener);
   void AcceptOne(int fd, const Listener& listener, const void* address, size_t size);
-  void Refuse(int fd, const char* code);
+  void Refuse(int fd, const char* code, bool keep = true);
+  void CloseRefused(Connection::Clock::time_point now);
   // Uses the reserved descriptor to take one connection that there is no descriptor for, and drops
   // it: otherwise the backlog would stay ready and the loop spin.
   void DropOne(int listener_fd);
@@ -106,6 +129,7 @@ class HttpServerImpl final : public HttpServer {
   std::vector<std::unique_ptr<IoThread>> threads_;
   // After the threads: they are destroyed first, while their event loop still lives.
   std::vector<std::unique_ptr<asio::posix::stream_descriptor>> acceptors_;
+  std::deque<Refused> refused_;  // of the first thread; the oldest first
   std::chrono::milliseconds tick_{250};
   size_t next_thread_ = 0;
   int reserved_fd_ = -1;
@@ -164,6 +188,7 @@ asio::awaitable<void> HttpServerImpl::Ticker(IoThread* thread) {
       (*it)->Tick(now);
       it = (*it)->closed() ? thread->connections.erase(it) : std::next(it);
     }
+    if (thread == threads_[0].get()) CloseRefused(now);
   }
 }
 
@@ -177,14 +202,7 @@ asio::awaitable<void> HttpServerImpl::Accept(Listener* listener) {
     if (wait_error || !accepting_) break;
     // A batch at most, so that the connections of this thread get their turn.
     for (int i = 0; i < 64 && accepting_; ++i) {
-      sockaddr_storage address{};
-      socklen_t size = sizeof(address);
-      const int fd = ::accept4(acceptor.native_handle(), reinterpret_cast<sockaddr*>(&address),
-                               &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
-      if (fd >= 0) {
-        AcceptOne(fd, *listener, &address, size);
-        continue;
-      }
+      if (TakeOne(acceptor.native_handle(), *listener)) continue;
       if (errno == EAGAIN || errno == EWOULDBLOCK) break;
       if (errno == EINTR || errno == ECONNABORTED || errno == EPROTO) continue;
       const int error = errno;
@@ -201,14 +219,26 @@ asio::awaitable<void> HttpServerImpl::Accept(Listener* listener) {
   }
 }
 
+bool HttpServerImpl::TakeOne(int listener_fd, const Listener& listener) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof(address);
+  const int fd = ::accept4(listener_fd, reinterpret_cast<sockaddr*>(&address), &size,
+                           SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if (fd < 0) return false;
+  AcceptOne(fd, listener, &address, size);
+  return true;
+}
+
 void HttpServerImpl::DropOne(int listener_fd) {
   if (reserved_fd_ >= 0) ::close(reserved_fd_);
   const int fd = ::accept4(listener_fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-  if (fd >= 0) Refuse(fd, "server_overloaded");
+  if (fd >= 0) Refuse(fd, "server_overloaded", /*keep=*/false);
   reserved_fd_ = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-void HttpServerImpl::Refuse(int fd, const char* code) {
+// Its request is read away, for as long as a refused one of Connection lingers: to close over it
+// would reset the connection, and the reset may overtake the answer.
+void HttpServerImpl::Refuse(int fd, const char* code, bool keep) {
   core_->counters().connections_refused.fetch_add(1);
   const HttpFault fault{503, code, "too many connections"};
   const std::string body = core_->ErrorBody(fault);
@@ -217,7 +247,24 @@ void HttpServerImpl::Refuse(int fd, const char* code) {
       std::to_string(body.size()) + "\r\nretry-after: 5\r\nconnection: close\r\n\r\n" + body;
   (void)!::send(fd, answer.data(), answer.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
   ::shutdown(fd, SHUT_WR);
-  ::close(fd);
+  ReadAway(fd);
+  if (!keep) {
+    ::close(fd);
+    return;
+  }
+  if (refused_.size() >= kMaxRefused) {
+    ::close(refused_.front().fd);
+    refused_.pop_front();
+  }
+  refused_.push_back({fd, Connection::Clock::now() + core_->limits().linger});
+}
+
+void HttpServerImpl::CloseRefused(Connection::Clock::time_point now) {
+  std::erase_if(refused_, [now](const Refused& refused) {
+    if (!ReadAway(refused.fd) && now < refused.until) return false;
+    ::close(refused.fd);
+    return true;
+  });
 }
 
 void HttpServerImpl::AcceptOne(int fd, const Listener& listener, const void* address, size_t size) {
@@ -302,6 +349,12 @@ void HttpServerImpl::CloseListeners() {
   }
   asio::post(threads_[0]->context, [this] {
     accepting_ = false;
+    // Clients that wait in the backlog have done nothing wrong: they are answered, not reset. Those
+    // in a service manager's socket wait there for the next process.
+    for (size_t i = 0; i < acceptors_.size() && core_->options().inherited_fds.empty(); ++i) {
+      while (acceptors_[i]->is_open() && TakeOne(acceptors_[i]->native_handle(), listeners_[i])) {
+      }
+    }
     for (auto& acceptor : acceptors_) {
       error_code ignored;
       acceptor->close(ignored);
@@ -342,6 +395,7 @@ HttpCounters HttpServerImpl::counters() const {
   out.malformed = from.malformed;
   out.auth_failures = from.auth_failures;
   out.auth_throttled = from.auth_throttled;
+  out.refused_draining = from.refused_draining;
   out.head_timeouts = from.head_timeouts;
   out.body_timeouts = from.body_timeouts;
   out.slow_readers_cut = from.slow_readers_cut;

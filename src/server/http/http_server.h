@@ -85,7 +85,7 @@ struct HttpServerOptions {
   // One call per answered request, on an I/O thread; must not block. `route` is the route's
   // pattern ("" = none matched), so labels made of it are bounded.
   struct AccessRecord {
-    std::string request_id, method, route, peer, tenant;
+    std::string request_id, method, route, peer, tenant, trace_id, objective;
     int status = 0;  // 0: the client went away before a status was sent
     bool complete = false;
     uint64_t body_bytes_in = 0, body_bytes_out = 0;
@@ -113,6 +113,7 @@ struct HttpCounters {
   uint64_t malformed = 0;               // refused by the head parser or the chunk decoder
   uint64_t auth_failures = 0;           // 401
   uint64_t auth_throttled = 0;          // 429 for wrong keys
+  uint64_t refused_draining = 0;        // 503 while draining
   uint64_t head_timeouts = 0;
   uint64_t body_timeouts = 0;
   uint64_t slow_readers_cut = 0;

@@ -27,6 +27,7 @@ struct Header {
 using NameValues = std::vector<std::pair<std::string, std::string>>;
 
 struct HttpRequest {
+  static constexpr size_t kMaxObjectiveBytes = 253;  // a name of Kubernetes
   Method method = Method::kGet;
   std::string method_text;
   std::string path;   // percent-decoded and normalised: no query, no "//", no dot segments
@@ -38,6 +39,8 @@ struct HttpRequest {
   std::string request_id;  // the client's x-request-id when sane, else one of our own
   std::string tenant;      // name of the API key; "" where no key was needed
   double weight = 1;       // the tenant's share against others
+  std::string trace_id;    // of a valid traceparent (http/trace_context.h), else ""
+  std::string objective;   // x-llm-d-inference-objective, at most kMaxObjectiveBytes, else ""
   bool is_admin = false;   // came with an admin's rights
   std::chrono::steady_clock::time_point received;  // head complete
 

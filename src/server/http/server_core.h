@@ -40,8 +40,8 @@ class ConnectionSlot {
 struct CoreCounters {
   std::atomic<uint64_t> connections_accepted{0}, connections_now{0}, connections_refused{0},
       connections_evicted{0}, accept_errors{0}, tls_failures{0}, requests{0}, requests_now{0},
-      malformed{0}, auth_failures{0}, auth_throttled{0}, head_timeouts{0}, body_timeouts{0},
-      slow_readers_cut{0}, clients_gone{0}, bytes_in{0}, bytes_out{0};
+      malformed{0}, auth_failures{0}, auth_throttled{0}, refused_draining{0}, head_timeouts{0},
+      body_timeouts{0}, slow_readers_cut{0}, clients_gone{0}, bytes_in{0}, bytes_out{0};
   std::atomic<uint64_t> responses_by_class[6] = {};
 };
 

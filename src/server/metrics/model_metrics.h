@@ -40,7 +40,8 @@ struct ModelMetrics {
   std::atomic<uint64_t> prompt_tokens_total{0};  // of accepted prompts, cached ones included
   std::atomic<uint64_t> generation_tokens_total{0};
   std::atomic<uint64_t> cached_tokens_total{0};
-  std::atomic<uint64_t> refused_overload{0};  // 503
+  // Answered 503, or ended with that error when a part was sent, by the reason.
+  std::atomic<uint64_t> refused_overloaded{0}, refused_draining{0};
 };
 
 }  // namespace rill::server

@@ -176,9 +176,6 @@ void Counters(Page& page) {
                 [](const ModelView& v) { return v.engine.estimated_wait_ms * 1e-3; });
   page.PerModel("rill_failed_steps_total", "", "counter", "Steps that the device failed.",
                 [](const ModelView& v) { return v.engine.failed_steps; });
-  page.PerModel("rill_requests_refused_total", "", "counter", "Requests answered 503.",
-                [](const ModelView& v) { return Load(v.model->metrics.refused_overload); });
-
   page.Family("rill_choices_finished_total", "counter", "Choices by how they ended.");
   for (const ModelView& v : page.models()) {
     const ModelMetrics& m = v.model->metrics;
@@ -211,6 +208,21 @@ void Counters(Page& page) {
     sample("detokenise", v.stages.detokenise_s);
     sample("return", v.stages.callback_s);
   }
+}
+
+// What is refused before its body is read has no model yet, and none in its label.
+void Refused(Page& page, const ServerState& state) {
+  constexpr std::string_view kName = "rill_requests_refused_total";
+  page.Family(kName, "counter",
+              "Requests answered 503, or ended with that error, by the reason; without a model: "
+              "refused before it was known.");
+  for (const ModelView& v : page.models()) {
+    const ModelMetrics& m = v.model->metrics;
+    page.Sample(kName, v.label + ",reason=\"overloaded\"", Load(m.refused_overloaded));
+    page.Sample(kName, v.label + ",reason=\"draining\"", Load(m.refused_draining));
+  }
+  const uint64_t draining = state.http ? state.http->counters().refused_draining : 0;
+  page.Sample(kName, "reason=\"draining\"", draining);
 }
 
 void VllmOnly(Page& page) {
@@ -377,6 +389,7 @@ std::string MetricsPage(ServerState& state) {
   page.set_with_vllm(state.options.vllm_metrics);
   Gauges(page);
   Counters(page);
+  Refused(page, state);
   if (state.options.vllm_metrics) VllmOnly(page);
   AllHistograms(page);
   StepTokens(page, "rill_step_tokens", false);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,7 +36,8 @@ struct GenerationParams {
   std::vector<std::string> stop;
   bool include_stop_string = false;
   bool skip_special = true;
-  int32_t priority = 0;  // engine's sense: higher first (the field's sense is vLLM's: lower first)
+  // Engine's sense: higher first (the field's sense is vLLM's: lower first). Absent: not given.
+  std::optional<int32_t> priority;
   std::string cache_salt;
   int32_t prompt_logprobs = -1;  // -1: none
   bool return_token_ids = false;
