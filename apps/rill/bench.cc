@@ -101,6 +101,12 @@ class ResultPlace {
     if (path_.empty()) return OkStatus();
     if (is_folder_) {
       path_ += ResultFileName(report);
+      const std::string stem = path_.substr(0, path_.size() - std::string_view(".json").size());
+      struct stat info = {};
+      // The same run again is another result.
+      for (int i = 2; lstat(path_.c_str(), &info) == 0; ++i) {
+        path_ = fmt::format("{}-{}.json", stem, i);
+      }
       RILL_RETURN_IF_ERROR(file_.Open(path_));
     }
     RILL_RETURN_IF_ERROR(file_.Write(report.Dump(2) + "\n"));
@@ -333,7 +339,8 @@ void AddBench(CLI::App& app, CommandContext& context) {
       ->check(OutputFileName());
   command
       ->add_option("--out", flags->out,
-                   "Also write the JSON here (a folder: <machine>-<commit>.json in it)")
+                   "Also write the JSON here (a folder: into a new file named by machine, commit, "
+                   "model and options)")
       ->check(OutputFileName());
   command->footer(
       "Examples:\n  rill bench smollm2\n  rill bench smollm2 -p 512 -b 1,8,16 --at 0,4096 --json\n"

@@ -185,10 +185,17 @@ Json ReportJson(const BenchReport& report) {
 }
 
 std::string ResultFileName(const Json& report) {
+  const auto text_of = [](const Json& json, const char* key) {
+    return json.Find(key)->string_value();
+  };
   const Json& ceilings = *report.Find("ceilings");
-  const std::string text = report.Find("machine")->string_value() + " " +
-                           ceilings.Find("isa")->string_value() + "-" +
-                           report.Find("commit")->string_value();
+  // File names end at 255 bytes; of all parts, only the model's is not ours.
+  std::string text =
+      fmt::format("{} {} {} {}", text_of(report, "machine"), text_of(ceilings, "isa"),
+                  text_of(report, "commit"), text_of(report, "model").substr(0, 80));
+  if (text_of(report, "weights") != "file") text += " " + text_of(report, "weights");
+  text += fmt::format(" {} kv {} {} threads", text_of(report, "activations"),
+                      text_of(report, "kv_dtype"), ceilings.Find("threads")->int_value());
   std::string name;
   for (char c : text) {
     const bool keep = std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.';
@@ -253,6 +260,7 @@ Json KernelJson(const KernelBenchRun& run) {
   out.Set("calls", run.calls);
   out.Set("seconds_per_call", run.seconds_per_call);
   SetCost(out, run.cost);
+  out.Set("limit_bytes", run.limit_bytes);
   out.Set("limit", run.limit);
   out.Set("pct_of_limit", run.pct_of_limit);
   out.Set("ceilings", CeilingsJson(run.ceilings));
@@ -262,7 +270,7 @@ Json KernelJson(const KernelBenchRun& run) {
 std::string KernelText(const KernelBenchRun& run) {
   return fmt::format("{}\n{} calls, median {:.2f} us: {:.1f} GB/s, {:.1f} GMAC/s; {}\n", run.kernel,
                      run.calls, run.seconds_per_call * 1e6,
-                     run.cost.memory_bytes() / run.seconds_per_call / 1e9,
+                     run.limit_bytes / run.seconds_per_call / 1e9,
                      (run.cost.int8_macs + run.cost.f32_macs) / run.seconds_per_call / 1e9,
                      LimitText(run.limit, run.pct_of_limit));
 }

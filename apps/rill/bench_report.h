@@ -24,7 +24,8 @@ struct BenchReport {
 
 // docs/performance.md describes the keys.
 Json ReportJson(const BenchReport& report);
-// "<machine>-<commit>.json", of letters, digits, '-', '_' and '.' only.
+// "<machine>-<isa>-<commit>-<model>-[<weights>-]<activations>-kv-<kv dtype>-<n>-threads.json", of
+// letters, digits, '-', '_' and '.' only.
 std::string ResultFileName(const Json& report);
 
 std::string HeaderText(const BenchReport& report);

@@ -122,11 +122,15 @@ struct KernelBenchRun {
   std::string kernel;  // "linear q4_0 [2048, 2048] x 1: panel16 q4_0 x q8, cpu: avx2, 2 threads"
   int64_t calls = 0;
   double seconds_per_call = 0;  // median
-  StepCost cost;                // of a call
+  StepCost cost;                // of a call; elementwise operators have no multiply-adds to count
+  // Bytes of a call that the limit counts: weights, keys and values; with rows in and out where
+  // the operator multiplies by no weight, so that moving rows is all it does.
+  double limit_bytes = 0;
   std::string limit;
   double pct_of_limit = 0;
   Ceilings ceilings;
 };
+// Every operator of the standard, with each format where it has a weight.
 std::vector<std::string> KernelBenchNames();
 // Errors: kNotFound for an unknown name, with the known ones; kUnsupported for a format without
 // encoder or kernel.

@@ -159,14 +159,34 @@ def test_no_signal_leaves_half_a_model(rill, tmp_path, number):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_out_names_machine_and_commit(rill, tmp_path):
-    subprocess.run([rill, "bench", "--synthetic", "llama-tiny:f16", "-p", "8", "-b", "1", "--at",
-                    "0", "--mixed", "none", "--out", str(tmp_path), *QUICK], check=True,
-                   capture_output=True, timeout=120)
-    files = list(tmp_path.iterdir())
-    assert len(files) == 1
-    report = json.loads(files[0].read_text())
-    assert files[0].name.endswith(report["commit"].lower() + ".json")
+def test_out_names_each_run_and_overwrites_none(rill, tmp_path):
+    results = tmp_path / "results"
+    results.mkdir()
+    odd = tmp_path / ("o\u00e4d (1)'" + "x" * 150 + ".gguf")
+    subprocess.run([rill, "bench", "--synthetic", "llama-tiny:q4_0", "--write-gguf", str(odd)],
+                   check=True, capture_output=True, timeout=120)
+    runs = [(["--synthetic", "llama-tiny:f16"], "synthetic-llama-tiny-f16-f32-kv-int8-1-threads"),
+            (["--synthetic", "llama-tiny:q4_0"], "synthetic-llama-tiny-q4_0-f32-kv-int8-1-threads"),
+            (["--synthetic", "llama-tiny:q4_0", "--activations", "q8"],
+             "synthetic-llama-tiny-q4_0-q8-kv-int8-1-threads"),
+            (["--synthetic", "llama-tiny:f16", "--weights", "w8a8", "--kv-dtype", "f16"],
+             "synthetic-llama-tiny-f16-w8a8-f32-kv-f16-1-threads"),
+            ([str(odd)], "o-d-1-" + "x" * 71 + "-f32-kv-int8-1-threads"),
+            (["--synthetic", "llama-tiny:f16"],
+             "synthetic-llama-tiny-f16-f32-kv-int8-1-threads-2")]
+    contents = {}
+    for words, name in runs:
+        done = subprocess.run([rill, "bench", *words, "-t", "1", "-p", "8", "-b", "1", "--at", "0",
+                               "--mixed", "none", "--out", str(results), *QUICK], check=True,
+                              capture_output=True, timeout=120)
+        new = [file for file in results.iterdir() if file.name not in contents]
+        assert len(new) == 1 and new[0].name in done.stderr.decode(), name
+        contents[new[0].name] = new[0].read_bytes()
+        report = json.loads(contents[new[0].name])
+        assert new[0].name.endswith(f"-{report['commit'].lower()}-{name}.json"), new[0].name
+        assert set(new[0].name) <= set("abcdefghijklmnopqrstuvwxyz0123456789_.-")
+    assert {file.name: file.read_bytes() for file in results.iterdir()} == contents
+    assert len(contents) == len(runs)
 
 
 FORMATS = ["f32", "f16", "bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k",
@@ -215,16 +235,44 @@ def test_errors_name_what_there_is(rill, words, expected):
     assert expected in done.stderr.decode()
 
 
-@pytest.mark.parametrize("name", ["linear:q4_0", "linear_glu:q4_k", "norm_linear:q8_0",
-                                  "gated_ffn:q4_0", "paged_attention", "rms_norm",
-                                  "linear:w8a8", "gated_ffn:w8a8", "moe_ffn:q4_0", "glu",
-                                  "embedding:q6_k", "rope_kv_append", "skip_rms_norm"])
+def kernel_json(rill, name):
+    return rill_json(rill, "bench", "kernels", "--only", name, "--tokens", 2, "--rows", 256,
+                     "--cols", 256, "--at", 64, "--matrices", 2, "--seconds", "0.01")
+
+
+@pytest.mark.parametrize("name", ["linear_glu:q4_k", "norm_linear:q8_0", "linear:w8a8",
+                                  "gated_ffn:w8a8", "embedding:q6_k"])
 def test_one_kernel_alone(rill, name):
-    out = rill_json(rill, "bench", "kernels", "--only", name, "--tokens", 2, "--rows", 256,
-                    "--cols", 256, "--at", 64, "--matrices", 2, "--seconds", "0.01")
+    out = kernel_json(rill, name)
     assert out["seconds_per_call"] > 0 and out["calls"] >= 3
-    if name in ("linear:q4_0", "linear:w8a8"):
+    if name == "linear:w8a8":
         assert out["int8_macs"] == 2 * 256 * 256
+
+
+# Rows of 256 f32 that two tokens move.
+ROWS_MOVED = {"activation": 4, "add": 6, "clamp": 4, "copy": 4, "glu": 6, "scale": 4, "softcap": 4}
+
+
+def test_every_operator_of_the_cpu_has_a_kernel_bench(rill):
+    """What `rill ops` lists can be measured, and ends with its share of a limit."""
+    ops = [op for op in rill_json(rill, "ops")["ops"] if "cpu" in op["kernels"]]
+    listed = subprocess.run([rill, "bench", "kernels", "--list"], capture_output=True, check=True,
+                            timeout=60).stdout.decode().split()
+    assert {op["name"] for op in ops} == {name.split(":")[0] for name in listed}
+    assert len(ops) >= 25
+    for op in (op["name"] for op in ops):
+        out = kernel_json(rill, op)
+        assert out["kernel"].startswith(op + " "), op
+        assert out["seconds_per_call"] > 0 and out["calls"] >= 3, op
+        assert out["limit"] in LIMITS and out["pct_of_limit"] > 0, op
+        assert out["limit_bytes"] > 0, op
+        has_weight = f"{op}:q4_0" in listed
+        assert (out["weight_bytes"] > 0) == has_weight, op
+        if op in ROWS_MOVED:
+            assert out["limit_bytes"] == out["activation_bytes"] == ROWS_MOVED[op] * 256 * 4, op
+        if op == "linear":  # q4_0 where no format is named: a product reads its weights
+            assert out["int8_macs"] == 2 * 256 * 256
+            assert out["limit_bytes"] == out["weight_bytes"]
 
 
 def test_kernels_that_do_not_fit_are_refused_by_name(rill):

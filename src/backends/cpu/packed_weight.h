@@ -95,6 +95,9 @@ class CpuWeight : public ops::PackedWeight {
   const TensorView& in_place() const { return in_place_; }
 
   int64_t packed_bytes() const override { return memory_.size_bytes; }
+  int64_t read_bytes() const override {
+    return in_place_.empty() ? packed_bytes() : in_place_.SizeBytes();
+  }
   std::span<const std::byte> packed_data() const override {
     if (!all_finite_) return {};  // to be looked at, and warned of, at every load
     return {reinterpret_cast<const std::byte*>(memory_.data),
