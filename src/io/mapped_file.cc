@@ -102,6 +102,14 @@ void MappedFile::DropResidentPages() const {
   if (is_mapped_) ::madvise(data_, size_bytes_, MADV_DONTNEED);
 }
 
+void MappedFile::Release(std::span<const std::byte> part) const {
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto address = reinterpret_cast<uintptr_t>(part.data());
+  const uintptr_t begin = (address + page - 1) / page * page;
+  const uintptr_t end = (address + part.size()) / page * page;
+  if (end > begin) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
 Status MappedFile::CheckUnchanged() const {
   if (!is_mapped_) return OkStatus();
   struct stat info;

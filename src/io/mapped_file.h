@@ -53,6 +53,10 @@ class MappedFile {
   // them again. For a mapping whose contents were copied elsewhere; nothing for other memory.
   void DropResidentPages() const;
 
+  // Gives back the memory of the whole pages within `part` of bytes(), which nobody may need again:
+  // what was read into memory is zeros from now on, a mapping is read from the file again.
+  void Release(std::span<const std::byte> part) const;
+
   // kDataLoss when the file at path() is gone, another one, or has another size or time of change
   // than when it was opened. Always ok for bytes read into memory.
   Status CheckUnchanged() const;

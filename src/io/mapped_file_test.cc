@@ -58,6 +58,39 @@ TEST(MappedFile, DropResidentPages_GivesMemoryBackAndKeepsTheBytes) {
   }
 }
 
+// Resident memory of this process that is no file's.
+double ResidentOwnMiB() {
+  std::ifstream in("/proc/self/statm");
+  int64_t size = 0, resident = 0, shared = 0;
+  in >> size >> resident >> shared;
+  return static_cast<double>((resident - shared) * sysconf(_SC_PAGESIZE)) / (1 << 20);
+}
+
+TEST(MappedFile, Release_GivesBackWholePagesOfAPart) {
+  TempFolder folder;
+  const std::string bytes(size_t{16} << 20, 'x');
+  const std::string path = folder.Write("f", bytes);
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  // From within the second page to within the last one.
+  const size_t begin = page + 100, end = bytes.size() - 100;
+  for (bool use_mmap : {true, false}) {
+    SCOPED_TRACE(use_mmap);
+    auto file = MappedFile::Open(path, {.use_mmap = use_mmap});
+    ASSERT_TRUE(file.ok()) << file.status().ToString();
+    const auto all = (*file)->bytes();
+    const std::string_view text(reinterpret_cast<const char*>(all.data()), all.size());
+    EXPECT_EQ(text, bytes);
+    const auto resident = [&] { return use_mmap ? ResidentFileMiB() : ResidentOwnMiB(); };
+    const double before = resident();
+    (*file)->Release(all.subspan(begin, end - begin));
+    EXPECT_LT(resident(), before - 8);
+    (*file)->Release(all.subspan(10, 20));  // no whole page
+    std::string want = bytes;
+    if (!use_mmap) std::fill(want.begin() + 2 * page, want.end() - page, '\0');
+    EXPECT_EQ(text, want);
+  }
+}
+
 TEST(MappedFile, WhatIsNotAFile_IsRefused) {
   TempFolder folder;
   ASSERT_EQ(::mkfifo((folder / "fifo").c_str(), 0600), 0);

@@ -192,7 +192,18 @@ Json Llm::Inspect(int32_t context, const OnProgress& on_progress) const {
     run.Set("ops_per_step", Json(static_cast<int64_t>(impl.model->program().nodes().size())));
     out.Set("run", std::move(run));
     out.Set("kernels", Kernels(impl.model->program(), *impl.backend));
-    out.Set("check", CheckWeights(impl.source.tensors, on_progress));
+    if (impl.release_source) {  // the bytes are gone: once more from the file
+      const auto again = io::OpenModel(impl.info.path, {.use_mmap = impl.options.use_mmap});
+      if (again.ok()) {
+        out.Set("check", CheckWeights(again->tensors, on_progress));
+      } else {
+        Json check;
+        check.Set("not_checked", again.status().message());
+        out.Set("check", std::move(check));
+      }
+    } else {
+      out.Set("check", CheckWeights(impl.source.tensors, on_progress));
+    }
   } else if (impl.plan) {
     out.Set("memory", PlannedMemory(*impl.plan, impl.kv_dtype, impl.options.page_size,
                                     context > 0 ? context : impl.info.max_context));

@@ -93,6 +93,7 @@ model::ModelOptions Llm::Impl::MakeModelOptions() const {
   model_options.max_step_rows =
       std::min(options.max_step_tokens, std::max(64, options.max_sequences));
   model_options.check_tensors = options.check_tensors;
+  model_options.release_source = release_source;
   if (options.pack_cache) model_options.pack_cache = llm::PackCachePaths(source, options.weights);
   return model_options;
 }
@@ -217,14 +218,14 @@ Result<std::unique_ptr<Llm>> Llm::OpenFrom(const std::string& path, const io::Mo
     }
     if (!opened.ok()) return opened.status();
     impl.source = std::move(opened).value();
+    impl.release_source = !options.use_mmap && !options.text_only && !options.plan_only;
   }
   impl.info.format = impl.source.format == io::ModelFormat::kGguf ? "gguf" : "huggingface";
 
   // The vocabulary is read while the weights are packed: they share nothing but the mapping.
   // So is whether its numbers are numbers.
   std::vector<std::string> weight_warnings;
-  std::thread text_thread([&impl, &weight_warnings, &options] {
-    (void)impl.LoadText();
+  const auto sample_weights = [&impl, &weight_warnings, &options] {
     if (options.text_only || options.plan_only || options.check_tensors) return;
     const io::TensorReport report = io::SampleTensors(impl.source.tensors);
     if (report.defects.empty()) return;
@@ -235,6 +236,12 @@ Result<std::unique_ptr<Llm>> Llm::OpenFrom(const std::string& path, const io::Mo
         report.defects[0].first_index,
         report.defects.size() > 1 ? fmt::format(", and {} more tensors", report.defects.size() - 1)
                                   : std::string()));
+  };
+  // What is released as it is packed is looked at before.
+  if (impl.release_source) sample_weights();
+  std::thread text_thread([&impl, &sample_weights] {
+    (void)impl.LoadText();
+    if (!impl.release_source) sample_weights();
   });
   Status status;
   if (options.plan_only) {

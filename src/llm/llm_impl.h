@@ -21,6 +21,7 @@ struct Llm::Impl {
   LoadOptions options;
   ModelInfo info;
   io::ModelSource source;
+  bool release_source = false;  // its tensors were read into memory for this load alone
   quant::KvFormat kv_dtype = quant::KvFormat::kF16;
 
   // Null with the reason why not: a folder of weights alone can still be evaluated.

@@ -136,11 +136,13 @@ class LoadedModel final : public Model {
           PackKey(source, description_.quant, options.weights, backend.PackedLayout()));
       cache->Open();
     }
-    RILL_RETURN_IF_ERROR(
-        weights_.Pack(backend, options.activations, options.weights, options.on_pack, cache.get()));
-    if (cache == nullptr) return OkStatus();
-    cache->Finish();
-    pack_cache_ = cache->report();
+    RILL_RETURN_IF_ERROR(weights_.Pack(backend, options.activations, options.weights,
+                                       options.on_pack, cache.get(), options.release_source));
+    if (cache != nullptr) {
+      cache->Finish();
+      pack_cache_ = cache->report();
+    }
+    weights_.ReleaseSource(options.release_source);
     return OkStatus();
   }
 

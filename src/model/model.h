@@ -29,6 +29,9 @@ struct ModelOptions {
   int32_t max_step_tokens = 512;  // rows of the largest step: sizes the activation buffers
   int32_t max_step_rows = 0;      // rows of logits in one step; 0: max_step_tokens
   bool check_tensors = false;     // refuse NaN and Inf weights
+  // Nobody reads the source's tensors afterwards: those that were read into memory, not mapped, are
+  // given back as they are packed, and are zeros then. So the weights are there once, not twice.
+  bool release_source = false;
   // Where packed weights may be kept from one load to the next (pack_cache.h), best first; empty:
   // nowhere.
   std::vector<std::string> pack_cache = {};

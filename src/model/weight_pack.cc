@@ -174,19 +174,72 @@ Status WeightSet::PackMatrix(Matrix& matrix, ops::Backend& backend, ops::Activat
   Result<std::unique_ptr<ops::PackedWeight>> packed = backend.PackWeight(source);
   if (!packed.ok()) return packed.status().WithPrefix(culprit_);
   if (cache != nullptr) cache->Add(description, **packed);
-  const int64_t bytes = (*packed)->packed_bytes();
-  packed_bytes_ += bytes;
-  if (bytes == 0 || source.row_access) {
-    for (const Part& part : matrix.parts) mapped_bytes_ += part.file_bytes;
-  }
+  packed_bytes_ += (*packed)->packed_bytes();
   *matrix.target = packed->get();
   packed_.push_back(std::move(*packed));
+  if (MayReadSource(packed_.size() - 1)) {
+    for (const Part& part : matrix.parts) mapped_bytes_ += part.file_bytes;
+  }
   return OkStatus();
+}
+
+bool WeightSet::MayReadSource(size_t matrix) const {
+  return packed_[matrix]->packed_bytes() == 0 || matrices_[matrix].row_access;
+}
+
+void WeightSet::ReleaseView(const TensorView& view, bool own_memory) const {
+  for (const auto& file : tensors_.files()) {
+    const auto bytes = file->bytes();
+    if (view.data < bytes.data() || view.data >= bytes.data() + bytes.size()) continue;
+    if (file->is_mapped() || own_memory) {
+      file->Release({view.data, static_cast<size_t>(view.SizeBytes())});
+    }
+    return;
+  }
+}
+
+namespace {
+bool Overlap(const TensorView& a, const TensorView& b) {
+  return a.data < b.data + b.SizeBytes() && b.data < a.data + a.SizeBytes();
+}
+}  // namespace
+
+void WeightSet::ReleaseMatrix(size_t index, bool own_memory) const {
+  if (MayReadSource(index)) return;
+  for (const Part& part : matrices_[index].parts) {
+    if (part.view.data == nullptr) continue;  // a reader's: what it reads is not known here
+    // Few files have one tensor in two matrices, but they may.
+    bool needed = false;
+    for (size_t i = 0; i < matrices_.size() && !needed; ++i) {
+      if (i < index ? !MayReadSource(i) : i == index) continue;
+      for (const Part& other : matrices_[i].parts) {
+        needed = needed || other.view.data == nullptr || Overlap(part.view, other.view);
+      }
+    }
+    if (!needed) ReleaseView(part.view, own_memory);
+  }
+}
+
+void WeightSet::ReleaseSource(bool own_memory) const {
+  std::vector<const TensorView*> kept;
+  for (size_t i = 0; i < matrices_.size(); ++i) {
+    if (!MayReadSource(i)) continue;
+    for (const Part& part : matrices_[i].parts) {
+      if (part.view.data == nullptr) return;
+      kept.push_back(&part.view);
+    }
+  }
+  for (const io::TensorEntry& entry : tensors_.entries()) {
+    const bool needed = std::any_of(kept.begin(), kept.end(), [&](const TensorView* view) {
+      return Overlap(*view, entry.view);
+    });
+    if (!needed) ReleaseView(entry.view, own_memory);
+  }
 }
 
 Status WeightSet::Pack(ops::Backend& backend, ops::ActivationMode activations, WeightMode mode,
                        const std::function<void(int64_t done, int64_t total)>& on_matrix,
-                       PackCache* cache) {
+                       PackCache* cache, bool release_own_memory) {
   RILL_RETURN_IF_ERROR(PackVectors(backend));
   const auto bytes_of = [](const Matrix& matrix) {
     int64_t bytes = 0;
@@ -197,6 +250,8 @@ Status WeightSet::Pack(ops::Backend& backend, ops::ActivationMode activations, W
   for (const Matrix& matrix : matrices_) total += bytes_of(matrix);
   for (Matrix& matrix : matrices_) {
     RILL_RETURN_IF_ERROR(PackMatrix(matrix, backend, activations, mode, cache));
+    // A cache looks at the whole file once more.
+    if (cache == nullptr) ReleaseMatrix(packed_.size() - 1, release_own_memory);
     done += bytes_of(matrix);
     if (on_matrix) on_matrix(done, total);
   }

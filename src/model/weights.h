@@ -78,10 +78,15 @@ class WeightSet {
   void PackShapes();
   // Errors of a mode other than kFile: kUnsupported for a matrix that the file has quantised.
   // on_matrix (may be null): bytes of the file done, of all, after each matrix. cache (may be
-  // null): gives what it has of the matrices, and gets all of them.
+  // null): gives what it has of the matrices, and gets all of them. Without one, each matrix's part
+  // of the file leaves this process's memory when it is packed: see ReleaseSource.
   Status Pack(ops::Backend& backend, ops::ActivationMode activations, WeightMode mode,
               const std::function<void(int64_t done, int64_t total)>& on_matrix = nullptr,
-              PackCache* cache = nullptr);
+              PackCache* cache = nullptr, bool release_own_memory = false);
+  // After Pack: gives back the memory of all tensors that no packed weight may be read from. Bytes
+  // of a mapping can be read again; those that were read into memory only go, and are zeros then,
+  // with `own_memory`.
+  void ReleaseSource(bool own_memory) const;
 
   const DecoderWeights& weights() const { return weights_; }
   int64_t packed_bytes() const { return packed_bytes_; }
@@ -156,6 +161,10 @@ class WeightSet {
   // one set of files and one key of PackCache.
   std::string DescribeSource(const Matrix& matrix, const ops::WeightSource& source) const;
   Status PackVectors(ops::Backend& backend);
+  // Whether a backend may read the file's bytes of a packed matrix again.
+  bool MayReadSource(size_t matrix) const;
+  void ReleaseMatrix(size_t index, bool own_memory) const;
+  void ReleaseView(const TensorView& view, bool own_memory) const;
 
   const io::TensorDirectory& tensors_;
   std::string culprit_;

@@ -368,7 +368,8 @@ def test_quality_document_has_the_rows_that_the_command_prints(rill, stories, tm
     assert len(rows) > 100 and rows == quality_rows(printed)
 
 
-def test_nan_weights_are_told_at_load(rill, tmp_path):
+@pytest.mark.parametrize("flags", [[], ["--no-mmap"]])
+def test_nan_weights_are_told_at_load(rill, tmp_path, flags):
     file = tmp_path / "model.gguf"
     subprocess.run([rill, "bench", "--synthetic", "llama-tiny:q4_0", "--write-gguf", str(file)],
                    check=True, capture_output=True, timeout=120)
@@ -382,10 +383,12 @@ def test_nan_weights_are_told_at_load(rill, tmp_path):
     file.write_bytes(data)
     words = [rill, "tokenize", str(file), "hi"]
     assert subprocess.run(words, capture_output=True, timeout=60, check=True).returncode == 0
-    done = subprocess.run([rill, "run", str(file), "hi", "-n", "1"], capture_output=True,
+    done = subprocess.run([rill, "run", str(file), "hi", "-n", "1", *flags], capture_output=True,
                           timeout=60, check=False)
     text = done.stderr.decode()
     assert "warning" in text and "blk.1.ffn_up.weight" in text and "element 160" in text
+    report = rill_json(rill, "inspect", str(file), *flags)
+    assert "blk.1.ffn_up.weight" in report["check"]["nan_or_inf"]
     done = subprocess.run([rill, "run", str(file), "hi", "--check-tensors"], capture_output=True,
                           timeout=60, check=False)
     assert done.returncode == 2 and "blk.1.ffn_up.weight" in done.stderr.decode()

@@ -3,6 +3,7 @@ import fcntl
 import json
 import os
 import pathlib
+import re
 import shutil
 import struct
 import subprocess
@@ -188,6 +189,7 @@ def llama_folder(folder, dtype, bad_bytes):
         blobs.append(data)
         at += len(data)
     text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # tensors at odd addresses would be copied
     with (folder / "model.safetensors").open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         file.writelines(blobs)
@@ -209,6 +211,31 @@ def test_one_bad_number_in_a_large_file_is_told(rill, tmp_path, dtype, bad_bytes
     assert json.loads(done.stdout)["non_finite"] == 64
     report = json.loads(run(rill, "inspect", tmp_path, "--json").stdout)
     assert "model.layers.1.mlp.down_proj.weight" in report["check"]["nan_or_inf"]
+
+
+def test_without_a_mapping_the_weights_are_in_memory_once(rill, tmp_path):
+    """What was read from the file goes as it is packed, not when all is."""
+    llama_folder(tmp_path, "BF16", b"\x20\x20")
+    size = (tmp_path / "model.safetensors").stat().st_size
+    process = subprocess.Popen([rill, "eval", "fingerprint", tmp_path, "--no-mmap"],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    peak = 0
+    while process.poll() is None:
+        try:
+            if pathlib.Path(f"/proc/{process.pid}/exe").resolve() != pathlib.Path(rill).resolve():
+                continue
+            status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+        except OSError:
+            continue
+        found = re.search(r"VmHWM:\s+(\d+) kB", status)
+        peak = max(peak, int(found.group(1)) * 1024 if found else 0)
+        time.sleep(0.001)
+    assert process.returncode == OK
+    assert size < peak < 1.5 * size, (peak, size)
+    # What has gone is read again to be checked.
+    checks = [json.loads(run(rill, "inspect", tmp_path, *flags, "--json").stdout)["check"]
+              for flags in ([], ["--no-mmap"])]
+    assert checks[0] == checks[1] and checks[0]["nan_or_inf"] == "none"
 
 
 @pytest.mark.parametrize("words", [[""], []])
