@@ -498,7 +498,6 @@ Status Engine::Compute() {
 }
 
 void Engine::EmitEvents(const std::function<void()>& after) {
-  if (events_.empty()) return;
   emitting_ = true;
   const Clock::time_point begin = Now();
   // By index, and one event moved out at a time: a callback may add events (Cancel, Submit).
@@ -507,6 +506,7 @@ void Engine::EmitEvents(const std::function<void()>& after) {
     if (*pending.callback) (*pending.callback)(pending.event);
   }
   events_.clear();
+  // Without events too: the owner may have told of an end by itself.
   if (after) after();
   emitting_ = false;
   counters_.emit_ms += MillisecondsSince(begin, Now());

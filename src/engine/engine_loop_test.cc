@@ -6,6 +6,7 @@
 #include <atomic>
 #include <ctime>
 #include <future>
+#include <utility>
 
 #include "engine/engine_test_util.h"
 
@@ -182,6 +183,28 @@ TEST(EngineLoop, FullQueue_RefusesAtOnce) {
   loop.Stop(true);
   EXPECT_EQ(loop.stats().finished_requests, accepted);
   EXPECT_EQ(loop.stats().refused_requests, 20 - accepted);
+}
+
+// A request that came while the device was being lost is told of by the loop, not by the engine.
+TEST(EngineLoop, AfterEvents_ComesAfterAnEndThatTheLoopTold) {
+  HashRunner runner(SmallRunner());
+  runner.recovery = Internal("the device is lost");
+  EngineLoop* running = nullptr;
+  int32_t collected = 0;  // used by the loop's thread alone
+  std::promise<int32_t> told;
+  const EventCallback collect = [&](const TokenEvent& event) { collected += event.is_final; };
+  runner.before_run = [&](const StepPlan&) {
+    EXPECT_TRUE(running->Submit(Greedy({2}, 5), collect).ok());  // not known to be dead yet
+    return Internal("illegal address");
+  };
+  EngineLoop loop(MakeEngine(runner));
+  running = &loop;
+  loop.SetAfterEvents([&] {
+    if (collected == 2) told.set_value(std::exchange(collected, 0));
+  });
+  ASSERT_TRUE(loop.Submit(Greedy({1}, 5), collect).ok());
+  EXPECT_EQ(told.get_future().wait_for(20s), std::future_status::ready);
+  loop.SetAfterEvents(nullptr);
 }
 
 TEST(EngineLoop, LostDevice_EndsEveryRequestAndRefusesNewOnes) {
