@@ -28,7 +28,7 @@ class StepTime {
   double Predict(const StepSize& size) const;
   // The largest prompt chunk of the last steps: what is far beyond it is a guess.
   double largest_prefill() const { return largest_prefill_; }
-  // Not exceeded in about 95 of 100 steps.
+  // Not exceeded in about 99 of 100 steps.
   double Bound(const StepSize& size) const { return Predict(size) * margin_; }
 
  private:
@@ -40,7 +40,7 @@ class StepTime {
   std::array<Vector, kSize> normal_ = {};  // sum of weight * x x^T
   Vector target_ = {};                     // sum of weight * x * ms
   Vector coefficients_ = {};
-  double margin_ = 1.0;         // 95th percentile of actual / predicted
+  double margin_ = 1.0;         // 99th percentile of actual / predicted
   double largest_prefill_ = 0;  // fades
   int64_t num_observed_ = 0;
 };

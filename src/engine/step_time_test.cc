@@ -35,6 +35,26 @@ TEST(StepTime, FindsTheCoefficientsAndTheMargin) {
   EXPECT_LT(above, 150);
 }
 
+// Full chunks alone tell nothing of a step without one: it is not to be thought as slow.
+TEST(StepTime, PutsFirstStepsDownToTheirPrompts) {
+  StepTime cost;
+  const auto truth = [](const StepSize& size) {
+    return 3.0 + 0.55 * size.prefill_tokens + 0.7 * size.decodes + 1e-5 * size.kv_reads;
+  };
+  for (int i = 0; i < 6; ++i) {
+    const StepSize size{512, i < 2 ? 0.0 : i, 512.0 * 256 + i * 300};
+    cost.Observe(size, truth(size));
+  }
+  EXPECT_LT(cost.Predict({0, 6, 3000}), 40);
+  // The chunk that now seems to fit into 100 ms does, roughly; a few later it does.
+  for (int i = 0; i < 8; ++i) {
+    StepSize size{0, 6, 3000};
+    while (cost.Bound(size) < 100) ++size.prefill_tokens;
+    EXPECT_LT(truth(size), i < 2 ? 140 : 110) << i;
+    cost.Observe(size, truth(size));
+  }
+}
+
 TEST(StepTime, FollowsAChangeOfSpeedAndNeverPredictsLessForMore) {
   StepTime cost;
   for (int i = 0; i < 2000; ++i) {
