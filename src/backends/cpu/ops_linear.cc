@@ -50,7 +50,7 @@ Pieces Cut(const Tiles& tiles, int64_t num_panels, int64_t step = 1) {
   // each panel (q4_0, 2048 x 5632, 512 tokens: 331 GMAC/s with one, 383 with two).
   b.panels = std::clamp<int64_t>(kWorkBytes / panel_bytes, 2, kMaxPanels);
   // One panel at a time is 10 % slower for 8 tokens: the tile unit is set up for each call.
-  if (tiles.num_tokens == 1 || tiles.direct || tiles.packed) b.panels = kMaxPanels;
+  if (tiles.num_tokens == 1 || tiles.by_rows || tiles.direct || tiles.packed) b.panels = kMaxPanels;
   b.panels = (b.panels + step - 1) / step * step;
   static const int64_t l2 =
       std::max<int64_t>(256 << 10, static_cast<int64_t>(GetCpuFeatures().l2_bytes));
@@ -121,9 +121,12 @@ Sums Multiply(Context& c, const CpuWeight::Segment& s, int64_t expert, const Til
     }
     return sums;
   }
-  if (tiles.num_tokens == 1) {
+  if (tiles.by_rows || tiles.num_tokens == 1) {
     if (const GemvFn gemv = c.Gemv(s)) {
-      gemv(s.Panel(expert, p0), s.panel_bytes, n, k, s.group_units, tiles.F32(0), out);
+      for (int64_t t = t0; t < t1; ++t) {
+        gemv(s.Panel(expert, p0), s.panel_bytes, n, k, s.group_units, tiles.F32(t),
+             out + (t - t0) * sums.tile_stride);
+      }
       return sums;
     }
   }

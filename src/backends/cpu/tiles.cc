@@ -3,6 +3,9 @@
 namespace rill::cpu {
 namespace {
 
+// Tokens that meet f16 or quantised panels one by one, decoded in registers for each: a panel that
+// is decoded to f32 in memory first takes as long as three of them.
+constexpr int64_t kRowTokens = 3;
 // Elements that are packed by the caller alone.
 constexpr int64_t kPackElements = 4096;
 // No kernel takes wider tiles.
@@ -52,8 +55,12 @@ Tiles PlanF32(const Context& c, const CpuWeight& w, int64_t num_tokens, Scratch&
   Tiles t;
   t.num_tokens = num_tokens;
   t.k = w.cols();
-  t.width = c.k.tile_f32;
-  t.step = c.k.tile_f32_step;
+  t.by_rows = num_tokens <= kRowTokens;
+  for (const CpuWeight::Segment& s : w.segments()) {
+    t.by_rows = t.by_rows && (s.q8 || c.Gemv(s) != nullptr);
+  }
+  t.width = t.by_rows ? 1 : c.k.tile_f32;
+  t.step = t.by_rows ? 1 : c.k.tile_f32_step;
   t.num_tiles = (num_tokens + t.width - 1) / t.width;
   t.tile_bytes = (t.k * t.width * 4 + 63) / 64 * 64;
   t.memory = memory.Get(t.tile_bytes * t.num_tiles);

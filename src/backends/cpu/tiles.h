@@ -20,6 +20,7 @@ struct Tiles {
   int width = 1, step = 1;
   uint8_t* memory = nullptr;
   int64_t tile_bytes = 0;
+  bool by_rows = false;  // f32: tiles of one token for gemv
   // Integer tiles
   bool q8 = false, half_sums = false;
   bool direct = false, packed = false;  // gemv_q8, gemm_packed: from packed panels
