@@ -441,7 +441,7 @@ void Engine::ExpireDeadlines() {
 void Engine::RefreshForecast(Clock::time_point now) {
   // Little waits: nothing to compute.
   if (scheduler_.num_waiting() == 0 && scheduler_.running_choices() == 0) {
-    forecast_wait_ms_ = 0;
+    forecast_.wait_ms = 0;
     return;
   }
   if (forecast_made_ != Clock::time_point::min() &&
@@ -449,7 +449,7 @@ void Engine::RefreshForecast(Clock::time_point now) {
     return;
   }
   forecast_made_ = now;
-  forecast_wait_ms_ = scheduler_.ForecastWaitMs();
+  forecast_ = scheduler_.ForecastWait(now);
 }
 
 Status Engine::Step() {
@@ -528,7 +528,7 @@ EngineStats Engine::stats() const {
   stats.prefix_queries = scheduler_.counters().prefix_queries;
   stats.prefix_hits = scheduler_.counters().prefix_hits;
   stats.paused_steps = scheduler_.counters().paused_steps;
-  stats.estimated_wait_ms = requests_.empty() ? 0 : forecast_wait_ms_;
+  stats.estimated_wait_ms = requests_.empty() ? 0 : forecast_.wait_ms;
   stats.dead = dead();
   if (dead()) stats.dead_reason = dead_.message();
   return stats;

@@ -72,6 +72,8 @@ class Engine {
   bool Cancel(RequestId id, int32_t choice = -1);
   // Ends everything: with kCancelled.
   void CancelAll();
+  // The forecast's service_ms, as of when something last ran.
+  double service_ms() const { return forecast_.service_ms; }
   // When the next deadline of a request passes; time_point::max() without one.
   Clock::time_point next_deadline() const { return next_deadline_; }
 
@@ -143,7 +145,7 @@ class Engine {
   Clock::time_point next_deadline_ = Clock::time_point::max();
   // The forecast is made at most every 50 ms.
   Clock::time_point forecast_made_ = Clock::time_point::min();
-  double forecast_wait_ms_ = 0;
+  WaitForecast forecast_;
   EngineStats counters_;
 };
 

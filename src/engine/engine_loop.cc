@@ -83,6 +83,7 @@ EngineStats EngineLoop::stats() const {
   const std::lock_guard lock(mutex_);
   EngineStats stats = stats_;
   stats.waiting_requests += static_cast<int32_t>(arrivals_.size());
+  stats.estimated_wait_ms = WaitMs();
   stats.refused_requests += refused_;
   stats.idle_ms = idle_ms_;
   stats.starved_ms = starved_ms_;
@@ -94,6 +95,14 @@ EngineStats EngineLoop::stats() const {
     }
   }
   return stats;
+}
+
+double EngineLoop::WaitMs() const {
+  // The forecast is of the last step. What came since takes the free places, then turns.
+  const int32_t places = engine_->options().max_choices;
+  const int32_t free = places - stats_.running_choices - stats_.waiting_requests;
+  const auto before = static_cast<int32_t>(arrivals_.size()) - std::max(0, free - 1);
+  return stats_.estimated_wait_ms + std::max(0, before) * service_ms_ / std::max(1, places);
 }
 
 void EngineLoop::AddUpstream(int32_t delta) {
@@ -130,7 +139,7 @@ double EngineLoop::current_step_ms() const {
 
 int32_t EngineLoop::retry_after_s() const {
   const std::lock_guard lock(mutex_);
-  return static_cast<int32_t>(std::clamp(std::ceil(stats_.estimated_wait_ms / 1000), 1.0, 3600.0));
+  return static_cast<int32_t>(std::clamp(std::ceil(WaitMs() / 1000), 1.0, 3600.0));
 }
 
 bool EngineLoop::TakeNotes() {
@@ -176,6 +185,7 @@ void EngineLoop::PublishStats() {
   const EngineStats stats = engine_->stats();
   const std::lock_guard lock(mutex_);
   stats_ = stats;
+  service_ms_ = engine_->service_ms();
 }
 
 void EngineLoop::ThreadMain() {

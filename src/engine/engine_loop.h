@@ -71,6 +71,8 @@ class EngineLoop {
   // Moves the notes into the engine. False when the thread should end.
   bool TakeNotes();
   void PublishStats();
+  // Of a request that came now; mutex_ is held.
+  double WaitMs() const;
   // Counts the thread's sleep; mutex_ is held.
   void EndSleep();
 
@@ -82,6 +84,7 @@ class EngineLoop {
   std::vector<NewRequest> arrivals_;
   std::vector<std::pair<RequestId, int32_t>> cancels_;
   EngineStats stats_;
+  double service_ms_ = 0;
   int64_t refused_ = 0;
   bool stopping_ = false;
   bool cancel_all_ = false;

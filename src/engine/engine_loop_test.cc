@@ -207,6 +207,34 @@ TEST(EngineLoop, AfterEvents_ComesAfterAnEndThatTheLoopTold) {
   loop.SetAfterEvents(nullptr);
 }
 
+// A burst is told of before a step has seen it: each more waits for one more turn.
+TEST(EngineLoop, WaitOfABurst_CountsWhatCameSinceTheLastStep) {
+  HashRunner runner(SmallRunner());
+  std::atomic<bool> hold = false;
+  runner.before_run = [&](const StepPlan&) {
+    std::this_thread::sleep_for(1ms);
+    while (hold) std::this_thread::sleep_for(1ms);
+    return OkStatus();
+  };
+  EngineLoop loop(MakeEngine(runner, {.max_choices = 1, .max_waiting = 100}));
+  auto queue = std::make_shared<EventQueue>(400);
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(loop.Submit(Greedy({1}, 100), queue).ok());
+    ReadAll(*queue);
+  }
+  EXPECT_EQ(loop.stats().estimated_wait_ms, 0);  // idle
+  hold = true;
+  std::vector<double> waits;
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(loop.Submit(Greedy({1}, 100), std::make_shared<EventQueue>(400)).ok());
+    waits.push_back(loop.stats().estimated_wait_ms);
+  }
+  EXPECT_GT(waits[19], 10 * 100.0);  // 100 steps of 1 ms each at least
+  EXPECT_GT(waits[19], 1.5 * waits[9]);
+  hold = false;
+  loop.Stop(false);
+}
+
 TEST(EngineLoop, LostDevice_EndsEveryRequestAndRefusesNewOnes) {
   HashRunner runner(SmallRunner());
   runner.recovery = Internal("the device is lost");

@@ -57,6 +57,11 @@ struct SchedulerCounters {
   int64_t paused_steps = 0;                     // choice-steps
 };
 
+struct WaitForecast {
+  double wait_ms = 0;     // of a request that came now, at the end of the queue, to be admitted
+  double service_ms = 0;  // from then to its end, as those that run
+};
+
 class Scheduler {
  public:
   explicit Scheduler(const SchedulerOptions& options);
@@ -87,9 +92,9 @@ class Scheduler {
   // How long a step took: what chunk sizes and forecasts are made from.
   void ObserveStep(const StepPlan& plan, double ms) { step_time_.Observe(plan.size, ms); }
 
-  // How long a request that came now, at the end of the queue, would wait to be admitted. 0 while
-  // no step was timed. O((waiting + running) log running).
-  double ForecastWaitMs() const;
+  // What the plan says of the queue, played forward with expected lengths, measured step times and
+  // deadlines. Zeros while no step was timed. O((waiting + running) log(waiting + running)).
+  WaitForecast ForecastWait(Clock::time_point now) const;
 
   int32_t num_waiting() const { return queue_.size(); }
   int32_t num_running() const { return static_cast<int32_t>(running_.size()); }

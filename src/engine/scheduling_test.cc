@@ -43,6 +43,7 @@ class SchedulingTest : public ::testing::Test {
   double NowMs() const {
     return std::chrono::duration<double, std::milli>(now_.time_since_epoch()).count();
   }
+  double WaitMs() const { return engine_->scheduler().ForecastWait(now_).wait_ms; }
 
   Clock::time_point now_ = Clock::time_point() + 1h;
   double last_step_ms_ = 0;
@@ -377,6 +378,30 @@ TEST_F(SchedulingTest, TargetThatDecodesAloneMiss_LetsPromptsGetOn) {
   EXPECT_LE(steps, 2000 / 60);
 }
 
+// Nobody runs or waits longer than he may, so a forecast is not longer either.
+TEST_F(SchedulingTest, ForecastOfTheWait_KnowsDeadlines) {
+  Start({.max_choices = 1}, SmallRunner());
+  GenerateRequest request = Greedy({1}, 200);
+  request.total_timeout_ms = 60;
+  ASSERT_TRUE(engine_->Submit(request, nullptr).ok());
+  const double begin = NowMs();
+  for (int i = 0; i < 8; ++i) ASSERT_TRUE(engine_->Step().ok());
+  request.total_timeout_ms = 0;
+  for (const int64_t queue_ms : {40, 40, 1'000'000}) {  // the first two never run
+    request.queue_timeout_ms = queue_ms;
+    request.sampling.max_tokens = 5;
+    ASSERT_TRUE(engine_->Submit(request, nullptr).ok());
+  }
+  const double wait_ms = WaitMs();
+  EXPECT_NEAR(NowMs() - begin + wait_ms, 60, 20);
+  Recorder probe;
+  ASSERT_TRUE(engine_->Submit(Greedy({4}, 1), probe.Callback()).ok());
+  const double submitted = NowMs();
+  while (probe.tokens[0].empty()) ASSERT_TRUE(engine_->Step().ok());
+  EXPECT_LT(NowMs() - submitted, 2 * wait_ms);
+  EXPECT_GT(NowMs() - submitted, wait_ms / 2);
+}
+
 // What Retry-After says: within a factor of two of what it comes to, for nine in ten.
 TEST_F(SchedulingTest, ForecastOfTheWait_IsWithinAFactorOfTwo) {
   RunnerInfo info = SmallRunner();
@@ -410,7 +435,7 @@ TEST_F(SchedulingTest, ForecastOfTheWait_IsWithinAFactorOfTwo) {
         // Ends where a drawn length says.
         const int32_t length = std::clamp(static_cast<int32_t>(lengths(random)), 1, 499);
         auto probe = std::make_shared<Probe>();
-        probe->forecast_ms = engine_->scheduler().ForecastWaitMs();
+        probe->forecast_ms = WaitMs();
         probes.push_back(probe);
         ASSERT_TRUE(engine_
                         ->Submit(request,
