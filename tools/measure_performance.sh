@@ -38,9 +38,11 @@ measure() {
     --mixed 8x512+128 --repetitions 5 --out "$file/"
   local made
   made=$(basename "$file"/*.json .json)
-  mv "$file/$made.json" "$out/$made-$name.json"
+  local to=$out/$made-$name number=2
+  while [[ -e $to.json ]]; do to=$out/$made-$name-$((number++)); done
+  mv "$file/$made.json" "$to.json"
   rmdir "$file"
-  echo "-> $out/$made-$name.json" >&2
+  echo "-> $to.json" >&2
 }
 
 "$rill" pull smollm2 >&2

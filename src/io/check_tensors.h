@@ -36,7 +36,7 @@ TensorReport CheckTensors(
 // The same question answered quickly, for every load: looks at the scales of blocks and at plain
 // floats only, and in a file of more than `max_bytes` at all vectors and at evenly spread runs of
 // 4 KiB of the rest, so that it takes a few ms. What it finds is there; what is between the runs it
-// does not see: a backend looks at each number that it packs, but not at a table read in place.
+// does not see: a backend looks at each number that it loads.
 // num_nan holds NaN and Inf together, num_subnormal is not counted.
 TensorReport SampleTensors(const TensorDirectory& tensors, uint64_t max_bytes = 32u << 20);
 

@@ -11,6 +11,7 @@
 #include "base/utf8.h"
 #include "llm/llm_impl.h"
 #include "llm/requantize.h"
+#include "llm/synthetic.h"
 #include "quant/kv_format.h"
 #include "quant/quantize.h"
 
@@ -197,7 +198,9 @@ Result<QualityTable> MeasureQuality(const std::string& path, std::string_view te
   }
   io::OpenOptions open_options;
   open_options.use_mmap = load.use_mmap;
-  RILL_ASSIGN_OR_RETURN(const io::ModelSource file, io::OpenModel(path, open_options));
+  RILL_ASSIGN_OR_RETURN(const io::ModelSource file, path.starts_with(llm::kSyntheticPrefix)
+                                                        ? llm::MakeSynthetic(path)
+                                                        : io::OpenModel(path, open_options));
   RILL_ASSIGN_OR_RETURN(const io::ModelSource base,
                         llm::Requantize(file, DType::kF16, load.num_threads));
   QualityTable table;

@@ -9,6 +9,7 @@
 
 #include "backends/cpu/panel_source.h"
 #include "base/checked_math.h"
+#include "quant/scale_fields.h"
 
 namespace rill::cpu {
 
@@ -170,6 +171,14 @@ Result<std::unique_ptr<CpuWeight>> CpuWeight::Pack(const ops::WeightSource& sour
       return error("in place: expected one matrix in memory");
     }
     weight->in_place_ = first;
+    const int64_t row_bytes = first.SizeBytes() / std::max<int64_t>(1, first.dim(0));
+    std::atomic<bool> finite{true};
+    pool.ParallelFor(first.dim(0), 256, [&](int64_t begin, int64_t end) {
+      const auto found = quant::FindNonFinite(first.dtype, first.data + begin * row_bytes,
+                                              (end - begin) * first.dim(1));
+      if (found.bad > 0) finite.store(false, std::memory_order_relaxed);
+    });
+    weight->all_finite_ = finite.load(std::memory_order_relaxed);
     return weight;
   }
 

@@ -77,6 +77,24 @@ TEST(CpuPack, NanInAnyFormat_IsWarnedOfByName) {
   EXPECT_GE(formats, 20);
 }
 
+TEST(CpuPack, NanInATableReadInPlace_IsWarnedOf) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ4_0, DType::kQ8_0}) {
+    std::vector<uint8_t> bytes(static_cast<size_t>(*RowBytes(dtype, kK) * kRows));
+    const int64_t blocks = kRows * kK / Traits(dtype).block_weights;
+    for (const int64_t block : {int64_t{-1}, blocks - 1, int64_t{0}}) {
+      std::vector<uint8_t> table = bytes;
+      if (block >= 0) Spoil(dtype, table, block);
+      const auto backend = Make();
+      ops::WeightSource source;
+      source.matmul = false;
+      source.name = "table";
+      source.parts = {TensorView(table.data(), dtype, {kRows, kK})};
+      ASSERT_TRUE(backend->PackWeight(source).ok());
+      EXPECT_EQ(backend->Warnings().empty(), block < 0) << DTypeName(dtype) << " " << block;
+    }
+  }
+}
+
 TEST(CpuPack, NanInWeightsMadeAtLoad_IsWarnedOf) {
   std::vector<float> values(kRows * kK, 0.5f);
   for (const float bad : {std::nanf(""), -INFINITY}) {
