@@ -221,6 +221,7 @@ Status ModelRegistry::Unload(std::string_view name) {
     if (found == models_.end()) return NotFound(fmt::format("no model '{}' is loaded", name));
     model = std::move(*found);
     models_.erase(found);
+    unloading_ = model;
   }
   model->llm->Drain();
   WaitUntilUnused(std::move(model));
@@ -238,6 +239,16 @@ void ModelRegistry::Clear() {
     model->llm->text().CancelAll();
     WaitUntilUnused(std::move(model));
   }
+}
+
+void ModelRegistry::CancelAll() {
+  std::vector<std::shared_ptr<ServedModel>> models;
+  {
+    const std::lock_guard lock(mutex_);
+    models = models_;
+    if (auto model = unloading_.lock()) models.push_back(std::move(model));
+  }
+  for (const auto& model : models) model->llm->text().CancelAll();
 }
 
 std::shared_ptr<ServedModel> ModelRegistry::Find(std::string_view name) const {

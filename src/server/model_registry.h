@@ -38,6 +38,9 @@ class ModelRegistry {
   // Takes the name away at once, waits for requests under way, then frees the memory.
   Status Unload(std::string_view name);
   void Clear();
+  // Cancels the requests of every model, one that is being unloaded included: they end with an
+  // error, and the unload goes on. From any thread.
+  void CancelAll();
 
   // nullptr when no model has that name. With any_model_name an unknown one gets the first model.
   std::shared_ptr<ServedModel> Find(std::string_view name) const;
@@ -53,6 +56,8 @@ class ModelRegistry {
   std::mutex load_mutex_;  // one load or unload at a time
   mutable std::mutex mutex_;
   std::vector<std::shared_ptr<ServedModel>> models_;  // guarded by mutex_
+  // Out of models_, its requests still under way. Guarded by mutex_; weak: Unload counts holders.
+  std::weak_ptr<ServedModel> unloading_;
 };
 
 // The operator's limits of one request; those of a model are added to them.

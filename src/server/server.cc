@@ -42,6 +42,23 @@ Result<std::vector<ApiKey>> ReadKeys(const ServerOptions& options) {
   return keys;
 }
 
+// What would open the admin routes to whoever reaches the port, or not be done at all.
+Status CheckListeners(const HttpServerOptions& http) {
+  const bool has_admin_key = std::any_of(http.api_keys.begin(), http.api_keys.end(),
+                                         [](const ApiKey& key) { return key.admin; });
+  if (http.admin_on_main && !has_admin_key) {
+    return InvalidArgument(
+        "--admin-on-main: expected API keys, one of them marked admin (--key-file): without one, "
+        "whoever reaches the address could load and unload models");
+  }
+  if (!http.inherited_fds.empty() && !http.unix_path.empty()) {
+    return InvalidArgument(
+        "--unix: the listening sockets come from the service manager; give it the path "
+        "(ListenStream=)");
+  }
+  return OkStatus();
+}
+
 HttpLimits MakeHttpLimits(const ServerOptions& options) {
   const ServerLimits& from = options.limits;
   const auto ms = [](int64_t value) { return std::chrono::milliseconds(value); };
@@ -83,6 +100,7 @@ Result<HttpServerOptions> MakeHttpOptions(const ServerOptions& options, ServerSt
   http.tls_certificate = options.tls_certificate;
   http.tls_private_key = options.tls_private_key;
   RILL_ASSIGN_OR_RETURN(http.api_keys, ReadKeys(options));
+  RILL_RETURN_IF_ERROR(CheckListeners(http));
   http.allow_unauthenticated = options.allow_unauthenticated;
   http.allowed_hosts = options.allowed_hosts;
   http.allowed_origins = options.allowed_origins;
@@ -267,6 +285,7 @@ class Server {
     });
     while (!loaded_) {
       const int number = WaitForSignal(signals, std::chrono::milliseconds(10));
+      if (number == SIGHUP) Reload();
       if (number == SIGTERM || number == SIGINT) {
         stop_loading_ = true;
         UnblockSignals(signals);
@@ -316,7 +335,7 @@ class Server {
     }
     summary.unix_path = options.unix_path;
     if (http_->admin_port() != 0) {
-      summary.admin_url = fmt::format("http://127.0.0.1:{}", http_->admin_port());
+      summary.admin_url = fmt::format("{}://127.0.0.1:{}", scheme, http_->admin_port());
     }
     summary.num_keys = num_keys_;
     summary.budget_bytes = state_.registry.budget_bytes();
@@ -389,7 +408,7 @@ class Server {
         // They are told, as far as their clients read within a second.
         is_cut = true;
         cut = http_->counters().requests_now;
-        for (const auto& model : state_.registry.List()) model->llm->text().CancelAll();
+        state_.registry.CancelAll();
       }
       if (Clock::now() >= std::max(leave, deadline + std::chrono::seconds(1))) break;
       const int again = WaitForSignal(signals, std::chrono::milliseconds(idle ? 20 : 1));
@@ -427,8 +446,10 @@ class Server {
   // Keys and certificates again. What is wrong changes nothing.
   void Reload() {
     auto keys = ReadKeys(state_.options);
+    const int num_keys = keys.ok() ? static_cast<int>(keys->size()) : 0;
     const Status status = keys.ok() ? http_->Reload(std::move(*keys)) : keys.status();
     if (status.ok()) {
+      num_keys_ = num_keys;
       Notice("reload", "keys and certificates read again");
     } else {
       Notice("reload", "reload failed, all stays as it was: " + status.message());

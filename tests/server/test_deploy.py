@@ -92,6 +92,35 @@ def start_haproxy(folder, ports):
     return Proxy([tool("haproxy"), "-db", "-f", folder / "rill.cfg"], ports[0], folder / "out.log")
 
 
+# Paths as clients may spell them; rill takes one trailing slash, and any byte percent-encoded.
+INSIDE = ["/metrics", "/metrics/", "/%6detrics", "/%6Detrics/", "/metric%73?x=1", "/metrics/?x",
+          "/%6d%65%74%72%69%63%73", "/server_info", "/server_info/", "/server%5finfo",
+          "/admin/models", "/admin/models/", "/%61dmin/models", "/admin/models/m", "/admin/%6dodels/m",
+          # No path of rill's, and no way around the above.
+          "//metrics", "/metrics//", "/./metrics", "/x/../metrics", "/metrics%2f", "/%2fmetrics",
+          "/%252e/metrics", "/metrics%00", "/metrics;x", "/metrics#x", "/METRICS", "/admin", "/admin/"]
+
+
+def keeps_inside(port, servers):
+    """No spelling of what is for operators gets an answer of a server's but its 404 or 400."""
+    for method in ("GET", "HEAD", "POST", "DELETE"):
+        for path in (*INSIDE, "http://localhost/metrics", "http://localhost/%6detrics/"):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+            connection.putrequest(method, path)
+            connection.putheader("Content-Length", "0")
+            connection.endheaders()
+            answer = connection.getresponse()
+            body = answer.read()
+            connection.close()
+            assert answer.status in (400, 404), (method, path, answer.status)
+            assert b"rill_" not in body
+            if path in INSIDE[:15]:
+                assert answer.status == 404 and b'"error"' not in body, (method, path, body)
+    # Directly they are there: the list means what it says.
+    for path in INSIDE[:7]:
+        assert b"rill_requests_running" in httpx.get(servers[0].url + path).content, path
+
+
 def start_rill(rill, model, port, *words):
     return Server(rill, "m=" + model, "--kv-memory", "64M", *words, port=port)
 
@@ -200,7 +229,7 @@ def test_proxies_stream_and_pass_cancels_and_overload_on(rill, stories, tmp_path
             time.sleep(0.02)
         a.wait_idle(5)
         b.wait_idle(5)
-        assert httpx.get(url + "/metrics").status_code == 404
+        keeps_inside(proxy.port, (a, b))
         assert httpx.get(url + "/v1/models").json()["data"][0]["id"] == "m"
         # Errors of the API pass through untouched.
         wrong = httpx.post(url + "/v1/completions", json={"model": "none", "prompt": "x"})
@@ -253,6 +282,14 @@ def test_restart_with_a_socket_of_the_service_manager_fails_no_request(rill, sto
         listener.close()
     print(f"socket activation: 3 restarts, {done[0]} requests, {len(failures)} failed")
     assert failures == [] and done[0] >= 32
+
+
+def test_a_unix_socket_beside_those_of_the_service_manager_is_refused(rill, stories, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as listener, \
+            Server(rill, "m=" + stories, "--unix", tmp_path / "socket", wait=False,
+                   listen_fd=listener.fileno()) as server:
+        assert server.process.wait(30) == 2
+        assert "--unix: the listening sockets come from the service manager" in server.stderr()
 
 
 def test_drain_delay_and_the_end_of_the_drain_time(rill, stories, smollm2):
@@ -394,6 +431,17 @@ def test_systemd_units(rill, tmp_path):
     assert (delay, drain) == (15, 45)
     assert "--drain" not in (DEPLOY / "systemd" / "rill.default").read_text()
     assert int(re.search(r"TimeoutStopSec=(\d+)", unit)[1]) > max(drain, delay) + 5
+    # The drop-in for keys, out of the comment that shows it, is one.
+    assert "RILL_KEY_FILE" in help_text
+    drop_in = re.search(r"^#   \[Service\]\n(?:#   \S+\n)+", unit, re.M)[0].replace("#   ", "")
+    assert "\nLoadCredential=keys:" in drop_in
+    assert "\nEnvironment=RILL_KEY_FILE=%d/keys\n" in drop_in
+    assert "CREDENTIALS_DIRECTORY" not in unit  # nothing replaces it in an EnvironmentFile
+    (tmp_path / "rill.service.d").mkdir()
+    (tmp_path / "rill.service.d" / "keys.conf").write_text(drop_in)
+    done = subprocess.run([analyze, "verify", "--man=no", tmp_path / "rill.service"],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "keys.conf" not in done.stderr, done.stderr
 
 
 def test_dockerfile_names_what_a_build_needs():
@@ -403,6 +451,11 @@ def test_dockerfile_names_what_a_build_needs():
     wanted = set(re.findall(r'"([^|"]+)\|', listed)) - {"ccache", "python3-pip", "ca-certificates"}
     stage = text[text.index("apt-get install"):text.index("WORKDIR /src")]
     assert wanted <= set(stage.split()), wanted - set(stage.split())
+    # What it builds is what Kubernetes runs.
+    version = re.search(r"project\(rill VERSION ([\d.]+)", (ROOT / "CMakeLists.txt").read_text())[1]
+    manifest = (DEPLOY / "kubernetes" / "rill.yaml").read_text()
+    assert re.search(r"^ *image: (\S+)$", manifest, re.M)[1] == f"rill:{version}"
+    assert re.search(r"docker build .*-t (\S+) \.$", text, re.M)[1] == f"rill:{version}"
     assert "USER 10001" in text and re.search(r"^ENTRYPOINT .*\"serve\"", text, re.M)
 
 

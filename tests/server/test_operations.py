@@ -13,7 +13,7 @@ import urllib.parse
 import httpx
 import pytest
 
-from harness import Server
+from harness import Server, stream
 
 
 def request(server, model, **extra):
@@ -124,6 +124,10 @@ def test_admin_load_and_unload(rill, stories, tiny_chat, tmp_path):
         assert request(server, "b").status_code == 404
         assert httpx.delete(admin + "/admin/models/b", timeout=60).status_code == 404
         assert request(server, "a").status_code == 200
+        assert httpx.delete(admin + "/admin/models/a", timeout=60).status_code == 200
+        none = server.post("/v1/completions", {"prompt": "x"})
+        assert none.status_code == 404 and "No model is loaded" in none.text, none.text
+        assert none.json()["error"]["code"] == "model_not_found"
 
 
 def test_admin_work_that_cannot_wait_is_refused(rill, stories, smollm2):
@@ -215,6 +219,10 @@ def test_budget_too_small_is_refused_with_the_sums(rill, stories):
     (["{m}", "--port", "99999"], 2, ""),
     (["{m}", "--memory", "lots"], 2, "--memory"),
     (["{m}", "--host", "0.0.0.0"], 1, "no API key"),  # beyond this machine without keys
+    # Admin routes for whoever reaches the port.
+    (["{m}", "--port", "0", "--admin-on-main"], 2, "--admin-on-main: expected API keys, one of them"),
+    (["{m}", "--port", "0", "--admin-on-main", "--host", "0.0.0.0", "--allow-unauthenticated"], 2,
+     "--admin-on-main: expected API keys"),
     (["{m}", "--alias", "x=y"], 2, "--alias"),
     (["{m}", "--limit", "max_messages=0"], 2, "limit max_messages: expected 1 to 1048576, got 0"),
     (["{m}", "--limit", "max_messages"], 2, "expected 1 to 1048576, got ''"),
@@ -237,6 +245,30 @@ def test_an_empty_key_file_opens_nothing(rill, stories, tmp_path, text):
                           capture_output=True, timeout=60, check=False)
     assert done.returncode == 2
     assert f"{keys}: no key in it" in done.stderr.decode()
+
+
+def test_admin_routes_on_the_main_address_ask_for_an_admin_key(rill, stories, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("alice key-of-alice-0123456789\n")
+    done = subprocess.run([rill, "serve", stories, "--port", "0", "--admin-on-main", "--key-file",
+                           keys], capture_output=True, timeout=60, check=False)
+    assert done.returncode == 2 and "one of them marked admin" in done.stderr.decode()
+    keys.write_text("alice key-of-alice-0123456789\nroot key-of-root-0123456789 admin\n")
+    # The file's name from the environment, as a service gets it.
+    with Server(rill, "m=" + stories, "--admin-on-main",
+                env={"RILL_KEY_FILE": str(keys)}) as server:
+        def status(key):
+            headers = {"authorization": "Bearer " + key} if key else {}
+            return server.get("/server_info", headers=headers).status_code
+        assert [status(k) for k in ("", "key-of-alice-0123456789", "key-of-root-0123456789")] == \
+            [401, 403, 200]
+        keys.write_text("alice key-of-alice-0123456789\n")  # nobody may any more
+        server.process.send_signal(signal.SIGHUP)
+        end = time.monotonic() + 10
+        while status("key-of-root-0123456789") != 401:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        assert status("key-of-alice-0123456789") == 403
 
 
 def test_port_in_use(rill, stories, tiny):
@@ -325,7 +357,10 @@ def test_reload_is_all_or_nothing(rill, stories, tmp_path):
     keys = tmp_path / "keys"
     keys.write_text("alice key-of-alice-0123456789\n")
     with Server(rill, "m=" + stories, "--key-file", keys, "--tls-cert", cert,
-                "--tls-key", private) as server:
+                "--tls-key", private, "--admin-port", "0") as server:
+        # The address as it is told.
+        assert httpx.get(server.admin_url + "/server_info", verify=False).status_code == 401
+
         def status(key):
             return server.get("/v1/models", headers={"authorization": "Bearer " + key},
                               verify=False).status_code
@@ -364,6 +399,65 @@ def test_sigterm_while_models_load(rill, smollm2):
         server.terminate()
         assert server.process.wait(30) == 0
         assert "stopped while loading" in server.stderr()
+
+
+def test_while_models_load(rill, smollm2, tmp_path):
+    """Names and aliases are there already, and SIGHUP reads keys."""
+    keys = tmp_path / "keys"
+    keys.write_text("alice key-of-alice-0123456789\n")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with Server(rill, "a=" + smollm2, "b=" + smollm2, "--alias", "b=bee", "--context", "2048",
+                "--kv-memory", "256M", "--key-file", keys, wait=False, port=port) as server:
+        server.url = f"http://127.0.0.1:{port}"
+        end = time.monotonic() + 60
+
+        def get(path, key):
+            return server.get(path, headers={"authorization": f"Bearer key-of-{key}-0123456789"})
+
+        while True:
+            try:
+                listed = get("/v1/models", "alice").json()["data"]
+                break
+            except httpx.TransportError:
+                assert time.monotonic() < end and server.process.poll() is None
+        assert [m["id"] for m in listed] == ["a", "b", "bee"]
+        for name in ("b", "bee"):
+            one = get("/v1/models/" + name, "alice")
+            assert one.status_code == 200, one.text
+            assert (one.json()["id"], one.json()["root"], one.json()["created"]) == (name, "b", 0)
+        assert get("/v1/models/c", "alice").status_code == 404
+        keys.write_text("bob key-of-bob-0123456789\ncarol key-of-carol-0123456789\n")
+        server.process.send_signal(signal.SIGHUP)
+        while get("/v1/models", "bob").status_code != 200:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        assert get("/v1/models", "alice").status_code == 401
+        server.wait_ready()
+        events = [line["event"] for line in server.log()]
+        assert events.index("reload") < events.index("ready")
+        assert "keys: 2" in server.stderr()
+        assert get("/v1/models/bee", "bob").json()["created"] > 0
+
+
+def test_the_end_of_the_drain_tells_requests_on_a_model_that_is_unloaded(rill, stories, smollm2):
+    with Server(rill, "a=" + stories, "b=" + smollm2, "--admin-port", "0", "--context", "2048",
+                "--kv-memory", "256M", "--drain", "1") as server:
+        body = {"model": "b", "prompt": "Once", "max_tokens": 2000, "ignore_eos": True}
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            events = pool.submit(stream, server, "/v1/completions", body)
+            end = time.monotonic() + 20
+            while server.metric("rill_requests_running") < 1:
+                assert time.monotonic() < end
+                time.sleep(0.02)
+            unload = pool.submit(httpx.delete, server.admin_url + "/admin/models/b", timeout=60)
+            while request(server, "b").status_code != 404:
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            server.terminate()
+            assert events.result()[-1]["error"]["code"] == "draining"
+            assert unload.result().status_code == 200, unload.result().text
+            assert server.process.wait(10) == 0
 
 
 def test_keys_are_told_nowhere(rill, stories, tmp_path):

@@ -132,7 +132,11 @@ std::shared_ptr<ServedModel> FindModel(ServerState& state, const std::string& na
       return nullptr;
     }
   }
-  if (name.empty()) {
+  if (name.empty() && state.registry.List().empty()) {
+    ApiError error = MakeError(404, "model_not_found", "No model is loaded on this server.");
+    error.param = "model";
+    SendError(responder, error);
+  } else if (name.empty()) {
     SendError(responder, openai::BadRequest("missing_required_parameter", "model",
                                             "Missing required parameter: 'model'. This server has "
                                             "several; GET /v1/models lists them."));

@@ -1,7 +1,9 @@
 // GET /v1/models, GET /v1/models/{id}
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <iterator>
+#include <vector>
 
 #include "server/endpoints/endpoint.h"
 #include "server/openai/api_error.h"
@@ -28,6 +30,20 @@ void AppendModel(std::string& out, const std::string& id, int64_t created, const
   out += '}';
 }
 
+// Models of the command line that are still to come.
+std::vector<const ModelSpec*> ComingModels(const ServerState& state) {
+  std::vector<const ModelSpec*> out;
+  if (!state.loading) return out;
+  const auto loaded = state.registry.List();
+  for (const ModelSpec& spec : state.options.models) {
+    // Not Find: with any_model_name it knows every name.
+    const bool is_there = std::any_of(loaded.begin(), loaded.end(),
+                                      [&](const auto& model) { return model->Answers(spec.name); });
+    if (!is_there) out.push_back(&spec);
+  }
+  return out;
+}
+
 std::string ListModels(ServerState& state) {
   std::string out = R"({"object":"list","data":[)";
   bool is_first = true;
@@ -44,11 +60,10 @@ std::string ListModels(ServerState& state) {
       add(alias, model->created, model->id, max_context);
     }
   }
-  if (state.loading) {
-    // Known, and soon here: clients that ask for the list at their start should not miss it.
-    for (const ModelSpec& spec : state.options.models) {
-      if (!state.registry.Find(spec.name)) add(spec.name, 0, spec.name, 0);
-    }
+  // Known, and soon here: clients that ask for the list at their start should not miss them.
+  for (const ModelSpec* spec : ComingModels(state)) {
+    add(spec->name, 0, spec->name, 0);
+    for (const std::string& alias : spec->aliases) add(alias, 0, spec->name, 0);
   }
   out += "]}";
   return out;
@@ -78,6 +93,15 @@ void AddModels(ServerState& state, std::vector<Route>& routes) {
                if (!model->Answers(name)) continue;
                std::string out;
                AppendModel(out, name, model->created, model->id, model->llm->info().max_context);
+               return SendJson(*responder, 200, std::move(out));
+             }
+             for (const ModelSpec* spec : ComingModels(state)) {
+               if (spec->name != name && std::find(spec->aliases.begin(), spec->aliases.end(),
+                                                   name) == spec->aliases.end()) {
+                 continue;
+               }
+               std::string out;
+               AppendModel(out, name, 0, spec->name, 0);
                return SendJson(*responder, 200, std::move(out));
              }
              SendError(*responder, openai::ModelNotFound(name));
