@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
 
 #include "base/check.h"
 #include "base/control_groups.h"
@@ -63,6 +64,16 @@ bool ThreadPool::Claim(int worker, uint64_t epoch) {
       before, epoch, std::memory_order_acq_rel, std::memory_order_relaxed);
 }
 
+// What a share has no memory for is told to the caller of Run when all shares are over: until then
+// the others use what is on its stack.
+void ThreadPool::RunShare(Task task, void* context, int worker) {
+  try {
+    task(context, worker, num_workers_);
+  } catch (const std::bad_alloc&) {
+    no_memory_.store(true, std::memory_order_relaxed);
+  }
+}
+
 void ThreadPool::RunErased(Task task, void* context) {
   if (num_workers_ == 1) {
     task(context, 0, 1);
@@ -80,10 +91,10 @@ void ThreadPool::RunErased(Task task, void* context) {
     }
     wake_.notify_all();
   }
-  task(context, 0, num_workers_);
+  RunShare(task, context, 0);
   for (int worker = 1; worker < num_workers_; ++worker) {
     if (!Claim(worker, epoch)) continue;
-    task(context, worker, num_workers_);
+    RunShare(task, context, worker);
     remaining_.fetch_sub(1, std::memory_order_relaxed);
   }
   int spins = 0;
@@ -94,6 +105,10 @@ void ThreadPool::RunErased(Task task, void* context) {
       std::this_thread::yield();
       spins = 0;
     }
+  }
+  if (no_memory_.load(std::memory_order_relaxed)) {
+    no_memory_.store(false, std::memory_order_relaxed);
+    throw std::bad_alloc();
   }
 }
 
@@ -118,7 +133,7 @@ void ThreadPool::WorkerMain(int worker) {
     if (stop_.load(std::memory_order_acquire)) return;
     seen = epoch_.load(std::memory_order_acquire);
     if (!Claim(worker, seen)) continue;
-    task_(context_, worker, num_workers_);
+    RunShare(task_, context_, worker);
     remaining_.fetch_sub(1, std::memory_order_release);
   }
 }

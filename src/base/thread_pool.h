@@ -36,7 +36,8 @@ class ThreadPool {
 
   int num_workers() const { return num_workers_; }
 
-  // fn must not throw and must not call Run of the same pool.
+  // fn must not call Run of the same pool, and throw nothing but std::bad_alloc: Run throws it too
+  // then, once all shares are over.
   template <typename Fn>
   void Run(Fn&& fn) {
     RunErased(
@@ -68,6 +69,7 @@ class ThreadPool {
   using Task = void (*)(void* context, int worker, int num_workers);
   void RunErased(Task task, void* context);
   void WorkerMain(int worker);
+  void RunShare(Task task, void* context, int worker);
   // Takes share `worker` of the task of `epoch`, if nobody has.
   bool Claim(int worker, uint64_t epoch);
 
@@ -84,6 +86,7 @@ class ThreadPool {
   alignas(64) std::atomic<int> remaining_{0};   // workers that have not finished it
   std::atomic<int> parked_{0};
   std::atomic<bool> stop_{false};
+  std::atomic<bool> no_memory_{false};  // in a share of the task
   std::mutex mutex_;
   std::condition_variable wake_;
 };

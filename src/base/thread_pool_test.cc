@@ -99,5 +99,22 @@ TEST(ThreadPool, Idle_UsesNoCpu) {
   EXPECT_LT(used_s, 0.02);
 }
 
+// A share without memory: the caller learns of it when all shares are over, and the pool goes on.
+TEST(ThreadPool, NoMemoryInAShare_IsThrownOnceAllAreOver) {
+  ThreadPool pool(4);
+  for (int lacking = 0; lacking < 4; ++lacking) {
+    std::atomic<int> done{0};
+    EXPECT_THROW(pool.Run([&](int worker, int) {
+      if (worker == lacking) throw std::bad_alloc();
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      ++done;
+    }),
+                 std::bad_alloc);
+    EXPECT_EQ(done, 3);
+    pool.Run([&](int, int) { ++done; });
+    EXPECT_EQ(done, 7);
+  }
+}
+
 }  // namespace
 }  // namespace rill

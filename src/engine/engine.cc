@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
 
 #include "base/check.h"
 #include "sampling/validate.h"
@@ -97,7 +98,12 @@ Engine::Engine(EngineOptions options, const SchedulerOptions& scheduler_options,
 Engine::~Engine() {
   // Callbacks may point to what is already gone: pages go back, nobody is told.
   for (auto& [id, request] : requests_) request->callback = nullptr;
-  CancelAll();
+  try {
+    CancelAll();
+  } catch (const std::bad_alloc&) {
+    GiveUp();
+  }
+  if (given_up_) EndGivenUp();
 }
 
 Status Engine::Validate(const GenerateRequest& request) const {
@@ -191,8 +197,14 @@ Result<RequestId> Engine::SubmitAs(RequestId id, GenerateRequest request, EventC
   }
   state->request = std::move(request);
   state->callback = std::make_shared<const EventCallback>(std::move(callback));
-  scheduler_.Enqueue(*state);
-  requests_.emplace(id, std::move(state));
+  const auto place = requests_.emplace(id, std::move(state)).first;
+  try {
+    scheduler_.Enqueue(*place->second);
+  } catch (const std::bad_alloc&) {
+    requests_.erase(place);
+    ++counters_.refused_requests;
+    return Unavailable("out of memory");
+  }
   ++counters_.accepted_requests;
   return id;
 }
@@ -220,6 +232,7 @@ void Engine::FinishChoice(RequestState& request, int32_t choice, TokenEvent even
   const bool is_final = event.is_final;
   if (request.callback) events_.push_back({request.callback, std::move(event)});
   if (!is_final) return;
+  request.told_end = true;
   ++counters_.finished_requests;
   scheduler_.Remove(request);
   requests_.erase(request.id);  // `request` ends here
@@ -245,7 +258,7 @@ void Engine::FinishRequest(RequestState& request, FinishReason reason, const Sta
 
 bool Engine::Cancel(RequestId id, int32_t choice) {
   const auto found = requests_.find(id);
-  if (found == requests_.end()) return false;
+  if (found == requests_.end() || given_up_) return false;
   RequestState& request = *found->second;
   const Status error = Cancelled("cancelled by the caller");
   if (choice < 0) {
@@ -267,6 +280,7 @@ bool Engine::Cancel(RequestId id, int32_t choice) {
 }
 
 void Engine::CancelAll() {
+  if (given_up_) return;
   std::vector<RequestId> ids;
   for (const auto& [id, request] : requests_) ids.push_back(id);
   std::sort(ids.begin(), ids.end());
@@ -275,9 +289,18 @@ void Engine::CancelAll() {
 
 void Engine::SampleChoice(RequestState& request, int32_t choice, std::span<const float> logits) {
   Sequence& sequence = request.choices[static_cast<size_t>(choice)];
-  Result<sampling::SampledToken> sampled = sequence.sampler->Sample(logits, workspace_);
-  Status status = sampled.status();
-  if (status.ok()) status = sequence.sampler->Accept(sampled->token_id);
+  const auto sample = [&]() -> Result<sampling::SampledToken> {
+    try {
+      auto drawn = sequence.sampler->Sample(logits, workspace_);
+      if (!drawn.ok()) return drawn;
+      RILL_RETURN_IF_ERROR(sequence.sampler->Accept(drawn->token_id));
+      return drawn;
+    } catch (const std::bad_alloc&) {
+      return Unavailable("out of memory");
+    }
+  };
+  Result<sampling::SampledToken> sampled = sample();
+  const Status status = sampled.status();
   if (!status.ok()) {
     scheduler_.Distrust(request);
     FinishRequest(request, FinishReason::kError, status);
@@ -460,6 +483,63 @@ Status Engine::Step() {
 
 Status Engine::Compute() {
   CHECK(!emitting_) << "a step begun from a callback";
+  if (given_up_) return dead_;
+  try {
+    return ComputeStep();
+  } catch (const std::bad_alloc&) {
+    GiveUp();
+    return {StatusCode::kUnavailable, "out of memory"};
+  }
+}
+
+void Engine::GiveUp() noexcept {
+  if (given_up_) return;
+  given_up_ = true;
+  dead_ = std::move(no_memory_);
+  ++counters_.failed_steps;
+  // Room for what is still to be told.
+  std::vector<float>().swap(logits_);
+}
+
+void Engine::EndGivenUp() {
+  for (auto& [id, request] : requests_) {
+    for (Sequence& choice : request->choices) choice.pages.Forget();
+    if (request->told_end || !request->callback || !*request->callback) continue;
+    TokenEvent event;
+    event.request_id = id;
+    while (event.choice + 1 < request->request.n &&
+           !request->choices[static_cast<size_t>(event.choice)].live()) {
+      ++event.choice;
+    }
+    event.finish_reason = FinishReason::kError;
+    event.is_final = true;
+    event.error = {StatusCode::kUnavailable, "out of memory"};  // so short that it takes none
+    try {
+      (*request->callback)(event);
+    } catch (const std::bad_alloc&) {
+      // As in EmitEvents.
+    }
+  }
+  counters_.error_requests += static_cast<int64_t>(requests_.size());
+  requests_.clear();
+}
+
+// The one part of a step whose failure leaves the engine's state as planned.
+Status Engine::RunPlan() {
+  const size_t vocab_size = static_cast<size_t>(runner_.info().vocab_size);
+  try {
+    logits_.resize(std::max(logits_.size(), static_cast<size_t>(plan_.num_rows()) * vocab_size));
+    return runner_.Run(plan_, LogitsOfPlan()).WithPrefix(fmt::format("step {}", plan_.step));
+  } catch (const std::bad_alloc&) {
+    return Unavailable("out of memory");
+  }
+}
+
+MutableTensorView Engine::LogitsOfPlan() {
+  return {logits_.data(), DType::kF32, {plan_.num_rows(), int64_t{runner_.info().vocab_size}}};
+}
+
+Status Engine::ComputeStep() {
   Status result;
   ExpireDeadlines();
   const Clock::time_point begin = Now();
@@ -470,19 +550,15 @@ Status Engine::Compute() {
     last_admissions_.push_back({request->id, request->cached_tokens});
   }
   if (!plan_.empty()) {
-    const size_t vocab_size = static_cast<size_t>(runner_.info().vocab_size);
-    logits_.resize(std::max(logits_.size(), static_cast<size_t>(plan_.num_rows()) * vocab_size));
-    MutableTensorView logits(logits_.data(), DType::kF32,
-                             {plan_.num_rows(), static_cast<int64_t>(vocab_size)});
     ++counters_.steps;
     const Clock::time_point planned = Now();
     counters_.plan_ms += MillisecondsSince(begin, planned);
-    result = runner_.Run(plan_, logits).WithPrefix(fmt::format("step {}", plan_.step));
+    result = RunPlan();
     const Clock::time_point computed = Now();
     counters_.step_ms += MillisecondsSince(planned, computed);
     counters_.step_cost += runner_.Cost(plan_);
     if (result.ok()) {
-      Commit(logits);
+      Commit(LogitsOfPlan());
       const Clock::time_point sampled = Now();
       const double step_ms = MillisecondsSince(begin, sampled);
       counters_.sample_ms += MillisecondsSince(computed, sampled);
@@ -503,9 +579,15 @@ void Engine::EmitEvents(const std::function<void()>& after) {
   // By index, and one event moved out at a time: a callback may add events (Cancel, Submit).
   for (size_t i = 0; i < events_.size(); ++i) {
     const PendingEvent pending = std::move(events_[i]);
-    if (*pending.callback) (*pending.callback)(pending.event);
+    if (!*pending.callback) continue;
+    try {
+      (*pending.callback)(pending.event);
+    } catch (const std::bad_alloc&) {
+      // Lost to its reader; one that must not lose any keeps memory for that (TextService does).
+    }
   }
   events_.clear();
+  if (given_up_) EndGivenUp();
   // Without events too: the owner may have told of an end by itself.
   if (after) after();
   emitting_ = false;
@@ -514,6 +596,11 @@ void Engine::EmitEvents(const std::function<void()>& after) {
 
 EngineStats Engine::stats() const {
   EngineStats stats = counters_;
+  if (given_up_) {
+    stats.dead = true;
+    stats.dead_reason = dead_.message();
+    return stats;
+  }
   stats.waiting_requests = scheduler_.num_waiting();
   stats.running_requests = scheduler_.num_running();
   stats.running_choices = scheduler_.running_choices();
@@ -535,6 +622,7 @@ EngineStats Engine::stats() const {
 }
 
 Status Engine::CheckIntegrity() const {
+  if (given_up_) return dead_;
   if (Status status = scheduler_.CheckIntegrity(); !status.ok()) return status;
   const size_t known = static_cast<size_t>(scheduler_.num_waiting() + scheduler_.num_running());
   if (known != requests_.size()) {

@@ -80,13 +80,18 @@ class Engine {
   // Is there anything to do for Step?
   bool HasWork() const { return !requests_.empty() || !events_.empty(); }
   // Runs one step and hands out its events. An error is the runner's: the requests of that step
-  // have ended with it. The engine goes on unless dead().
+  // have ended with it. The engine goes on unless dead(). Without memory for a step its requests
+  // end with kUnavailable; where it runs out while a step is planned or its tokens are taken, the
+  // engine is dead, and all its requests end so. No std::bad_alloc leaves it.
   Status Step();
   // Step in two halves, for an owner that publishes stats() between them, so that whoever learns
   // of an end from its event finds it counted: all but the events, and the events. `after`, if
   // any, is called once they are handed out.
   Status Compute();
   void EmitEvents(const std::function<void()>& after = nullptr);
+  // Memory has run out while the state was being changed: nothing is known any more, so the engine
+  // is dead. EmitEvents ends the requests. Takes no memory.
+  void GiveUp() noexcept;
 
   bool dead() const { return !dead_.ok(); }
   const EngineOptions& options() const { return options_; }
@@ -121,6 +126,11 @@ class Engine {
   void EndWithoutTokens(RequestState& request);
   // Samples one token of a choice and records it; ends the choice or the request where due.
   void SampleChoice(RequestState& request, int32_t choice, std::span<const float> logits);
+  Status ComputeStep();
+  Status RunPlan();
+  MutableTensorView LogitsOfPlan();
+  // Of those that GiveUp left.
+  void EndGivenUp();
   void FailStep(const Status& error);
   void Die(const Status& error);
   // `by_itself`: its length is what the model wanted.
@@ -142,6 +152,9 @@ class Engine {
   std::vector<PendingEvent> events_;
   bool emitting_ = false;
   Status dead_;
+  bool given_up_ = false;
+  // Made beforehand.
+  Status no_memory_ = Unavailable("memory ran out between two steps; restart the server");
   Clock::time_point next_deadline_ = Clock::time_point::max();
   // The forecast is made at most every 50 ms.
   Clock::time_point forecast_made_ = Clock::time_point::min();

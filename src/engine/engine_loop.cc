@@ -1,9 +1,12 @@
 #include "engine/engine_loop.h"
 
 #include <fmt/format.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <cmath>
+#include <new>
+#include <utility>
 
 #include "base/check.h"
 
@@ -165,15 +168,19 @@ bool EngineLoop::TakeNotes() {
     stats_.waiting_requests += static_cast<int32_t>(arrivals.size());
   }
   for (NewRequest& arrival : arrivals) {
-    const Result<RequestId> accepted =
-        engine_->SubmitAs(arrival.id, std::move(arrival.request), arrival.callback);
-    if (accepted.ok()) continue;
-    // The device was lost since the request was taken: it was accepted, so it gets its end.
+    // The device was lost since the request was taken, or there is no memory for it: it was
+    // accepted, so it gets its end.
     TokenEvent event;
     event.request_id = arrival.id;
     event.finish_reason = FinishReason::kError;
     event.is_final = true;
-    event.error = accepted.status();
+    try {
+      event.error =
+          engine_->SubmitAs(arrival.id, std::move(arrival.request), arrival.callback).status();
+      if (event.error.ok()) continue;
+    } catch (const std::bad_alloc&) {
+      event.error = {StatusCode::kUnavailable, "out of memory"};
+    }
     if (arrival.callback) arrival.callback(event);
   }
   for (const auto& [id, choice] : cancels) engine_->Cancel(id, choice);
@@ -182,22 +189,40 @@ bool EngineLoop::TakeNotes() {
 }
 
 void EngineLoop::PublishStats() {
-  const EngineStats stats = engine_->stats();
+  EngineStats stats = engine_->stats();
   const std::lock_guard lock(mutex_);
-  stats_ = stats;
+  stats_ = std::move(stats);
   service_ms_ = engine_->service_ms();
 }
 
-void EngineLoop::ThreadMain() {
-  while (TakeNotes()) {
+bool EngineLoop::OneStep() {
+  try {
+    if (!TakeNotes()) return false;
     // A failed step has already ended its requests with the reason, and stats() counts it.
     step_began_ns_.store(std::chrono::nanoseconds(Clock::now().time_since_epoch()).count(),
                          std::memory_order_relaxed);
     (void)engine_->Compute();
-    step_began_ns_.store(0, std::memory_order_relaxed);
+  } catch (const std::bad_alloc&) {
+    // Compute lets none out: it was a cancel that was half done.
+    engine_->GiveUp();
+  }
+  step_began_ns_.store(0, std::memory_order_relaxed);
+  try {
     PublishStats();
-    const std::lock_guard lock(after_events_mutex_);
-    engine_->EmitEvents(after_events_);
+  } catch (const std::bad_alloc&) {
+    // The numbers may come later; that it is dead is known now.
+    const std::lock_guard lock(mutex_);
+    stats_.dead = engine_->dead();
+    if (stats_.dead) stats_.dead_reason = "out of memory";  // so short that it takes none
+  }
+  const std::lock_guard lock(after_events_mutex_);
+  engine_->EmitEvents(after_events_);
+  return true;
+}
+
+void EngineLoop::ThreadMain() {
+  pthread_setname_np(pthread_self(), "rill-engine");
+  while (OneStep()) {
   }
 }
 

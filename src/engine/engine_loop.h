@@ -68,6 +68,8 @@ class EngineLoop {
   };
 
   void ThreadMain();
+  // False when the thread should end. Throws nothing: memory that runs out ends requests.
+  bool OneStep();
   // Moves the notes into the engine. False when the thread should end.
   bool TakeNotes();
   void PublishStats();

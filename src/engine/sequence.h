@@ -49,6 +49,7 @@ struct RequestState {
   Clock::time_point queue_deadline = Clock::time_point::max();
   Clock::time_point deadline = Clock::time_point::max();
   bool has_first_token = false;
+  bool told_end = false;  // its final event is on its way
 
   int32_t prompt_size() const { return static_cast<int32_t>(request.prompt_ids.size()); }
   bool scores_prompt() const { return request.prompt_logprobs >= 0; }

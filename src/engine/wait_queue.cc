@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <map>
+#include <new>
 #include <set>
 #include <string_view>
 
@@ -12,8 +13,14 @@ namespace rill::engine {
 
 void WaitQueue::Push(RequestState& request) {
   CHECK(by_arrival_.empty() || by_arrival_.rbegin()->first != request.id) << request.id;
-  turns_.Push(request.request.tenant, TurnOf(request));
-  CHECK(by_arrival_.emplace(request.id, &request).second) << request.id;
+  const auto [place, is_new] = by_arrival_.emplace(request.id, &request);
+  CHECK(is_new) << request.id;
+  try {
+    turns_.Push(request.request.tenant, TurnOf(request));
+  } catch (const std::bad_alloc&) {
+    by_arrival_.erase(place);
+    throw;
+  }
 }
 
 RequestState* WaitQueue::Next() const {

@@ -50,6 +50,8 @@ class PageTable {
   static PageTable Adopt(std::vector<int32_t> pages);
   // A second table over the same pages.
   PageTable Fork(PagePool& pool) const;
+  // Forgets its pages without giving them back: when the pool itself is given up.
+  void Forget() { pages_.clear(); }
   // Gives all pages back.
   void Clear(PagePool& pool);
 

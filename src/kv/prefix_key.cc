@@ -3,6 +3,7 @@
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 
+#include <new>
 #include <vector>
 
 #include "base/check.h"
@@ -17,9 +18,10 @@ void AppendInteger(std::vector<uint8_t>& out, uint64_t value, int num_bytes) {
 PrefixKey Sha256(const std::vector<uint8_t>& bytes) {
   PrefixKey key;
   unsigned int size = 0;
-  CHECK(EVP_Digest(bytes.data(), bytes.size(), key.bytes.data(), &size, EVP_sha256(), nullptr) ==
-            1 &&
-        size == key.bytes.size());
+  if (EVP_Digest(bytes.data(), bytes.size(), key.bytes.data(), &size, EVP_sha256(), nullptr) != 1) {
+    throw std::bad_alloc();  // the one thing it may lack here
+  }
+  CHECK(size == key.bytes.size()) << size;
   return key;
 }
 

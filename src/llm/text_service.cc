@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <new>
 #include <utility>
 
 namespace rill::llm {
@@ -69,8 +70,10 @@ struct TextService::Live {
 
   // Guarded by TextService::mutex_.
   bool cancelled = false;
-  RequestId engine_id = 0;           // 0: not handed to the engine yet
-  std::vector<int32_t> ended_early;  // choices to cancel as soon as engine_id is known
+  RequestId engine_id = 0;               // 0: not handed to the engine yet
+  std::vector<int32_t> ended_early;      // choices to cancel as soon as engine_id is known
+  std::atomic<bool> lost_events{false};  // memory ran out: only the end is still told, as an error
+  std::shared_ptr<Live> next;            // in without_memory_
 
   struct Choice {
     std::unique_ptr<TextStream> stream;
@@ -163,11 +166,18 @@ Result<uint64_t> TextService::TrySubmit(TextRequest& request, TextCallback callb
     live->request = std::move(request);
     live->handle = next_handle_.fetch_add(1, std::memory_order_relaxed);
     live_.fetch_add(1, std::memory_order_relaxed);
-    requests_.emplace(live->handle, live);
-    // Until StartGeneration has handed it on; before a tokenise thread can see it, and take it off.
+    try {
+      requests_.emplace(live->handle, live);
+      if (!live->request.tenant.empty()) ++live_of_[live->request.tenant];
+      tokenise_turns_.Push(live->request.tenant, {0, live->handle});
+    } catch (const std::bad_alloc&) {
+      Erase(*live);
+      live_.fetch_sub(1, std::memory_order_relaxed);
+      request = std::move(live->request);
+      return Unavailable("out of memory");
+    }
+    // Until StartGeneration has handed it on; a tokenise thread sees it when mutex_ is free.
     loop_.AddUpstream(1);
-    tokenise_turns_.Push(live->request.tenant, {0, live->handle});
-    if (!live->request.tenant.empty()) ++live_of_[live->request.tenant];
   }
   tokenise_wake_.notify_one();
   return live->handle;
@@ -206,7 +216,11 @@ void TextService::TokeniseMain() {
       tokenise_turns_.Serve(live->request.tenant, {0, live->handle});
     }
     const Clock::time_point begin = Clock::now();
-    StartGeneration(live);
+    try {
+      StartGeneration(live);
+    } catch (const std::bad_alloc&) {
+      FailRequest(live, {StatusCode::kUnavailable, "out of memory"});
+    }
     loop_.AddUpstream(-1);
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
     std::lock_guard<std::mutex> lock(mutex_);
@@ -309,9 +323,8 @@ void TextService::StartGeneration(const std::shared_ptr<Live>& live) {
     }
     live->choices.push_back(std::move(choice));
   }
-  auto submitted = loop_.Submit(std::move(generate), [this, live](const TokenEvent& event) {
-    emitted_.push_back({live, event});
-  });
+  auto submitted = loop_.Submit(std::move(generate),
+                                [this, live](const TokenEvent& event) { Emit(live, event); });
   if (!submitted.ok()) return FailRequest(live, submitted.status());
   // Events may have come already; what they asked for in the meantime is done now.
   std::vector<int32_t> cancel;
@@ -321,7 +334,11 @@ void TextService::StartGeneration(const std::shared_ptr<Live>& live) {
     cancel = std::move(live->ended_early);
     if (live->cancelled) cancel = {-1};
   }
-  for (int32_t choice : cancel) loop_.Cancel(*submitted, choice);
+  try {
+    for (int32_t choice : cancel) loop_.Cancel(*submitted, choice);
+  } catch (const std::bad_alloc&) {
+    // It runs to its end then. (It is the engine's now: nothing may leave this function.)
+  }
 }
 
 void TextService::FailRequest(const std::shared_ptr<Live>& live, Status error) {
@@ -330,20 +347,42 @@ void TextService::FailRequest(const std::shared_ptr<Live>& live, Status error) {
   event.is_final = true;
   event.error = std::move(error);
   event.usage.prompt_tokens = live->prompt_tokens;
-  std::vector<Post> posts;
-  posts.push_back({live, std::move(event)});
-  PushPost(posts);
+  Post post{live, std::move(event)};
+  const std::lock_guard<std::mutex> lock(mutex_);
+  PushPost(post);
 }
 
-void TextService::PushEmitted() {
+void TextService::Emit(const std::shared_ptr<Live>& live, const TokenEvent& event) noexcept {
+  try {
+    emitted_.push_back({live, event});
+  } catch (const std::bad_alloc&) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    LoseEvent(live, event.is_final);
+  }
+}
+
+void TextService::PushEmitted() noexcept {
   if (emitted_.empty()) return;
-  PushPost(emitted_);
+  const std::lock_guard<std::mutex> lock(mutex_);
+  for (Post& post : emitted_) PushPost(post);
   emitted_.clear();
 }
 
-void TextService::PushPost(std::vector<Post>& posts) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  for (Post& post : posts) post_queue_.push_back(std::move(post));
+// mutex_ is held. Its live is told of its end without the queue, which takes no memory.
+void TextService::LoseEvent(const std::shared_ptr<Live>& live, bool is_final) noexcept {
+  live->lost_events = true;
+  if (!is_final) return;
+  live->next = std::move(without_memory_);
+  without_memory_ = live;
+  if (std::exchange(post_sleeps_, false)) post_wake_.notify_one();
+}
+
+void TextService::PushPost(Post& post) noexcept {
+  try {
+    post_queue_.push_back(std::move(post));
+  } catch (const std::bad_alloc&) {
+    LoseEvent(post.live, post.event.is_final);  // the place was asked for first: it is still whole
+  }
   // Under the lock: once the last event is worked off, this object may go, and a thread of the
   // engine must not be on its way to post_wake_ then.
   if (std::exchange(post_sleeps_, false)) post_wake_.notify_one();
@@ -362,22 +401,55 @@ void TextService::CancelChoice(Live& live, int32_t choice) {
 void TextService::PostMain() {
   std::deque<Post> batch;
   while (true) {
+    std::shared_ptr<Live> without_memory;
     {
       std::unique_lock<std::mutex> lock(mutex_);
-      while (post_queue_.empty() && !(stop_ && requests_.empty())) {
+      while (post_queue_.empty() && !without_memory_ && !(stop_ && requests_.empty())) {
         post_sleeps_ = true;
         post_wake_.wait(lock);
       }
       post_sleeps_ = false;
-      if (post_queue_.empty()) return;
+      if (post_queue_.empty() && !without_memory_) return;
       batch.swap(post_queue_);
+      without_memory.swap(without_memory_);
     }
     for (Post& post : batch) HandlePost(post);
     batch.clear();
+    while (without_memory) {
+      EndWithoutMemory(*without_memory);
+      without_memory = std::move(without_memory->next);
+    }
   }
 }
 
 void TextService::HandlePost(Post& post) {
+  Live& live = *post.live;
+  const bool is_final = post.event.is_final;
+  try {
+    if (!live.lost_events) Deliver(post);
+  } catch (const std::bad_alloc&) {
+    live.lost_events = true;
+  }
+  if (!is_final) return;
+  if (live.lost_events) return EndWithoutMemory(live);
+  Forget(live);
+}
+
+void TextService::EndWithoutMemory(Live& live) {
+  try {
+    TextEvent out;
+    out.prompt_tokens = live.prompt_tokens;
+    out.is_final = true;
+    out.finish_reason = FinishReason::kError;
+    out.error = {StatusCode::kUnavailable, "out of memory"};  // so short that it takes none
+    live.callback(out);
+  } catch (const std::bad_alloc&) {
+    // The callback's own ending, when it is destroyed, is all that is left.
+  }
+  Forget(live);
+}
+
+void TextService::Deliver(Post& post) {
   Live& live = *post.live;
   TokenEvent& event = post.event;
   TextEvent out;
@@ -441,13 +513,19 @@ void TextService::HandlePost(Post& post) {
     StageTimer timer(callback_ns_);
     live.callback(out);
   }
-  if (!event.is_final) return;
+}
+
+void TextService::Erase(const Live& live) {
+  if (requests_.erase(live.handle) == 0) return;
+  const auto of_tenant = live_of_.find(live.request.tenant);
+  if (of_tenant != live_of_.end() && --of_tenant->second == 0) live_of_.erase(of_tenant);
+}
+
+void TextService::Forget(const Live& live) {
   bool now_idle = false;
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    requests_.erase(live.handle);
-    const auto of_tenant = live_of_.find(live.request.tenant);
-    if (of_tenant != live_of_.end() && --of_tenant->second == 0) live_of_.erase(of_tenant);
+    Erase(live);
     now_idle = requests_.empty();
   }
   live_.fetch_sub(1, std::memory_order_relaxed);

@@ -10,7 +10,8 @@
 //
 // Threads: Submit and Cancel from any thread. Events of one request come in order, on the
 // post-process thread (errors of the tokenise stage too); the callback must not block.
-// Every accepted request gets exactly one event with is_final, which is its last.
+// Every accepted request gets exactly one event with is_final, which is its last; also when memory
+// runs out in a stage: its error is then kUnavailable, and the others go on.
 #pragma once
 
 #include <atomic>
@@ -139,10 +140,18 @@ class TextService {
   void TokeniseMain();
   void PostMain();
   void StartGeneration(const std::shared_ptr<Live>& live);
-  // Hands on what a step emitted. On the engine's thread.
-  void PushEmitted();
-  void PushPost(std::vector<Post>& posts);
+  // On the engine's thread: keeps an event of the step; hands on what the step emitted.
+  void Emit(const std::shared_ptr<Live>& live, const TokenEvent& event) noexcept;
+  void PushEmitted() noexcept;
+  // These two: mutex_ is held.
+  void PushPost(Post& post) noexcept;  // moves it
+  void LoseEvent(const std::shared_ptr<Live>& live, bool is_final) noexcept;
   void HandlePost(Post& post);
+  void Deliver(Post& post);
+  // The end of a request whose events did not find memory on their way.
+  void EndWithoutMemory(Live& live);
+  void Forget(const Live& live);
+  void Erase(const Live& live);  // mutex_ is held
   void CancelChoice(Live& live, int32_t choice);
   // Why no request of this tenant is taken now; mutex_ is held.
   Status Refusal(const std::string& tenant, bool replaces_ended) const;
@@ -167,6 +176,7 @@ class TextService {
   FairTurns tokenise_turns_;                          // handles of requests_
   std::unordered_map<std::string, int32_t> live_of_;  // by tenant, but for ""
   std::deque<Post> post_queue_;
+  std::shared_ptr<Live> without_memory_;  // a list by Live::next: their final events did not fit
   std::unordered_map<uint64_t, std::shared_ptr<Live>> requests_;
 
   std::vector<std::thread> threads_;

@@ -2,11 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
 #include <future>
 #include <thread>
 
 #include "backends/registry.h"
+#include "base/failing_new.h"
 #include "base/testing.h"
 #include "engine/model_runner.h"
 #include "io/model_source.h"
@@ -236,6 +238,46 @@ TEST_F(TextServiceTest, FinalEvent_PassesItsPlaceOn) {
   ASSERT_TRUE(first.ok());
   EXPECT_TRUE(second.get_future().get());
   EXPECT_TRUE(plain_refused);
+}
+
+// Threat I1: the Nth allocation of a stage's thread fails. Every request has its one end, nothing
+// is left over, and the service goes on.
+TEST_F(TextServiceTest, NoMemoryInAStage_EndsItsRequestsAndNoOther) {
+  for (const char* thread : {"rill-tokenise", "rill-post"}) {
+    int64_t first = 1;
+    int rounds = 0, errors = 0;
+    for (;; first += 1 + first / 15, ++rounds) {
+      constexpr int kRequests = 4;
+      std::array<std::atomic<int>, kRequests> finals{}, failed{};
+      testing::FailAllocations(thread, first, rounds % 2 ? 1 : 10);
+      for (int i = 0; i < kRequests; ++i) {
+        TextRequest request = Greedy("Once upon a time there was", 8);
+        request.tenant = "tenant";
+        if (i == 1) request.stop = {"Lily", "xyz"};
+        if (i == 2) request.sampling.logprobs = 4;
+        if (i == 3) request.prompt_logprobs = 2;
+        const auto taken = service_->Submit(std::move(request), [&, i](const TextEvent& event) {
+          if (event.finish_reason == FinishReason::kError) ++failed[i];
+          if (event.is_final) ++finals[i];
+        });
+        ASSERT_TRUE(taken.ok());
+      }
+      const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+      while (service_->live_requests() > 0 && std::chrono::steady_clock::now() < end) {
+        std::this_thread::sleep_for(std::chrono::microseconds(100));
+      }
+      const int64_t num_failed = testing::StopFailing();
+      for (int i = 0; i < kRequests; ++i) {
+        ASSERT_EQ(finals[i], 1) << thread << ", allocation " << first << ", request " << i;
+        errors += failed[i] > 0 ? 1 : 0;
+      }
+      const Outcome after = Start(Greedy("Once upon a time", 4)).second.get();
+      ASSERT_EQ(after.finish, FinishReason::kLength) << thread << ", allocation " << first;
+      if (num_failed == 0) break;
+    }
+    EXPECT_GT(rounds, 10) << thread;
+    EXPECT_GT(errors, rounds / 2) << thread;
+  }
 }
 
 TEST_F(TextServiceTest, TimeIsCountedFromSubmit) {

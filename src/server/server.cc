@@ -366,7 +366,11 @@ class Server {
       if (number == SIGTERM || number == SIGINT) return Drain(number, signals);
       if (Clock::now() >= next_tick) {
         next_tick += std::chrono::seconds(1);
-        Tick(sampler);
+        try {
+          Tick(sampler);
+        } catch (const std::bad_alloc&) {
+          // The next second says the same.
+        }
       }
     }
   }
@@ -427,10 +431,20 @@ class Server {
     return OkStatus();
   }
 
-  // While no step hangs the service manager hears so; one that hangs is logged once.
+  // While no step hangs and an engine works the service manager hears so; one that hangs, and a
+  // dead engine, are logged once.
   void Watch() {
     bool hangs = false;
-    for (const auto& model : state_.registry.List()) {
+    const auto models = state_.registry.List();
+    size_t num_dead = 0;
+    for (const auto& model : models) {
+      const EngineStats stats = model->llm->stats();
+      if (!stats.dead) continue;
+      if (++num_dead <= dead_logged_) continue;
+      state_.log->Error("engine", fmt::format("{} is dead: {}", model->id, stats.dead_reason));
+    }
+    dead_logged_ = num_dead;
+    for (const auto& model : models) {
       const double seconds = model->llm->current_step_ms() * 1e-3;
       if (state_.options.watchdog_s <= 0 || seconds <= state_.options.watchdog_s) continue;
       hangs = true;
@@ -440,7 +454,7 @@ class Server {
                                   seconds, DescribeThreads()));
     }
     hang_logged_ = hangs;
-    if (!hangs) SystemdNotify("WATCHDOG=1");
+    if (!hangs && (models.empty() || num_dead < models.size())) SystemdNotify("WATCHDOG=1");
   }
 
   // Keys and certificates again. What is wrong changes nothing.
@@ -467,6 +481,7 @@ class Server {
   int num_keys_ = 0;
   bool inherited_ = false;  // listening sockets came from a service manager
   bool hang_logged_ = false;
+  size_t dead_logged_ = 0;
   std::thread loader_;
   std::atomic<bool> loaded_{false}, stop_loading_{false};
   std::mutex mutex_;  // guards failures while loading

@@ -6,6 +6,8 @@
 
 #include <atomic>
 #include <cstdint>
+#include <new>
+#include <utility>
 #include <vector>
 
 #include "backends/cpu/kernels.h"
@@ -18,7 +20,7 @@ namespace rill::cpu {
 // Memory that grows to the largest request and stays: after the first large step nothing allocates.
 class Scratch {
  public:
-  // 64-byte aligned; contents unspecified. Running out of memory ends the process (CHECK).
+  // 64-byte aligned; contents unspecified. Throws std::bad_alloc, which Guarded catches.
   uint8_t* Get(int64_t size_bytes);
   template <typename T>
   T* Array(int64_t count) {
@@ -32,7 +34,18 @@ class Scratch {
 class Context : public ops::Stream {
  public:
   Context(const Kernels* kernels, int num_threads);
-  Status Synchronize() override { return OkStatus(); }
+  // kUnavailable when memory ran out since the last call: what the ops were to write is unknown.
+  Status Synchronize() override;
+  // Runs an op function; once memory has run out no further one until Synchronize.
+  template <typename Args>
+  void Guarded(void (*op)(const Args&, ops::Stream&), const Args& args) {
+    if (no_memory_) return;
+    try {
+      op(args, *this);
+    } catch (const std::bad_alloc&) {
+      no_memory_ = true;
+    }
+  }
 
   // Cuts [0, count) into pieces of `grain` (the last one may be smaller) and calls
   // fn(worker, begin, end) once for each. Every worker has an equal contiguous share and takes its
@@ -68,6 +81,7 @@ class Context : public ops::Stream {
     int64_t end = 0;
   };
   std::vector<Share> shares_;  // of ForPieces, one for each worker
+  bool no_memory_ = false;
 };
 
 template <typename Fn>

@@ -19,12 +19,26 @@ uint8_t* Scratch::Get(int64_t size_bytes) {
   if (size_bytes > memory_.size_bytes()) {
     memory_ = AlignedBytes();  // before the new one: never both
     memory_ = AlignedBytes(size_bytes + size_bytes / 4 + 4096);
-    CHECK(memory_.data() != nullptr) << "no memory for " << size_bytes << " bytes of scratch";
+    if (memory_.data() == nullptr) throw std::bad_alloc();
   }
   return memory_.data();
 }
 
+Status Context::Synchronize() {
+  return std::exchange(no_memory_, false) ? Unavailable("cpu: no memory for a step's scratch")
+                                          : OkStatus();
+}
+
 namespace {
+
+template <auto op>
+struct GuardedOp;
+template <typename Args, void (*op)(const Args&, ops::Stream&)>
+struct GuardedOp<op> {
+  static void Run(const Args& args, ops::Stream& stream) {
+    static_cast<Context&>(stream).Guarded(op, args);
+  }
+};
 
 class CpuBuffer : public ops::Buffer {
  public:
@@ -40,7 +54,7 @@ class CpuBackend : public ops::Backend {
  public:
   CpuBackend(const cpu::Kernels* kernels, int num_threads, bool isa_was_chosen)
       : context_(kernels, num_threads), isa_was_chosen_(isa_was_chosen) {
-#define OP(file, Name) table_.file = Name##Op;
+#define OP(file, Name) table_.file = GuardedOp<Name##Op>::Run;
 #include "ops/op_list.def"
 #undef OP
   }

@@ -11,14 +11,20 @@ namespace {
 std::string WhyUnable(ServerState& state) {
   const auto models = state.registry.List();
   if (models.empty()) return state.loading ? "loading" : "no model is loaded";
+  std::string why;
   for (const auto& model : models) {
-    if (!model->llm->stats().dead) return "";
+    const EngineStats stats = model->llm->stats();
+    if (!stats.dead) return "";
+    why = fmt::format("the engine of {} is dead: {}", model->id, stats.dead_reason);
   }
-  return "the device is lost";
+  return why;
 }
 
-// A step that does not end, or "".
-std::string WhyHanging(ServerState& state) {
+// What only a restart mends: a step that does not end, engines that are all dead. Or "".
+std::string WhyStuck(ServerState& state) {
+  if (!state.registry.List().empty()) {
+    if (std::string why = WhyUnable(state); !why.empty()) return why;
+  }
   if (state.options.watchdog_s <= 0) return "";
   for (const auto& model : state.registry.List()) {
     const double seconds = model->llm->current_step_ms() * 1e-3;
@@ -58,9 +64,9 @@ void AddHealth(ServerState& state, std::vector<Route>& routes) {
          .while_draining = true,
          .doc = std::move(doc)});
   };
-  // The process lives, its I/O threads turn and its engines' steps end.
+  // The process lives, its I/O threads turn, its engines' steps end and one of them is not dead.
   add("/live", Access::kPublic, "Does the process work?",
-      [&state](Responder& responder) { Answer(responder, WhyHanging(state)); });
+      [&state](Responder& responder) { Answer(responder, WhyStuck(state)); });
   // Requests can be answered (vLLM's meaning; true during a drain as well).
   add("/health", Access::kPublic, "Can requests be answered?",
       [&state](Responder& responder) { Answer(responder, WhyUnable(state)); });

@@ -93,13 +93,13 @@ void Connection::Start() {
 
 void Connection::SetIdle(bool idle) {
   if (idle == idle_) return;
-  idle_ = idle;
   if (idle) {
     if (in_.empty() && in_.capacity() > 4096) std::string().swap(in_);
     idle_entry_ = core_->AddIdle({weak_from_this(), slot_->authenticated()});
   } else {
     core_->RemoveIdle(idle_entry_);
   }
+  idle_ = idle;  // not when there was no memory for the entry
 }
 
 void Connection::PostCloseIfIdle() {
@@ -133,6 +133,7 @@ asio::awaitable<bool> Connection::Handshake() {
 
 asio::awaitable<void> Connection::Reader() {
   auto self = shared_from_this();
+  const CloseAtEnd close_at_end{*this};
   if (tls_) {
     const bool ok = co_await Handshake();
     if (!ok) co_return;
@@ -189,6 +190,7 @@ asio::awaitable<void> Connection::Reader() {
 
 asio::awaitable<void> Connection::Writer() {
   auto self = shared_from_this();
+  const CloseAtEnd close_at_end{*this};
   std::string piece;
   while (state_ != State::kClosed) {
     bool of_exchange = false;
@@ -437,28 +439,16 @@ void Connection::Fail(const HttpFault& fault, std::vector<Header> headers) {
   exchange_->Send(fault.status, std::move(headers), std::move(body));
 }
 
-void Connection::EndRequest(bool complete) {
+void Connection::EndRequest(bool complete) noexcept {
   if (!exchange_ && !request_counted_) return;
   const int status = exchange_ ? exchange_->status() : 0;
   if (status >= 100 && status < 600) {
     core_->counters().responses_by_class[status / 100].fetch_add(1);
   }
-  if (core_->options().on_request_end && request_) {
-    HttpServerOptions::AccessRecord record;
-    record.request_id = request_->request_id;
-    record.method = request_->method_text;
-    if (verdict_.route) record.route = verdict_.route->path;
-    record.peer = peer_.text;
-    record.tenant = request_->tenant;
-    record.trace_id = request_->trace_id;
-    record.objective = request_->objective;
-    record.status = status;
-    record.complete = complete;
-    record.body_bytes_in = request_->body.size();
-    record.body_bytes_out = exchange_ ? exchange_->body_bytes() : 0;
-    record.received = request_->received;
-    record.ended = Clock::now();
-    core_->options().on_request_end(record);
+  try {
+    TellEnd(status, complete);
+  } catch (const std::bad_alloc&) {
+    // Its line in the log is lost; what it held is not.
   }
   if (exchange_) exchange_->Detach();
   exchange_.reset();
@@ -469,6 +459,25 @@ void Connection::EndRequest(bool complete) {
   reserved_body_ = 0;
   if (request_counted_) core_->RequestEnds();
   request_counted_ = false;
+}
+
+void Connection::TellEnd(int status, bool complete) {
+  if (!core_->options().on_request_end || !request_) return;
+  HttpServerOptions::AccessRecord record;
+  record.request_id = request_->request_id;
+  record.method = request_->method_text;
+  if (verdict_.route) record.route = verdict_.route->path;
+  record.peer = peer_.text;
+  record.tenant = request_->tenant;
+  record.trace_id = request_->trace_id;
+  record.objective = request_->objective;
+  record.status = status;
+  record.complete = complete;
+  record.body_bytes_in = request_->body.size();
+  record.body_bytes_out = exchange_ ? exchange_->body_bytes() : 0;
+  record.received = request_->received;
+  record.ended = Clock::now();
+  core_->options().on_request_end(record);
 }
 
 void Connection::FinishExchange() {
@@ -515,7 +524,7 @@ void Connection::OnPeerGone() {
   Close();
 }
 
-void Connection::Close() {
+void Connection::Close() noexcept {
   if (state_ == State::kClosed) return;
   const bool in_request = state_ == State::kBody || state_ == State::kExchange;
   state_ = State::kClosed;
@@ -526,7 +535,11 @@ void Connection::Close() {
   slot_->Release();
   if (in_request) {
     core_->counters().clients_gone.fetch_add(1);
-    if (exchange_) exchange_->MarkGone();
+    try {
+      if (exchange_) exchange_->MarkGone();
+    } catch (const std::bad_alloc&) {
+      // Who was to be told of it finds out by its next write.
+    }
   }
   EndRequest(false);
 }
@@ -575,6 +588,7 @@ void Connection::Tick(Clock::time_point now) {
         write_window_bytes_ = 0;
       }
       if (exchange_) exchange_->PingIfIdle(now, limits.ping_interval);
+      if (exchange_ && !writing_ && exchange_->HasNext()) WakeWriter();
       break;
     case State::kLinger:
       if (now >= deadline_) Close();

@@ -48,13 +48,21 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // At a fixed pace: deadlines and pings.
   void Tick(Clock::time_point now);
   // Drops the connection at once; a handler that waits is told.
-  void Close();
+  void Close() noexcept;
   bool closed() const { return state_ == State::kClosed; }
   // Any thread: closes it if it is still idle.
   void PostCloseIfIdle();
 
  private:
   enum class State : uint8_t { kHandshake, kHead, kBody, kExchange, kLinger, kClosed };
+
+  // Closes the connection when one of its coroutines is over, however it came to that: memory ran
+  // out in it, or asio had none to begin an operation with and drops the coroutine, which then sees
+  // no exception.
+  struct CloseAtEnd {
+    Connection& connection;
+    ~CloseAtEnd() { connection.Close(); }
+  };
 
   boost::asio::awaitable<void> Reader();
   boost::asio::awaitable<void> Writer();
@@ -71,7 +79,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // Nothing of a next request has come. Bytes that the kernel has and nobody has read yet count: to
   // close over them would reset the connection and lose a request that was sent in time.
   bool IsQuiet();
-  void EndRequest(bool complete);
+  void EndRequest(bool complete) noexcept;
+  void TellEnd(int status, bool complete);  // the access record
   void SetIdle(bool idle);
   void WakeWriter();
   Exchange::Options ExchangeOptions(bool close);

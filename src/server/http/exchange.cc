@@ -1,6 +1,7 @@
 #include "server/http/exchange.h"
 
 #include <ctime>
+#include <new>
 
 #include "server/errors.h"
 #include "server/http/head_parser.h"
@@ -62,19 +63,23 @@ Exchange::Exchange(std::shared_ptr<HttpRequest> request, Options options)
 void Exchange::Wake() {
   if (waking_ || !options_.wake) return;
   waking_ = true;
-  options_.wake();
+  try {
+    options_.wake();
+  } catch (const std::bad_alloc&) {
+    // The connection looks at its next tick.
+  }
 }
 
 void Exchange::Queue(std::string bytes) {
-  unsent_bytes_ += bytes.size();
+  const size_t size = bytes.size();
   out_.push_back(std::move(bytes));
+  unsent_bytes_ += size;
   last_write_ = std::chrono::steady_clock::now();
   Wake();
 }
 
+// Without memory for it nothing has been sent: another answer may follow.
 void Exchange::Head(int status, std::vector<Header>& headers, const std::string* body) {
-  started_ = true;
-  status_ = status;
   const bool no_body = status == 204 || status == 304 || status < 200;
   if (options_.draining && options_.draining()) options_.close = true;
   std::string out;
@@ -113,20 +118,22 @@ void Exchange::Head(int status, std::vector<Header>& headers, const std::string*
     body_bytes_ += body->size();
   }
   Queue(std::move(out));
+  started_ = true;
+  status_ = status;
 }
 
 void Exchange::Send(int status, std::vector<Header> headers, std::string body) {
   std::lock_guard lock(mutex_);
   if (started_ || gone_ || aborted_) return;
-  ended_ = true;
   Head(status, headers, &body);
+  ended_ = true;
 }
 
 void Exchange::StartStream(int status, std::vector<Header> headers) {
   std::lock_guard lock(mutex_);
   if (started_ || gone_ || aborted_) return;
-  streaming_ = true;
   Head(status, headers, nullptr);
+  streaming_ = true;
 }
 
 bool Exchange::WriteLocked(std::string_view event) {
@@ -162,15 +169,19 @@ bool Exchange::Write(std::string_view event) {
 void Exchange::End() {
   std::lock_guard lock(mutex_);
   if (!streaming_ || ended_ || aborted_ || gone_) return;
-  ended_ = true;
-  if (chunked_ && !options_.head_only) {
-    // The last event and the end of the body in one segment, when it still waits.
-    if (out_.size() > (in_flight_ ? 1u : 0u)) {
-      out_.back() += "0\r\n\r\n";
-      unsent_bytes_ += 5;
-    } else {
-      Queue("0\r\n\r\n");
+  try {
+    if (chunked_ && !options_.head_only) {
+      // The last event and the end of the body in one segment, when it still waits.
+      if (out_.size() > (in_flight_ ? 1u : 0u)) {
+        out_.back() += "0\r\n\r\n";
+        unsent_bytes_ += 5;
+      } else {
+        Queue("0\r\n\r\n");
+      }
     }
+    ended_ = true;
+  } catch (const std::bad_alloc&) {
+    aborted_ = true;  // the client would wait for the end of the body
   }
   Wake();
 }
@@ -192,8 +203,13 @@ void Exchange::Abandon() {
       return;
     }
   }
-  Send(500, {{"content-type", "application/json"}},
-       MakeError(500, "internal_error", "the server gave no answer").Body());
+  try {
+    Send(500, {{"content-type", "application/json"}},
+         MakeError(500, "internal_error", "the server gave no answer").Body());
+  } catch (const std::bad_alloc&) {
+    // Runs in destructors: without memory for an answer the connection is closed.
+    Abort();
+  }
 }
 
 void Exchange::OnGone(std::function<void()> callback) {
@@ -255,6 +271,11 @@ void Exchange::Detach() {
   on_gone.swap(on_gone_);
   wake.swap(options_.wake);
   draining.swap(options_.draining);
+}
+
+bool Exchange::HasNext() const {
+  std::lock_guard lock(mutex_);
+  return !in_flight_ && (aborted_ || ended_ || !out_.empty());
 }
 
 bool Exchange::close_after() const {

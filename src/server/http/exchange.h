@@ -58,6 +58,8 @@ class Exchange {
   void MarkGone();
   // The connection forgets this exchange: no wake-ups from now on.
   void Detach();
+  // Something waits to be taken: for a connection that a wake-up did not reach.
+  bool HasNext() const;
   bool close_after() const;
   bool overflowed() const;
   // Writes an SSE comment when the stream is idle since `interval`.

@@ -21,6 +21,7 @@
 #include <cerrno>
 #include <cstring>
 #include <deque>
+#include <new>
 #include <thread>
 #include <unordered_set>
 
@@ -185,7 +186,11 @@ asio::awaitable<void> HttpServerImpl::Ticker(IoThread* thread) {
     co_await thread->ticker.async_wait(kUse);
     const auto now = Connection::Clock::now();
     for (auto it = thread->connections.begin(); it != thread->connections.end();) {
-      (*it)->Tick(now);
+      try {
+        (*it)->Tick(now);
+      } catch (const std::bad_alloc&) {
+        (*it)->Close();  // without the words; the ticker goes on
+      }
       it = (*it)->closed() ? thread->connections.erase(it) : std::next(it);
     }
     if (thread == threads_[0].get()) CloseRefused(now);
