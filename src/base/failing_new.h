@@ -1,5 +1,6 @@
 // For tests only: allocations of a chosen thread that fail. Replaces operator new for the whole
-// program, so one source of a test binary includes it, and no other.
+// program, so one source of a test binary includes it, and no other. A sanitizer has an operator
+// new of its own: nothing fails there (kAllocationsFail).
 //
 //   FailAllocations("rill-post", 17, 1);  // the 17th from now on that thread of that name, once
 //   …
@@ -15,6 +16,12 @@
 #include <new>
 
 namespace rill::testing {
+
+#if defined(RILL_SANITIZED)
+inline constexpr bool kAllocationsFail = false;
+#else
+inline constexpr bool kAllocationsFail = true;
+#endif
 
 struct FailingNew {
   std::atomic<bool> armed{false};
@@ -53,6 +60,7 @@ inline bool FailsNow() {
 
 }  // namespace rill::testing
 
+#if !defined(RILL_SANITIZED)
 // Not inlined: the compiler would take the pair for mismatched.
 [[gnu::noinline]] void* operator new(size_t size) {
   if (rill::testing::FailsNow()) throw std::bad_alloc();
@@ -65,3 +73,4 @@ inline bool FailsNow() {
 [[gnu::noinline]] void operator delete(void* memory, size_t) noexcept {
   std::free(memory);
 }
+#endif  // !RILL_SANITIZED
