@@ -19,13 +19,23 @@ Status MakeProduct(KernelBenchData& b, Args args, bool paired, std::vector<Kerne
                    });
 }
 
+// One call: no weight whose copies take turns.
+template <typename Args>
+Status Once(const Args& args, std::vector<KernelCall>& calls) {
+  calls.push_back(KernelCall::Of(args));
+  return OkStatus();
+}
+
+MutableTensorView Rows(KernelBenchData& b) {
+  return b.Tensor({b.options.tokens, b.options.cols});
+}
+
 // x and y of [tokens, cols].
 template <typename Args>
 Status MakeRows(KernelBenchData& b, Args args, std::vector<KernelCall>& calls) {
-  args.x = b.Tensor({b.options.tokens, b.options.cols});
-  args.y = b.Tensor({b.options.tokens, b.options.cols});
-  calls.push_back(KernelCall::Of(args));
-  return OkStatus();
+  args.x = Rows(b);
+  args.y = Rows(b);
+  return Once(args, calls);
 }
 
 }  // namespace
@@ -48,10 +58,10 @@ Status MakeNormLinearCalls(KernelBenchData& b, std::vector<KernelCall>& calls) {
 Status MakeGatedFfnCalls(KernelBenchData& b, std::vector<KernelCall>& calls) {
   const KernelBenchOptions& o = b.options;
   ops::GatedFfnArgs args;
-  args.x = b.Tensor({o.tokens, o.cols});
+  args.x = Rows(b);
   args.norm_weight = b.Tensor({o.cols});
   args.norm = ops::InputNorm::kRms;
-  args.y = b.Tensor({o.tokens, o.cols});
+  args.y = Rows(b);
   return b.AddSets(
       {{.rows = 2 * o.rows, .cols = o.cols, .paired = true}, {.rows = o.cols, .cols = o.rows}},
       [&](size_t i) {
@@ -66,10 +76,10 @@ Status MakeMoeFfnCalls(KernelBenchData& b, std::vector<KernelCall>& calls) {
   const KernelBenchOptions& o = b.options;
   constexpr int64_t kExperts = 8, kTop = 2;
   ops::MoeFfnArgs args;
-  args.x = b.Tensor({o.tokens, o.cols});
+  args.x = Rows(b);
   args.expert_ids = b.Ids({o.tokens, kTop}, [](int64_t i) { return i % kExperts; });
   args.expert_weights = b.Tensor({o.tokens, kTop});
-  args.y = b.Tensor({o.tokens, o.cols});
+  args.y = Rows(b);
   return b.AddSets({{.rows = 2 * o.rows, .cols = o.cols, .paired = true, .num_experts = kExperts},
                     {.rows = o.cols, .cols = o.rows, .num_experts = kExperts}},
                    [&](size_t i) {
@@ -84,7 +94,7 @@ Status MakeEmbeddingCalls(KernelBenchData& b, std::vector<KernelCall>& calls) {
   const KernelBenchOptions& o = b.options;
   ops::EmbeddingArgs args;
   args.token_ids = b.Ids({o.tokens}, [&](int64_t i) { return i * 7919 % o.rows; });
-  args.y = b.Tensor({o.tokens, o.cols});
+  args.y = Rows(b);
   return b.AddSets({{.rows = o.rows, .cols = o.cols, .is_table = true}}, [&](size_t i) {
     args.table = b.weights[i].get();
     calls.push_back(KernelCall::Of(args));
@@ -96,30 +106,26 @@ Status MakeRmsNormCalls(KernelBenchData& b, std::vector<KernelCall>& calls) {
   args.x = b.Tensor({b.options.tokens, 1, b.options.cols});
   args.weight = b.Tensor({b.options.cols});
   args.y = b.Tensor({b.options.tokens, 1, b.options.cols});
-  calls.push_back(KernelCall::Of(args));
-  return OkStatus();
+  return Once(args, calls);
 }
 
 Status MakeSkipRmsNormCalls(KernelBenchData& b, std::vector<KernelCall>& calls) {
   const KernelBenchOptions& o = b.options;
   ops::SkipRmsNormArgs args;
-  args.x = b.Tensor({o.tokens, o.cols});
-  args.skip = b.Tensor({o.tokens, o.cols});
+  args.x = Rows(b);
+  args.skip = Rows(b);
   args.weight = b.Tensor({o.cols});
-  args.h = b.Tensor({o.tokens, o.cols});
-  args.y = b.Tensor({o.tokens, o.cols});
-  calls.push_back(KernelCall::Of(args));
-  return OkStatus();
+  args.h = Rows(b);
+  args.y = Rows(b);
+  return Once(args, calls);
 }
 
 Status MakeGluCalls(KernelBenchData& b, std::vector<KernelCall>& calls) {
-  const KernelBenchOptions& o = b.options;
   ops::GluArgs args;
-  args.gate = b.Tensor({o.tokens, o.cols});
-  args.up = b.Tensor({o.tokens, o.cols});
-  args.y = b.Tensor({o.tokens, o.cols});
-  calls.push_back(KernelCall::Of(args));
-  return OkStatus();
+  args.gate = Rows(b);
+  args.up = Rows(b);
+  args.y = Rows(b);
+  return Once(args, calls);
 }
 
 Status MakePagedAttentionCalls(KernelBenchData& b, std::vector<KernelCall>& calls) {
@@ -129,8 +135,7 @@ Status MakePagedAttentionCalls(KernelBenchData& b, std::vector<KernelCall>& call
   args.y = b.Tensor({b.options.tokens, b.num_heads(), KernelBenchData::kHead});
   args.kv = &b.kv;
   args.score_scale = 0.125f;
-  calls.push_back(KernelCall::Of(args));
-  return OkStatus();
+  return Once(args, calls);
 }
 
 Status MakeRopeKvAppendCalls(KernelBenchData& b, std::vector<KernelCall>& calls) {
@@ -142,9 +147,9 @@ Status MakeRopeKvAppendCalls(KernelBenchData& b, std::vector<KernelCall>& calls)
   args.v = b.Tensor({tokens, kv_heads, KernelBenchData::kHead});
   args.cos_sin = b.CosSin();
   args.kv = &b.kv;
-  calls.push_back(KernelCall::Of(args));
-  return OkStatus();
+  return Once(args, calls);
 }
+
 Status MakeActivationCalls(KernelBenchData& b, std::vector<KernelCall>& calls) {
   return MakeRows(b, ops::ActivationArgs{}, calls);
 }
@@ -166,13 +171,11 @@ Status MakeSoftcapCalls(KernelBenchData& b, std::vector<KernelCall>& calls) {
 }
 
 Status MakeAddCalls(KernelBenchData& b, std::vector<KernelCall>& calls) {
-  const KernelBenchOptions& o = b.options;
   ops::AddArgs args;
-  args.a = b.Tensor({o.tokens, o.cols});
-  args.b = b.Tensor({o.tokens, o.cols});
-  args.y = b.Tensor({o.tokens, o.cols});
-  calls.push_back(KernelCall::Of(args));
-  return OkStatus();
+  args.a = Rows(b);
+  args.b = Rows(b);
+  args.y = Rows(b);
+  return Once(args, calls);
 }
 
 Status MakeCopyCalls(KernelBenchData& b, std::vector<KernelCall>& calls) {
@@ -180,8 +183,7 @@ Status MakeCopyCalls(KernelBenchData& b, std::vector<KernelCall>& calls) {
   ops::CopyArgs args;
   args.x = b.Tensor({o.tokens, 1, o.cols});
   args.y = b.Tensor({o.tokens, 1, o.cols});
-  calls.push_back(KernelCall::Of(args));
-  return OkStatus();
+  return Once(args, calls);
 }
 
 // Every row, the last one first.
@@ -189,10 +191,9 @@ Status MakeGatherRowsCalls(KernelBenchData& b, std::vector<KernelCall>& calls) {
   const KernelBenchOptions& o = b.options;
   ops::GatherRowsArgs args;
   args.rows = b.Ids({o.tokens}, [&](int64_t i) { return o.tokens - 1 - i; });
-  args.x = b.Tensor({o.tokens, o.cols});
-  args.y = b.Tensor({o.tokens, o.cols});
-  calls.push_back(KernelCall::Of(args));
-  return OkStatus();
+  args.x = Rows(b);
+  args.y = Rows(b);
+  return Once(args, calls);
 }
 
 Status MakeLayerNormCalls(KernelBenchData& b, std::vector<KernelCall>& calls) {
@@ -202,21 +203,19 @@ Status MakeLayerNormCalls(KernelBenchData& b, std::vector<KernelCall>& calls) {
   args.weight = b.Tensor({o.cols});
   args.bias = b.Tensor({o.cols});
   args.y = b.Tensor({o.tokens, 1, o.cols});
-  calls.push_back(KernelCall::Of(args));
-  return OkStatus();
+  return Once(args, calls);
 }
 
 Status MakeSkipLayerNormCalls(KernelBenchData& b, std::vector<KernelCall>& calls) {
   const KernelBenchOptions& o = b.options;
   ops::SkipLayerNormArgs args;
-  args.x = b.Tensor({o.tokens, o.cols});
-  args.skip = b.Tensor({o.tokens, o.cols});
+  args.x = Rows(b);
+  args.skip = Rows(b);
   args.weight = b.Tensor({o.cols});
   args.bias = b.Tensor({o.cols});
-  args.h = b.Tensor({o.tokens, o.cols});
-  args.y = b.Tensor({o.tokens, o.cols});
-  calls.push_back(KernelCall::Of(args));
-  return OkStatus();
+  args.h = Rows(b);
+  args.y = Rows(b);
+  return Once(args, calls);
 }
 
 // `cols` experts, the best eight of them.
@@ -224,22 +223,21 @@ Status MakeMoeRouteCalls(KernelBenchData& b, std::vector<KernelCall>& calls) {
   const KernelBenchOptions& o = b.options;
   const int64_t top = std::min(8, o.cols);
   ops::MoeRouteArgs args;
-  args.logits = b.Tensor({o.tokens, o.cols});
+  args.logits = Rows(b);
   args.expert_weights = b.Tensor({o.tokens, top});
   const TensorView ids = b.Ids({o.tokens, top}, [](int64_t) { return 0; });
   args.expert_ids = MutableTensorView(const_cast<std::byte*>(ids.data), DType::kI32, ids.shape);
   args.normalize = true;
-  calls.push_back(KernelCall::Of(args));
-  return OkStatus();
+  return Once(args, calls);
 }
 
 // `rows` positions are in the table.
 Status MakePositionEmbeddingCalls(KernelBenchData& b, std::vector<KernelCall>& calls) {
   const KernelBenchOptions& o = b.options;
   ops::PositionEmbeddingArgs args;
-  args.x = b.Tensor({o.tokens, o.cols});
+  args.x = Rows(b);
   args.positions = b.Ids({o.tokens}, [&](int64_t i) { return i * 7919 % o.rows; });
-  args.y = b.Tensor({o.tokens, o.cols});
+  args.y = Rows(b);
   return b.AddSets({{.rows = o.rows, .cols = o.cols, .is_table = true}}, [&](size_t i) {
     args.table = b.weights[i].get();
     calls.push_back(KernelCall::Of(args));
@@ -250,8 +248,7 @@ Status MakeRopeCalls(KernelBenchData& b, std::vector<KernelCall>& calls) {
   ops::RopeArgs args;
   args.x = b.Tensor({b.options.tokens, b.num_heads(), KernelBenchData::kHead});
   args.cos_sin = b.CosSin();
-  calls.push_back(KernelCall::Of(args));
-  return OkStatus();
+  return Once(args, calls);
 }
 
 Status MakeRopeAnglesCalls(KernelBenchData& b, std::vector<KernelCall>& calls) {
@@ -263,9 +260,8 @@ Status MakeRopeAnglesCalls(KernelBenchData& b, std::vector<KernelCall>& calls) {
   ops::RopeAnglesArgs args;
   args.positions = b.Ids({o.tokens}, [](int64_t i) { return i; });
   args.inv_freq = b.Tensor({o.cols / 2});
-  args.cos_sin = b.Tensor({o.tokens, o.cols});
-  calls.push_back(KernelCall::Of(args));
-  return OkStatus();
+  args.cos_sin = Rows(b);
+  return Once(args, calls);
 }
 
 Status MakeKvAppendCalls(KernelBenchData& b, std::vector<KernelCall>& calls) {
@@ -275,8 +271,7 @@ Status MakeKvAppendCalls(KernelBenchData& b, std::vector<KernelCall>& calls) {
   args.k = b.Tensor({tokens, kv_heads, KernelBenchData::kHead});
   args.v = b.Tensor({tokens, kv_heads, KernelBenchData::kHead});
   args.kv = &b.kv;
-  calls.push_back(KernelCall::Of(args));
-  return OkStatus();
+  return Once(args, calls);
 }
 
 }  // namespace rill
