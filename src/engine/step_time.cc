@@ -7,9 +7,9 @@ namespace rill::engine {
 namespace {
 
 const double kFade = std::pow(0.5, 1.0 / 128.0);
-// The 99th percentile climbs 99 times faster than it sinks (a stochastic quantile: Robbins and
-// Monro 1951). Floor 1: being early costs nothing.
-constexpr double kMarginStep = 0.01;
+// Until enough steps have shown what it is.
+constexpr double kFirstMargin = 1.25;
+constexpr double kLargestMargin = 3.0;
 
 }  // namespace
 
@@ -17,6 +17,8 @@ StepTime::Vector StepTime::Features(const StepSize& size) {
   // Scaled to similar sizes, so that coordinate descent settles fast.
   return {1.0, size.prefill_tokens / 64.0, size.decodes / 16.0, size.kv_reads / 16384.0};
 }
+
+StepTime::StepTime() : margin_(kFirstMargin) {}
 
 double StepTime::Predict(const StepSize& size) const {
   const Vector x = Features(size);
@@ -27,10 +29,8 @@ double StepTime::Predict(const StepSize& size) const {
 
 void StepTime::Observe(const StepSize& size, double ms) {
   if (!std::isfinite(ms) || ms < 0) return;
-  if (ready()) {
-    const double ratio = ms / std::max(1e-6, Predict(size));
-    margin_ += ratio > margin_ ? kMarginStep * 0.99 : -kMarginStep * 0.01;
-    margin_ = std::clamp(margin_, 1.0, 3.0);
+  if (ready() && size.prefill_tokens > 0 && size.decodes > 0) {
+    ObserveMargin(ms / std::max(1e-6, Predict(size)));
   }
   // Relative errors count alike: a long step is not to drown the short ones.
   const double weight = 1.0 / std::max(1e-4, ms * ms);
@@ -42,6 +42,15 @@ void StepTime::Observe(const StepSize& size, double ms) {
   largest_prefill_ = std::max(largest_prefill_ * kFade, size.prefill_tokens);
   ++num_observed_;
   Fit();
+}
+
+void StepTime::ObserveMargin(double ratio) {
+  ratios_[num_ratios_++ % kRatios] = ratio;
+  if (num_ratios_ < kFewRatios) return;
+  // The second largest of 128: a single step that lost its processor does not count.
+  std::array<double, kRatios> sorted = ratios_;  // those not seen yet are 0: the smallest
+  std::nth_element(sorted.begin(), sorted.end() - 2, sorted.end());
+  margin_ = std::clamp(sorted[kRatios - 2], 1.0, kLargestMargin);
 }
 
 void StepTime::Fit() {
