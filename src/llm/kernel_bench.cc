@@ -41,7 +41,7 @@ constexpr Entry kEntries[] = {
 // int8 rows with one scale each and int8 activations, as `--weights w8a8` makes them.
 constexpr std::string_view kW8A8 = "w8a8";
 bool HasW8A8(const Entry& entry) {
-  return entry.has_format() && entry.is_product() && entry.op != ops::OpId::kMoeFfn;
+  return entry.has_format() && entry.is_product();
 }
 
 Status CheckRange(const char* name, int64_t value, int64_t most) {

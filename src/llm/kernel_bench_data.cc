@@ -72,8 +72,11 @@ Status KernelBenchData::AddWeight(const WeightShape& shape) {
     const Shape part = experts > 1 ? Shape{experts, part_rows, cols} : Shape{part_rows, cols};
     source.parts.emplace_back(at, dtype, part);
     if (!w8a8) continue;
-    RILL_ASSIGN_OR_RETURN(auto made,
-                          quant::MakeW8Rows(quant::MakeViewRows({source.parts.back()}, false)));
+    std::vector<TensorView> views;
+    for (int64_t e = 0; e < experts; ++e) {
+      views.emplace_back(at + e * part_rows * *row_bytes, dtype, Shape{part_rows, cols});
+    }
+    RILL_ASSIGN_OR_RETURN(auto made, quant::MakeW8Rows(quant::MakeViewRows(std::move(views))));
     source.parts.back() = TensorView(static_cast<const void*>(nullptr), made->dtype(), part);
     source.readers.push_back(std::move(made));
   }

@@ -241,12 +241,24 @@ def kernel_json(rill, name):
 
 
 @pytest.mark.parametrize("name", ["linear_glu:q4_k", "norm_linear:q8_0", "linear:w8a8",
-                                  "gated_ffn:w8a8", "embedding:q6_k"])
+                                  "gated_ffn:w8a8", "moe_ffn:w8a8", "embedding:q6_k"])
 def test_one_kernel_alone(rill, name):
     out = kernel_json(rill, name)
     assert out["seconds_per_call"] > 0 and out["calls"] >= 3
     if name == "linear:w8a8":
         assert out["int8_macs"] == 2 * 256 * 256
+    if name == "moe_ffn:w8a8":  # two tokens, two of the experts each, whose gate, up and down
+        assert out["int8_macs"] == 2 * 2 * 3 * 256 * 256
+        # A byte a weight and a scale of four a row, in whole panels of rows.
+        assert 1 <= out["weight_bytes"] / (4 * 3 * 256 * 256) < 1.05
+
+
+def test_every_product_has_a_kernel_bench_of_w8a8(rill):
+    listed = subprocess.run([rill, "bench", "kernels", "--list"], capture_output=True, check=True,
+                            timeout=60).stdout.decode().split()
+    products = {name.split(":")[0] for name in listed if name.endswith(":q4_0")}
+    assert {name.split(":")[0] for name in listed if name.endswith(":w8a8")} == products - {
+        "embedding", "position_embedding"}
 
 
 # Rows of 256 f32 that two tokens move.
