@@ -22,13 +22,35 @@ std::string TensorReport::Summary() const {
   return text;
 }
 
+namespace {
+
+constexpr int64_t kChunk = 4096;  // elements; a multiple of every block size
+
+// Looks at elements [begin, begin + count), whole blocks and at most kChunk. false: no decoder.
+bool LookAt(const TensorView& view, int64_t begin, int64_t count, TensorReport& report,
+            TensorDefect& defect) {
+  float values[kChunk];
+  const DTypeTraits& traits = Traits(view.dtype);
+  const std::byte* source = view.data + begin / traits.block_weights * traits.block_bytes;
+  if (!quant::DequantizeRow(view.dtype, source, count, values).ok()) return false;
+  quant::MarkNanScales(view.dtype, source, count, values);
+  for (int64_t i = 0; i < count; ++i) {
+    const int kind = std::fpclassify(values[i]);
+    report.num_subnormal += kind == FP_SUBNORMAL;
+    if (kind != FP_NAN && kind != FP_INFINITE) continue;
+    if (defect.num_nan + defect.num_inf == 0) defect.first_index = begin + i;
+    (kind == FP_NAN ? defect.num_nan : defect.num_inf) += 1;
+  }
+  return true;
+}
+
+}  // namespace
+
 TensorReport CheckTensors(const TensorDirectory& tensors,
                           const std::function<void(int64_t done, int64_t total)>& on_bytes) {
-  constexpr int64_t kChunk = 4096;  // a multiple of every block size
   constexpr int64_t kReportBytes = int64_t{16} << 20;
   const auto total_bytes = static_cast<int64_t>(tensors.TotalBytes());
   int64_t done_bytes = 0, reported_bytes = 0;
-  std::vector<float> values(kChunk);
   TensorReport report;
   for (const TensorEntry& entry : tensors.entries()) {
     const DTypeTraits& traits = Traits(entry.view.dtype);
@@ -36,16 +58,7 @@ TensorReport CheckTensors(const TensorDirectory& tensors,
     TensorDefect defect;
     for (int64_t begin = 0; begin < num_elements; begin += kChunk) {
       const int64_t n = std::min(kChunk, num_elements - begin);
-      const std::byte* source = entry.view.data + begin / traits.block_weights * traits.block_bytes;
-      if (!quant::DequantizeRow(entry.view.dtype, source, n, values.data()).ok()) break;
-      for (int64_t i = 0; i < n; ++i) {
-        const float value = values[static_cast<size_t>(i)];
-        const int kind = std::fpclassify(value);
-        report.num_subnormal += kind == FP_SUBNORMAL;
-        if (kind != FP_NAN && kind != FP_INFINITE) continue;
-        if (defect.num_nan + defect.num_inf == 0) defect.first_index = begin + i;
-        (kind == FP_NAN ? defect.num_nan : defect.num_inf) += 1;
-      }
+      if (!LookAt(entry.view, begin, n, report, defect)) break;
       done_bytes += n / traits.block_weights * traits.block_bytes;
       if (on_bytes && done_bytes - reported_bytes >= kReportBytes) {
         reported_bytes = done_bytes;
@@ -80,13 +93,17 @@ TensorReport SampleTensors(const TensorDirectory& tensors, uint64_t max_bytes) {
           entry.view.dtype, entry.view.data + begin * traits.block_bytes, n * traits.block_weights);
       report.num_elements += found.looked_at * traits.block_weights;
       if (found.bad == 0) continue;
-      if (defect.num_nan == 0) defect.first_index = (begin + found.first) * traits.block_weights;
-      defect.num_nan += found.bad * traits.block_weights;
+      // How many and which are the same question as CheckTensors asks, answered in the same way.
+      const int64_t last = (begin + n) * traits.block_weights;
+      for (int64_t at = begin * traits.block_weights; at < last; at += kChunk) {
+        (void)LookAt(entry.view, at, std::min(kChunk, last - at), report, defect);
+      }
     }
-    if (defect.num_nan == 0) continue;
+    if (defect.num_nan + defect.num_inf == 0) continue;
     defect.name = entry.name;
     report.defects.push_back(std::move(defect));
   }
+  report.num_subnormal = 0;  // of what happened to be decoded: says nothing
   return report;
 }
 

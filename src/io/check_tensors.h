@@ -27,8 +27,9 @@ struct TensorReport {
 };
 
 // Decodes everything (quant/dequant.h), so it reads the whole file: about as long as a cold read.
-// Inside a quantised block one Inf or NaN scale makes all its weights count. on_bytes(done, total)
-// (may be null) hears at least each 16 MiB.
+// Inside a quantised block one Inf or NaN scale makes all its weights count; MXFP4's scale 255, NaN
+// by its standard, makes 32 NaN though its decoder has numbers for it (quant/mxfp4.h).
+// on_bytes(done, total) (may be null) hears at least each 16 MiB.
 TensorReport CheckTensors(
     const TensorDirectory& tensors,
     const std::function<void(int64_t done, int64_t total)>& on_bytes = nullptr);
@@ -36,8 +37,8 @@ TensorReport CheckTensors(
 // The same question answered quickly, for every load: looks at the scales of blocks and at plain
 // floats only, and in a file of more than `max_bytes` at all vectors and at evenly spread runs of
 // 4 KiB of the rest, so that it takes a few ms. What it finds is there; what is between the runs it
-// does not see: a backend looks at each number that it loads.
-// num_nan holds NaN and Inf together, num_subnormal is not counted.
+// does not see: a backend looks at each number that it loads. Where it looks, it counts what
+// CheckTensors counts; num_subnormal is not counted.
 TensorReport SampleTensors(const TensorDirectory& tensors, uint64_t max_bytes = 32u << 20);
 
 }  // namespace rill::io

@@ -7,6 +7,7 @@
 
 #include "base/testing.h"
 #include "io/gguf.h"
+#include "quant/scale_fields.h"
 
 namespace rill::io {
 namespace {
@@ -51,7 +52,8 @@ TEST(SampleTensors, SmallFile_IsLookedAtWhole) {
   TensorReport report = SampleTensors(tensors);
   EXPECT_EQ(report.num_elements, 5064);
   ASSERT_EQ(report.defects.size(), 2u);
-  EXPECT_EQ(report.defects[0].num_nan, 2);
+  EXPECT_EQ(report.defects[0].num_nan, 1);
+  EXPECT_EQ(report.defects[0].num_inf, 1);
   EXPECT_EQ(report.defects[0].first_index, 4500);
   EXPECT_EQ(report.defects[1].num_nan, 32);
   EXPECT_EQ(report.defects[1].first_index, 32);
@@ -66,6 +68,67 @@ TEST(SampleTensors, SmallFile_IsLookedAtWhole) {
   report = SampleTensors(tensors, tensors.TotalBytes() / 2 + 1);
   ASSERT_EQ(report.defects.size(), 3u);
   EXPECT_EQ(report.defects[2].first_index, 1500);
+}
+
+// Codes 1 in all blocks but one; OCP Microscaling v1.0: 255 is NaN whatever the codes are, and
+// 2^(254 - 127) times 1/2 is finite.
+TEST(CheckTensors, MXFP4ScalesOf255_CountAlikeInBothLooks) {
+  constexpr size_t kBlockBytes = 17;
+  std::vector<uint8_t> bytes(8 * kBlockBytes, 0x11);
+  const auto set = [&](size_t block, uint8_t exponent) { bytes[block * kBlockBytes] = exponent; };
+  for (size_t b = 0; b < 8; ++b) set(b, 127);
+  set(2, 254);  // large, and all its weights are numbers
+  set(3, 255);
+  set(5, 255);
+  std::fill_n(&bytes[5 * kBlockBytes + 1], 16, uint8_t{0});  // NaN by its scale alone
+  set(6, 254);
+  bytes[6 * kBlockBytes + 4] = 0x71;  // one weight of 6 * 2^127: no f32
+  TensorDirectory tensors;
+  ASSERT_TRUE(tensors.Add({"mx", {bytes.data(), DType::kMXFP4, {8, 32}}}).ok());
+  for (const TensorReport& report : {CheckTensors(tensors), SampleTensors(tensors)}) {
+    ASSERT_EQ(report.defects.size(), 1u);
+    EXPECT_EQ(report.defects[0].num_nan, 64);
+    EXPECT_EQ(report.defects[0].num_inf, 1);
+    EXPECT_EQ(report.defects[0].first_index, 3 * 32);
+    EXPECT_EQ(report.num_elements, 256);
+  }
+  for (const size_t healthy : {3, 5, 6}) set(healthy, 127);
+  EXPECT_EQ(CheckTensors(tensors).Summary(), "");
+  EXPECT_EQ(SampleTensors(tensors).Summary(), "");
+}
+
+// Every block format, some of whose blocks have a NaN or an Inf in one scale or in all of them.
+TEST(SampleTensors, DamagedScales_CountAsInCheckTensors) {
+  for (int i = 0; i < kNumDTypes; ++i) {
+    const auto dtype = static_cast<DType>(i);
+    const auto fields = quant::ScaleFieldsOf(dtype);
+    if (fields.empty()) continue;
+    const DTypeTraits& traits = Traits(dtype);
+    std::vector<uint8_t> bytes(static_cast<size_t>(9 * traits.block_bytes), 0x21);
+    const auto spoil = [&](int64_t block, const quant::ScaleField& field, uint8_t low) {
+      uint8_t* at = &bytes[static_cast<size_t>(block * traits.block_bytes + field.offset)];
+      if (field.type == quant::ScaleType::kE8M0) {
+        at[0] = 0xFF;
+        return;
+      }
+      const size_t size = field.type == quant::ScaleType::kF16 ? 2 : 4;
+      std::fill_n(at, size, low);
+      at[size - 1] = size == 2 ? 0x7C : 0x7F;
+      if (size == 4) at[2] = static_cast<uint8_t>(0x80 | low);
+    };
+    spoil(2, fields.front(), 1);  // NaN
+    spoil(4, fields.back(), 0);   // Inf
+    for (const quant::ScaleField& field : fields) spoil(7, field, 1);
+    TensorDirectory tensors;
+    ASSERT_TRUE(tensors.Add({"t", {bytes.data(), dtype, {9, traits.block_weights}}}).ok());
+    const TensorReport all = CheckTensors(tensors), sample = SampleTensors(tensors);
+    ASSERT_EQ(all.defects.size(), 1u) << DTypeName(dtype);
+    ASSERT_EQ(sample.defects.size(), 1u) << DTypeName(dtype);
+    EXPECT_EQ(sample.Summary(), all.Summary()) << DTypeName(dtype);
+    EXPECT_EQ(all.defects[0].num_nan + all.defects[0].num_inf, 3 * traits.block_weights)
+        << DTypeName(dtype);
+    EXPECT_EQ(quant::FindNonFinite(dtype, bytes.data(), 9 * traits.block_weights).bad, 3);
+  }
 }
 
 TEST(CheckTensors, SmolLm2_IsHealthy) {

@@ -232,8 +232,8 @@ Result<std::unique_ptr<Llm>> Llm::OpenFrom(const std::string& path, const io::Mo
     weight_warnings.push_back(fmt::format(
         "{}: tensor '{}': {} weights that are NaN or Inf were seen, the first at element {}{}; "
         "expect nonsense (--check-tensors refuses such a file)",
-        impl.info.path, PrintableUtf8(report.defects[0].name, 100), report.defects[0].num_nan,
-        report.defects[0].first_index,
+        impl.info.path, PrintableUtf8(report.defects[0].name, 100),
+        report.defects[0].num_nan + report.defects[0].num_inf, report.defects[0].first_index,
         report.defects.size() > 1 ? fmt::format(", and {} more tensors", report.defects.size() - 1)
                                   : std::string()));
   };

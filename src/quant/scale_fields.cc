@@ -1,6 +1,12 @@
 #include "quant/scale_fields.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <limits>
+
+#include "quant/dequant.h"
+#include "quant/mxfp4.h"
 
 namespace rill::quant {
 namespace {
@@ -33,7 +39,7 @@ using F16Test = FloatTest<uint16_t, 0x7C00u, 0x0400u>;
 using BF16Test = FloatTest<uint16_t, 0x7F80u, 0x0080u>;
 using F8E5M2Test = FloatTest<uint8_t, 0x7Cu, 0x04u>;
 using F8E4M3Test = FloatTest<uint8_t, 0x7Fu, 0x01u>;  // no Inf; one NaN, all bits set
-// Above 2^124 the largest codes, 12 halves, are beyond f32.
+// From 2^126 (253) on the largest codes, 12 halves, are beyond f32: those blocks are looked at.
 struct E8M0Test {
   using Word = uint16_t;
   static constexpr Word kTop = 256;
@@ -49,17 +55,46 @@ bool AnyBad(const uint8_t* data, int64_t count, int64_t block_bytes) {
   return (any & Test::kTop) != 0;
 }
 
-template <typename Test, int64_t kBytes = 0>
-void Scan(const uint8_t* data, int64_t count, int64_t stride, int64_t block_bytes, int32_t offset,
-          NonFinite& out) {
-  data += offset;
-  // Nearly always nothing is found.
-  if (stride == 1 && !AnyBad<Test, kBytes>(data, count, block_bytes)) return;
+template <typename Test>
+bool IsBad(const uint8_t* p) {
+  return (Test::Carry(p) & Test::kTop) != 0;
+}
+
+// is_bad(p): of the element or block at p.
+template <typename IsBadFn>
+void Count(const uint8_t* data, int64_t count, int64_t stride, int64_t block_bytes,
+           IsBadFn&& is_bad, NonFinite& out) {
   for (int64_t i = 0; i < count; i += stride) {
-    if ((Test::Carry(data + i * block_bytes) & Test::kTop) == 0) continue;
+    if (!is_bad(data + i * block_bytes)) continue;
     ++out.bad;
-    if (out.first < 0 || i < out.first) out.first = i;
+    if (out.first < 0) out.first = i;
   }
+}
+
+template <typename Test>
+void ScanPlain(const uint8_t* data, int64_t count, int64_t stride, NonFinite& out) {
+  constexpr int64_t kBytes = sizeof(typename Test::Word);
+  // Nearly always nothing is found.
+  if (stride == 1 && !AnyBad<Test, kBytes>(data, count, kBytes)) return;
+  Count(data, count, stride, kBytes, IsBad<Test>, out);
+}
+
+bool AnyBadScale(const ScaleField& field, const uint8_t* data, int64_t count, int64_t block_bytes) {
+  switch (field.type) {
+    case ScaleType::kF16: return AnyBad<F16Test>(data + field.offset, count, block_bytes);
+    case ScaleType::kF32: return AnyBad<F32Test>(data + field.offset, count, block_bytes);
+    case ScaleType::kE8M0: return AnyBad<E8M0Test>(data + field.offset, count, block_bytes);
+  }
+  return false;
+}
+
+bool IsBadMXFP4(const uint8_t* block) {
+  if (!IsBad<E8M0Test>(block)) return false;
+  if (block[0] == kNanE8M0) return true;
+  float values[BlockMXFP4::kWeights];
+  DecodeMXFP4(block, 1, values);
+  return std::any_of(values, values + BlockMXFP4::kWeights,
+                     [](float value) { return !std::isfinite(value); });
 }
 
 }  // namespace
@@ -100,23 +135,42 @@ NonFinite FindNonFinite(DType dtype, const void* data, int64_t num_elements,
   NonFinite out;
   out.looked_at = (count + stride_blocks - 1) / stride_blocks;
   switch (dtype) {
-    case DType::kF64: Scan<F64Test, 8>(bytes, count, stride_blocks, 8, 0, out); return out;
-    case DType::kF32: Scan<F32Test, 4>(bytes, count, stride_blocks, 4, 0, out); return out;
-    case DType::kF16: Scan<F16Test, 2>(bytes, count, stride_blocks, 2, 0, out); return out;
-    case DType::kBF16: Scan<BF16Test, 2>(bytes, count, stride_blocks, 2, 0, out); return out;
-    case DType::kF8E4M3: Scan<F8E4M3Test, 1>(bytes, count, stride_blocks, 1, 0, out); return out;
-    case DType::kF8E5M2: Scan<F8E5M2Test, 1>(bytes, count, stride_blocks, 1, 0, out); return out;
+    case DType::kF64: ScanPlain<F64Test>(bytes, count, stride_blocks, out); return out;
+    case DType::kF32: ScanPlain<F32Test>(bytes, count, stride_blocks, out); return out;
+    case DType::kF16: ScanPlain<F16Test>(bytes, count, stride_blocks, out); return out;
+    case DType::kBF16: ScanPlain<BF16Test>(bytes, count, stride_blocks, out); return out;
+    case DType::kF8E4M3: ScanPlain<F8E4M3Test>(bytes, count, stride_blocks, out); return out;
+    case DType::kF8E5M2: ScanPlain<F8E5M2Test>(bytes, count, stride_blocks, out); return out;
     default: break;
   }
   const auto fields = ScaleFieldsOf(dtype);
   if (fields.empty()) out.looked_at = 0;
-  for (const ScaleField& field : fields) {
-    const auto scan = field.type == ScaleType::kF16   ? Scan<F16Test>
-                      : field.type == ScaleType::kF32 ? Scan<F32Test>
-                                                      : Scan<E8M0Test>;
-    scan(bytes, count, stride_blocks, traits.block_bytes, field.offset, out);
+  if (stride_blocks == 1 &&
+      std::none_of(fields.begin(), fields.end(), [&](const ScaleField& field) {
+        return AnyBadScale(field, bytes, count, traits.block_bytes);
+      })) {
+    return out;
+  }
+  const auto any_field = [&](const uint8_t* block) {
+    return std::any_of(fields.begin(), fields.end(), [&](const ScaleField& field) {
+      return AnyBadScale(field, block, 1, traits.block_bytes);
+    });
+  };
+  if (dtype == DType::kMXFP4) {
+    Count(bytes, count, stride_blocks, traits.block_bytes, IsBadMXFP4, out);
+  } else {
+    Count(bytes, count, stride_blocks, traits.block_bytes, any_field, out);
   }
   return out;
+}
+
+void MarkNanScales(DType dtype, const void* data, int64_t num_elements, float* values) {
+  if (dtype != DType::kMXFP4) return;
+  const auto* block = static_cast<const uint8_t*>(data);
+  for (int64_t i = 0; i < num_elements; i += BlockMXFP4::kWeights, block += sizeof(BlockMXFP4)) {
+    if (block[0] != kNanE8M0) continue;
+    std::fill_n(values + i, BlockMXFP4::kWeights, std::numeric_limits<float>::quiet_NaN());
+  }
 }
 
 }  // namespace rill::quant

@@ -1,5 +1,6 @@
 // Where the floating-point numbers are in a quantised block. Everything else in it is integers, so
-// a block decodes to NaN or Inf exactly when one of these is NaN or Inf.
+// a block decodes to NaN or Inf exactly when one of these is NaN or Inf, or so large that a product
+// overflows (f32 and E8M0 scales only).
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,7 @@ namespace rill::quant {
 enum class ScaleType : uint8_t {
   kF16,
   kF32,
-  kE8M0,  // 2^(e - 127); from 253 on, products may overflow
+  kE8M0,  // 2^(e - 127); of 253 and 254 products may overflow, 255 is a NaN
 };
 struct ScaleField {
   int32_t offset = 0;  // bytes into the block
@@ -30,5 +31,9 @@ struct NonFinite {
 };
 NonFinite FindNonFinite(DType dtype, const void* data, int64_t num_elements,
                         int64_t stride_blocks = 1);
+
+// For what was decoded of whole blocks of `dtype` at `data`: sets to NaN the values of those whose
+// scale is a NaN by its standard and decodes to numbers all the same. MXFP4's 255 (quant/mxfp4.h).
+void MarkNanScales(DType dtype, const void* data, int64_t num_elements, float* values);
 
 }  // namespace rill::quant
