@@ -304,14 +304,12 @@ void AddServe(CLI::App& app, CommandContext& context) {
       ->group(group);
 
   group = "Network";
-  options.addresses.clear();
   command
       ->add_option("--host", options.addresses,
                    "Address to listen on; repeatable (default: 127.0.0.1)")
       ->group(group);
-  command->add_option("-p,--port", options.port, "Port (0: any free one)")
+  command->add_option("-p,--port", options.port, "Port (0: any free one; default: 8080)")
       ->check(CLI::Range(0, 65535))
-      ->capture_default_str()
       ->group(group);
   command->add_option("--unix", options.unix_path, "Also listen on this Unix socket")
       ->check(FileName())
@@ -417,7 +415,6 @@ void AddServe(CLI::App& app, CommandContext& context) {
       "  curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\\n"
       "       -d '{\"model\":\"smollm2\",\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}'");
   command->callback([flags, &context] {
-    if (flags->options.addresses.empty()) flags->options.addresses = {"127.0.0.1"};
     const Status status = Serve(*flags);
     context.exit_code = status.ok() ? kExitOk : ReportError(status, flags->model.json);
   });

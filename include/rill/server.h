@@ -81,8 +81,9 @@ struct ServerOptions {
   bool public_metrics = false;  // /metrics without a key, where keys are configured
   bool vllm_metrics = true;     // vllm:… names beside rill_…
 
-  std::vector<std::string> addresses = {"127.0.0.1"};
-  int port = 8080;  // 0: any free one
+  // Where to listen. Nothing of it beside the sockets of a service manager (LISTEN_FDS).
+  std::vector<std::string> addresses;  // empty: 127.0.0.1
+  std::optional<int> port;             // absent: 8080; 0: any free one
   std::string unix_path;
   int admin_port = -1;  // loopback; -1: none, 0: any free one
   std::string admin_unix_path;
@@ -117,7 +118,8 @@ struct ServerOptions {
 // SIGTERM too, without drain_delay_s), a second one stops at once. SIGHUP reads keys and
 // certificates again, all of them or none. Blocks these signals in the calling thread; call it
 // before other threads start. A model that does not load is told in the summary, and the others
-// serve. Errors: bad options, a port in use, no model that loads.
+// serve. Errors: bad options, an address beside the sockets of a service manager, a port in use, no
+// model that loads.
 Status RunServer(const ServerOptions& options);
 
 }  // namespace rill

@@ -25,6 +25,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr const char* kDefaultAddress = "127.0.0.1";
+
 Result<std::vector<ApiKey>> ReadKeys(const ServerOptions& options) {
   std::vector<ApiKey> keys;
   if (!options.key_file.empty()) {
@@ -43,7 +45,7 @@ Result<std::vector<ApiKey>> ReadKeys(const ServerOptions& options) {
 }
 
 // What would open the admin routes to whoever reaches the port, or not be done at all.
-Status CheckListeners(const HttpServerOptions& http) {
+Status CheckListeners(const ServerOptions& options, const HttpServerOptions& http) {
   const bool has_admin_key = std::any_of(http.api_keys.begin(), http.api_keys.end(),
                                          [](const ApiKey& key) { return key.admin; });
   if (http.admin_on_main && !has_admin_key) {
@@ -51,12 +53,16 @@ Status CheckListeners(const HttpServerOptions& http) {
         "--admin-on-main: expected API keys, one of them marked admin (--key-file): without one, "
         "whoever reaches the address could load and unload models");
   }
-  if (!http.inherited_fds.empty() && !http.unix_path.empty()) {
-    return InvalidArgument(
-        "--unix: the listening sockets come from the service manager; give it the path "
-        "(ListenStream=)");
-  }
-  return OkStatus();
+  if (http.inherited_fds.empty()) return OkStatus();
+  std::vector<std::string> flags;
+  for (const std::string& address : options.addresses) flags.push_back("--host " + address);
+  if (options.port) flags.push_back(fmt::format("--port {}", *options.port));
+  if (!options.unix_path.empty()) flags.push_back("--unix " + options.unix_path);
+  if (flags.empty()) return OkStatus();
+  return InvalidArgument(
+      fmt::format("{}: the listening sockets come from the service manager; give it the address "
+                  "or the path (ListenStream=)",
+                  fmt::join(flags, ", ")));
 }
 
 HttpLimits MakeHttpLimits(const ServerOptions& options) {
@@ -89,18 +95,18 @@ HttpLimits MakeHttpLimits(const ServerOptions& options) {
 
 Result<HttpServerOptions> MakeHttpOptions(const ServerOptions& options, ServerState& state) {
   HttpServerOptions http;
-  http.addresses = options.addresses;
-  http.port = options.port;
-  http.unix_path = options.unix_path;
   http.inherited_fds = SystemdListenFds();
-  if (!http.inherited_fds.empty()) http.addresses.clear();  // the service manager has bound them
+  http.addresses = options.addresses;
+  if (http.addresses.empty() && http.inherited_fds.empty()) http.addresses = {kDefaultAddress};
+  http.port = options.port.value_or(8080);
+  http.unix_path = options.unix_path;
   http.admin_port = options.admin_port;
   http.admin_unix_path = options.admin_unix_path;
   http.admin_on_main = options.admin_on_main;
   http.tls_certificate = options.tls_certificate;
   http.tls_private_key = options.tls_private_key;
   RILL_ASSIGN_OR_RETURN(http.api_keys, ReadKeys(options));
-  RILL_RETURN_IF_ERROR(CheckListeners(http));
+  RILL_RETURN_IF_ERROR(CheckListeners(options, http));
   http.allow_unauthenticated = options.allow_unauthenticated;
   http.allowed_hosts = options.allowed_hosts;
   http.allowed_origins = options.allowed_origins;
@@ -328,8 +334,8 @@ class Server {
     const ServerOptions& options = state_.options;
     summary.has_tls = !options.tls_certificate.empty();
     const char* scheme = summary.has_tls ? "https" : "http";
-    if (http_->port() != 0 && !options.addresses.empty()) {
-      std::string host = options.addresses.front();
+    if (http_->port() != 0) {
+      std::string host = options.addresses.empty() ? kDefaultAddress : options.addresses.front();
       if (host.find(':') != std::string::npos) host = "[" + host + "]";
       summary.url = fmt::format("{}://{}:{}", scheme, host, http_->port());
     }

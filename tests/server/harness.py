@@ -49,8 +49,9 @@ class Server:
         self.folder = tempfile.TemporaryDirectory(prefix="rill-server-")
         self.log_path = pathlib.Path(self.folder.name) / "log.jsonl"
         self.stderr_path = pathlib.Path(self.folder.name) / "stderr.txt"
-        command = [*prefix, rill, "serve", *map(str, words), "--port", str(port), "--log-format",
-                   "json"]
+        command = [*prefix, rill, "serve", *map(str, words), "--log-format", "json"]
+        if listen_fd is None:
+            command += ["--port", str(port)]
         if "--threads" not in words:
             command += ["--threads", "1"]  # a step of a tiny model is over before two threads meet
         if "--drain-delay" not in words:

@@ -284,12 +284,17 @@ def test_restart_with_a_socket_of_the_service_manager_fails_no_request(rill, sto
     assert failures == [] and done[0] >= 32
 
 
-def test_a_unix_socket_beside_those_of_the_service_manager_is_refused(rill, stories, tmp_path):
+@pytest.mark.parametrize("flags", ["--unix PATH", "--host 127.0.0.2", "--port 9001",
+                                   "--host 127.0.0.1, --host ::1, --port 0"])
+def test_an_address_beside_the_sockets_of_the_service_manager_is_refused(rill, stories, tmp_path,
+                                                                         flags):
+    """It would be listened on nowhere."""
+    flags = flags.replace("PATH", str(tmp_path / "socket"))
     with socket.create_server(("127.0.0.1", 0)) as listener, \
-            Server(rill, "m=" + stories, "--unix", tmp_path / "socket", wait=False,
+            Server(rill, "m=" + stories, *flags.replace(",", "").split(), wait=False,
                    listen_fd=listener.fileno()) as server:
         assert server.process.wait(30) == 2
-        assert "--unix: the listening sockets come from the service manager" in server.stderr()
+        assert f"{flags}: the listening sockets come from the service manager" in server.stderr()
 
 
 def test_drain_delay_and_the_end_of_the_drain_time(rill, stories, smollm2):
