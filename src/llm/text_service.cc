@@ -127,6 +127,11 @@ StageTimes TextService::stage_times() const {
           static_cast<double>(callback_ns_.load(std::memory_order_relaxed)) * 1e-9};
 }
 
+int32_t TextService::live_requests() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return static_cast<int32_t>(requests_.size());
+}
+
 Result<uint64_t> TextService::Submit(TextRequest request, TextCallback callback) {
   return TrySubmit(request, std::move(callback));
 }
@@ -165,14 +170,12 @@ Result<uint64_t> TextService::TrySubmit(TextRequest& request, TextCallback callb
     RILL_RETURN_IF_ERROR(Refusal(request.tenant, replaces_ended));
     live->request = std::move(request);
     live->handle = next_handle_.fetch_add(1, std::memory_order_relaxed);
-    live_.fetch_add(1, std::memory_order_relaxed);
     try {
       requests_.emplace(live->handle, live);
       if (!live->request.tenant.empty()) ++live_of_[live->request.tenant];
       tokenise_turns_.Push(live->request.tenant, {0, live->handle});
     } catch (const std::bad_alloc&) {
       Erase(*live);
-      live_.fetch_sub(1, std::memory_order_relaxed);
       request = std::move(live->request);
       return Unavailable("out of memory");
     }
@@ -528,7 +531,6 @@ void TextService::Forget(const Live& live) {
     Erase(live);
     now_idle = requests_.empty();
   }
-  live_.fetch_sub(1, std::memory_order_relaxed);
   if (now_idle) idle_.notify_all();
 }
 

@@ -127,7 +127,7 @@ class TextService {
   Result<std::vector<int32_t>> Tokenise(const TextRequest& request) const;
 
   int32_t max_requests() const { return options_.max_requests; }
-  int32_t live_requests() const { return live_.load(std::memory_order_relaxed); }
+  int32_t live_requests() const;
   StageTimes stage_times() const;
 
  private:
@@ -163,13 +163,12 @@ class TextService {
   engine::EngineLoop& loop_;
   const TextServiceOptions options_;
 
-  std::atomic<int32_t> live_{0};
   std::atomic<uint64_t> next_handle_{1};
   std::atomic<int64_t> tokenise_ns_{0}, post_ns_{0}, callback_ns_{0};
 
   std::vector<Post> emitted_;  // by the step that runs; the engine's thread alone uses it
 
-  std::mutex mutex_;  // guards the members below
+  mutable std::mutex mutex_;  // guards the members below
   std::condition_variable tokenise_wake_, post_wake_, idle_;
   bool stop_ = false;
   bool post_sleeps_ = false;                          // only then does an event cost a system call
