@@ -109,8 +109,10 @@ Status WeightSet::ResolveMla(const std::string& prefix, LayerWeights& w) {
     }
     RILL_ASSIGN_OR_RETURN(const TensorView v,
                           Get(prefix + names_.v_b + ".weight", Shape{heads, v_dim, rank}));
-    matrix.parts = {Part(quant::MakeTurnedRows(k), k.SizeBytes()),
-                    TensorView(v.data, v.dtype, Shape{heads * v_dim, rank})};
+    matrix.parts = {
+        Part(quant::MakeTurnedRows(k), k.SizeBytes(), {prefix + names_.k_b + ".weight"}),
+        Part(TensorView(v.data, v.dtype, Shape{heads * v_dim, rank}),
+             prefix + names_.v_b + ".weight")};
   }
   matrices_.push_back(std::move(matrix));
   return OkStatus();
@@ -162,19 +164,20 @@ Status WeightSet::AddExperts(const std::string& prefix, LayerWeights& w) {
     const bool fused = !names_.expert_gate_up.empty() &&
                        tensors_.Find(prefix + names_.expert_gate_up + ".weight") != nullptr;
     if (fused) {
-      RILL_ASSIGN_OR_RETURN(const TensorView view, Get(prefix + names_.expert_gate_up + ".weight",
-                                                       Shape{experts, 2 * size, hidden}));
-      gate_up.parts = {RowSlice(view, 0, size), RowSlice(view, size, size)};
+      const std::string tensor = prefix + names_.expert_gate_up + ".weight";
+      RILL_ASSIGN_OR_RETURN(const TensorView view, Get(tensor, Shape{experts, 2 * size, hidden}));
+      const Part both(view, tensor);
+      gate_up.parts = {SliceOf(both, 0, size), SliceOf(both, size, size)};
     } else {
       for (const std::string& name : {names_.expert_gate, names_.expert_up}) {
-        RILL_ASSIGN_OR_RETURN(const TensorView view,
-                              Get(prefix + name + ".weight", Shape{experts, size, hidden}));
-        gate_up.parts.push_back(view);
+        const std::string tensor = prefix + name + ".weight";
+        RILL_ASSIGN_OR_RETURN(const TensorView view, Get(tensor, Shape{experts, size, hidden}));
+        gate_up.parts.emplace_back(view, tensor);
       }
     }
-    RILL_ASSIGN_OR_RETURN(const TensorView view, Get(prefix + names_.expert_down + ".weight",
-                                                     Shape{experts, hidden, size}));
-    down.parts = {view};
+    const std::string tensor = prefix + names_.expert_down + ".weight";
+    RILL_ASSIGN_OR_RETURN(const TensorView view, Get(tensor, Shape{experts, hidden, size}));
+    down.parts = {Part(view, tensor)};
   } else {
     std::vector<Part> gates, ups, downs;
     for (int64_t e = 0; e < experts; ++e) {
@@ -231,7 +234,7 @@ Status WeightSet::ResolveMoe(const std::string& prefix, LayerWeights& w) {
   view = TensorView(view.data, view.dtype, Shape{1, spec_.hidden_size});
   Matrix matrix;
   matrix.name = prefix + names_.shared_router;
-  matrix.parts = {view};
+  matrix.parts = {Part(view, name)};
   matrix.encode = false;
   matrix.target = &w.shared_router.w;
   matrices_.push_back(std::move(matrix));

@@ -50,19 +50,42 @@ void WeightSet::PackShapes() {
   if (!spec_.is_encoder && spec_.tied_embedding) weights_.lm_head.w = weights_.embed;
 }
 
-Status WeightSet::Encode(const Matrix& matrix, WeightMode mode, Part& part) const {
+namespace {
+std::string_view FlagOf(WeightMode mode) {
+  return mode == WeightMode::kW8A8 ? "--weights w8a8" : "--weights w4g128";
+}
+}  // namespace
+
+Status WeightSet::Encode(WeightMode mode, Part& part) const {
+  const std::string culprit =
+      fmt::format("{}: tensor '{}': {}", culprit_, part.tensors[0], FlagOf(mode));
   if (IsQuantBlock(part.view.dtype)) {
+    return Unsupported(fmt::format("{} quantises f32, f16 and bf16; the file has {} already",
+                                   culprit, DTypeName(part.view.dtype)));
+  }
+  auto encoded =
+      mode == WeightMode::kW8A8 ? quant::MakeW8Rows(part.Rows()) : quant::MakeW4Rows(part.Rows());
+  if (!encoded.ok()) return encoded.status().WithPrefix(culprit);
+  part = part.With(std::move(*encoded));
+  return OkStatus();
+}
+
+Status WeightSet::CheckRange(const Matrix& matrix, WeightMode mode) const {
+  if (mode != WeightMode::kW4G128) return OkStatus();  // f32 scales hold what f32 holds
+  for (const Part& part : matrix.parts) {
+    const auto found = quant::FindTooLargeForW4(*part.Rows());
+    if (!found) continue;
+    const bool one_an_expert = part.tensors.size() > 1;
+    const std::string expert = one_an_expert || part.view.rank() < 3
+                                   ? std::string()
+                                   : fmt::format("expert {}, ", found->expert);
     return Unsupported(fmt::format(
-        "{}: weight '{}': --weights quantises f32, f16 and bf16; the file has {} already", culprit_,
-        matrix.name, DTypeName(part.view.dtype)));
+        "{}: tensor '{}': {}: the weight of {}output {} and input {} is {:g}; expected magnitudes "
+        "below {:.0f}, which 4 bits and an f16 scale hold",
+        culprit_, part.tensors[one_an_expert ? static_cast<size_t>(found->expert) : 0],
+        FlagOf(mode), expert, part.first_row + found->row, found->col, found->value,
+        quant::kW4Limit));
   }
-  std::shared_ptr<const quant::RowReader> rows = part.reader;
-  if (rows == nullptr) rows = ViewReader(part.view);
-  auto encoded = mode == WeightMode::kW8A8 ? quant::MakeW8Rows(rows) : quant::MakeW4Rows(rows);
-  if (!encoded.ok()) {
-    return encoded.status().WithPrefix(fmt::format("{}: weight '{}'", culprit_, matrix.name));
-  }
-  part = Part(std::move(*encoded), part.file_bytes);
   return OkStatus();
 }
 
@@ -152,15 +175,11 @@ Status WeightSet::PackMatrix(Matrix& matrix, ops::Backend& backend, ops::Activat
   if (encode && mode == WeightMode::kW8A8) source.activations = ops::ActivationMode::kQ8;
   for (const Part& file_part : matrix.parts) {
     Part part = file_part;
-    if (encode) RILL_RETURN_IF_ERROR(Encode(matrix, mode, part));
+    if (encode) RILL_RETURN_IF_ERROR(Encode(mode, part));
     if (part.view.dtype == DType::kF64 && matrix.matmul) {  // no kernel reads it
-      part = Part(quant::MakeDecodedRows(part.reader ? part.reader : ViewReader(part.view)),
-                  part.file_bytes);
+      part = part.With(quant::MakeDecodedRows(part.Rows()));
     }
-    if (matrix.unit_rows) {
-      part = Part(quant::MakeUnitRows(part.reader ? part.reader : ViewReader(part.view)),
-                  part.file_bytes);
-    }
+    if (matrix.unit_rows) part = part.With(quant::MakeUnitRows(part.Rows()));
     source.parts.push_back(part.view);
     source.readers.push_back(part.reader);
   }
@@ -171,6 +190,8 @@ Status WeightSet::PackMatrix(Matrix& matrix, ops::Backend& backend, ops::Activat
     description = DescribeSource(matrix, source);
     source.packed = cache->Find(description);
   }
+  // What a cache has was looked at when it was made.
+  if (encode && source.packed == nullptr) RILL_RETURN_IF_ERROR(CheckRange(matrix, mode));
   Result<std::unique_ptr<ops::PackedWeight>> packed = backend.PackWeight(source);
   if (!packed.ok()) return packed.status().WithPrefix(culprit_);
   if (cache != nullptr) cache->Add(description, **packed);

@@ -10,12 +10,23 @@
 
 namespace rill::model {
 
-WeightSet::Part::Part(std::shared_ptr<const quant::RowReader> rows, int64_t bytes)
-    : reader(std::move(rows)), file_bytes(bytes) {
+WeightSet::Part::Part(std::shared_ptr<const quant::RowReader> rows, int64_t bytes,
+                      std::vector<std::string> from)
+    : reader(std::move(rows)), file_bytes(bytes), tensors(std::move(from)) {
   const Shape shape = reader->num_experts() > 1
                           ? Shape{reader->num_experts(), reader->rows(), reader->cols()}
                           : Shape{reader->rows(), reader->cols()};
   view = TensorView(static_cast<const void*>(nullptr), reader->dtype(), shape);
+}
+
+WeightSet::Part WeightSet::Part::With(std::shared_ptr<const quant::RowReader> rows) const {
+  Part out(std::move(rows), file_bytes, tensors);
+  out.first_row = first_row;
+  return out;
+}
+
+std::shared_ptr<const quant::RowReader> WeightSet::Part::Rows() const {
+  return reader != nullptr ? reader : ViewReader(view);
 }
 
 std::shared_ptr<const quant::RowReader> ViewReader(const TensorView& view) {
@@ -62,7 +73,7 @@ Result<WeightSet::Part> WeightSet::GetMatrix(const std::string& base, int64_t ro
   }
   if (!names_.transposed || base == names_.lm_head) {
     RILL_ASSIGN_OR_RETURN(const TensorView view, Get(base + ".weight", Shape{rows, cols}));
-    return Part(view);
+    return Part(view, base + ".weight");
   }
   RILL_ASSIGN_OR_RETURN(const TensorView view, Get(base + ".weight", Shape{cols, rows}));
   if (IsQuantBlock(view.dtype)) {
@@ -70,7 +81,7 @@ Result<WeightSet::Part> WeightSet::GetMatrix(const std::string& base, int64_t ro
         fmt::format("{}: tensor '{}.weight': a {} matrix cannot be stored transposed", culprit_,
                     base, DTypeName(view.dtype)));
   }
-  return Part(quant::MakeViewRows({view}, true), view.SizeBytes());
+  return Part(quant::MakeViewRows({view}, true), view.SizeBytes(), {base + ".weight"});
 }
 
 // qweight, qzeros and scales, with GPTQ maybe g_idx: shapes follow from the matrix, the bits and
@@ -150,19 +161,23 @@ Result<WeightSet::Part> WeightSet::GetPacked(const std::string& base, int64_t ro
   if (!reader.ok()) {
     return reader.status().WithPrefix(fmt::format("{}: tensor '{}'", culprit_, base));
   }
-  return Part(std::move(*reader), bytes);
+  return Part(std::move(*reader), bytes, {base + ".qweight"});
 }
 
 WeightSet::Part WeightSet::SliceOf(const Part& part, int64_t begin, int64_t count) {
-  if (part.reader == nullptr) return Part(RowSlice(part.view, begin, count));
-  const int rank = part.view.rank();
-  return Part(quant::MakeRowSlice(part.reader, begin, count),
-              part.file_bytes / part.view.dim(rank - 2) * count);
+  Part out =
+      part.reader == nullptr
+          ? Part(RowSlice(part.view, begin, count), part.tensors[0])
+          : Part(quant::MakeRowSlice(part.reader, begin, count),
+                 part.file_bytes / part.view.dim(part.view.rank() - 2) * count, part.tensors);
+  out.first_row = part.first_row + begin;
+  return out;
 }
 
 Result<WeightSet::Part> WeightSet::Stacked(const std::string& name,
                                            const std::vector<Part>& experts) {
   std::vector<std::shared_ptr<const quant::RowReader>> readers;
+  std::vector<std::string> tensors;
   int64_t bytes = 0;
   for (const Part& part : experts) {
     if (part.view.dtype != experts[0].view.dtype) {
@@ -170,10 +185,11 @@ Result<WeightSet::Part> WeightSet::Stacked(const std::string& name,
                                      readers.size(), DTypeName(part.view.dtype),
                                      DTypeName(experts[0].view.dtype)));
     }
-    readers.push_back(part.reader ? part.reader : ViewReader(part.view));
+    readers.push_back(part.Rows());
+    tensors.push_back(part.tensors[0]);
     bytes += part.file_bytes;
   }
-  Part out(quant::MakeStackedRows(std::move(readers)), bytes);
+  Part out(quant::MakeStackedRows(std::move(readers)), bytes, std::move(tensors));
   out.view.shape = Shape{static_cast<int64_t>(experts.size()), out.view.dim(out.view.rank() - 2),
                          out.view.dim(out.view.rank() - 1)};
   out.view = TensorView(static_cast<const void*>(nullptr), out.view.dtype, out.view.shape);

@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
+#include <vector>
 
 #include "base/float_types.h"
 #include "model/model.h"
@@ -230,7 +232,8 @@ TEST(WeightMode, AMatrixThatIsQuantisedAlready_IsRefused) {
     const Status status = LoadError(PackedSource("awq"), mode);
     EXPECT_EQ(status.code(), StatusCode::kUnsupported);
     EXPECT_THAT(std::string(status.message()),
-                AllOf(HasSubstr("layers.0.qkv"), HasSubstr("the file has u4g32 already")));
+                AllOf(HasSubstr("tensor '" + std::string(kBase) + ".qweight': --weights w"),
+                      HasSubstr("the file has u4g32 already")));
   }
 }
 
@@ -239,8 +242,123 @@ TEST(WeightMode, RowsThatAreNoMultipleOf32_CannotBe4Bits) {
   const Status status = LoadError(TestSource(), WeightMode::kW4G128);
   EXPECT_EQ(status.code(), StatusCode::kUnsupported);
   EXPECT_THAT(std::string(status.message()),
-              AllOf(HasSubstr("mlp.down_proj"), HasSubstr("got 40")));
+              AllOf(HasSubstr("tensor 'model.layers.0.mlp.down_proj.weight': --weights w4g128"),
+                    HasSubstr("got 40")));
   EXPECT_TRUE(LoadError(TestSource(), WeightMode::kW8A8).ok());
+}
+
+TEST(PackedWeights, APlainMatrixBesideThePackedOne_IsRefusedWithBothNames) {
+  for (const char* method : {"awq", "gptq"}) {
+    PackedSource source(method);
+    source.AddTensor(std::string(kBase) + ".weight", {32, 32});
+    const Status status = LoadError(source);
+    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << method;
+    EXPECT_THAT(
+        std::string(status.message()),
+        AllOf(HasSubstr("'" + std::string(kBase) + ".qweight'"),
+              HasSubstr("'" + std::string(kBase) + ".weight'"), HasSubstr("the file has both")));
+    // A table, which is read as it is.
+    PackedSource table(method);
+    table.AddTensor("model.embed_tokens.qweight", {4, 50}, DType::kI32);
+    EXPECT_THAT(
+        std::string(LoadError(table).message()),
+        AllOf(HasSubstr("'model.embed_tokens.qweight'"), HasSubstr("'model.embed_tokens.weight'")));
+    // What the network does not read says nothing of it.
+    PackedSource other(method);
+    other.AddTensor("model.vision.qweight", {4, 32}, DType::kI32);
+    other.AddTensor("model.vision.weight", {32, 32});
+    EXPECT_TRUE(LoadError(other).ok()) << LoadError(other).ToString();
+  }
+}
+
+// Networks of 32 and 64 columns, so that all rows are whole groups; matrices of layer 0 are added
+// by the test.
+struct WholeGroups : TestSource {
+  explicit WholeGroups(const std::string& family) {
+    config().Set("model_type", family);
+    config().Set("intermediate_size", 64);
+    const std::string mlp = "model.layers.";
+    for (const std::string layer : {"0", "1"}) {
+      for (const std::string name : {"gate_proj", "up_proj", "down_proj"}) {
+        Remove(mlp + layer + ".mlp." + name + ".weight");
+        if (family != "llama") continue;
+        AddTensor(mlp + layer + ".mlp." + name + ".weight",
+                  name == "down_proj" ? Shape{32, 64} : Shape{64, 32});
+      }
+    }
+  }
+};
+
+struct TooLarge {
+  const char* tensor;
+  int64_t element;
+  const char* place;
+};
+
+void ExpectNamed(WholeGroups& source, const std::vector<TooLarge>& cases) {
+  ASSERT_TRUE(LoadError(source, WeightMode::kW4G128).ok())
+      << LoadError(source, WeightMode::kW4G128).ToString();
+  for (const TooLarge& c : cases) {
+    float& weight = source.Data(c.tensor)[c.element];
+    const float before = weight;
+    weight = -1e18f;
+    const Status status = LoadError(source, WeightMode::kW4G128);
+    EXPECT_EQ(status.code(), StatusCode::kUnsupported) << c.tensor;
+    EXPECT_THAT(std::string(status.message()),
+                AllOf(HasSubstr("tensor '" + std::string(c.tensor) + "': --weights w4g128"),
+                      HasSubstr(std::string("weight of ") + c.place + " is -1e+18"),
+                      HasSubstr("below 524160")));
+    for (const WeightMode mode : {WeightMode::kFile, WeightMode::kW8A8}) {
+      EXPECT_TRUE(LoadError(source, mode).ok()) << c.tensor;
+    }
+    // What is damaged stays so, and is told elsewhere.
+    weight = -INFINITY;
+    EXPECT_TRUE(LoadError(source, WeightMode::kW4G128).ok()) << c.tensor;
+    weight = before;
+  }
+}
+
+TEST(WeightMode, AWeightTooLargeFor4Bits_IsRefusedByTensorAndPlace) {
+  WholeGroups source("llama");
+  ExpectNamed(source,
+              {{"model.layers.0.self_attn.k_proj.weight", 3 * 32 + 5, "output 3 and input 5"},
+               {"model.layers.1.mlp.up_proj.weight", 63 * 32 + 31, "output 63 and input 31"},
+               {"model.layers.1.mlp.down_proj.weight", 0, "output 0 and input 0"}});
+  // Embeddings, norms and lm_head stay what they are.
+  source.Data("lm_head.weight")[7] = 1e18f;
+  source.Data("model.embed_tokens.weight")[7] = 1e18f;
+  EXPECT_TRUE(LoadError(source, WeightMode::kW4G128).ok());
+}
+
+TEST(WeightMode, AWeightTooLargeInAFusedTensor_IsNamedByItsPlaceThere) {
+  WholeGroups source("phi3");
+  for (const std::string layer : {"model.layers.0.", "model.layers.1."}) {
+    source.AddTensor(layer + "self_attn.qkv_proj.weight", {64, 32});
+    source.AddTensor(layer + "mlp.gate_up_proj.weight", {128, 32});
+    source.AddTensor(layer + "mlp.down_proj.weight", {32, 64});
+  }
+  ExpectNamed(source,
+              {{"model.layers.1.self_attn.qkv_proj.weight", 50 * 32 + 1, "output 50 and input 1"},
+               {"model.layers.0.mlp.gate_up_proj.weight", 100 * 32 + 9, "output 100 and input 9"}});
+}
+
+TEST(WeightMode, AWeightTooLargeInAnExpert_IsNamedByItsTensor) {
+  WholeGroups source("mixtral");
+  source.config().Set("num_local_experts", 3);
+  source.config().Set("num_experts_per_tok", 2);
+  for (const std::string layer : {"0", "1"}) {
+    const std::string moe = "model.layers." + layer + ".block_sparse_moe.";
+    source.AddTensor(moe + "gate.weight", {3, 32});
+    for (const std::string expert : {"0", "1", "2"}) {
+      source.AddTensor(moe + "experts." + expert + ".w1.weight", {64, 32});
+      source.AddTensor(moe + "experts." + expert + ".w2.weight", {32, 64});
+      source.AddTensor(moe + "experts." + expert + ".w3.weight", {64, 32});
+    }
+  }
+  ExpectNamed(
+      source,
+      {{"model.layers.1.block_sparse_moe.experts.2.w3.weight", 4 * 32 + 2, "output 4 and input 2"},
+       {"model.layers.0.block_sparse_moe.experts.1.w2.weight", 64 + 3, "output 1 and input 3"}});
 }
 
 }  // namespace

@@ -138,7 +138,7 @@ Status WeightSet::AddTable(const std::string& base, int64_t rows, int64_t cols,
   RILL_ASSIGN_OR_RETURN(const TensorView view, Get(base + ".weight", Shape{rows, cols}));
   Matrix matrix;
   matrix.name = base;
-  matrix.parts = {view};
+  matrix.parts = {Part(view, base + ".weight")};
   matrix.row_access = true;
   matrix.matmul = false;
   matrix.encode = false;
@@ -211,7 +211,25 @@ Status WeightSet::Resolve() {
   weights_.inv_freqs.resize(spec_.ropes.size());
   RILL_RETURN_IF_ERROR(ResolveEnds());
   for (int32_t i = 0; i < spec_.num_layers; ++i) RILL_RETURN_IF_ERROR(ResolveLayer(i));
+  RILL_RETURN_IF_ERROR(CheckPackedTwice());
   return CheckForgottenBiases();
+}
+
+// Which of the two is the matrix, nothing says.
+Status WeightSet::CheckPackedTwice() const {
+  for (const io::TensorEntry* entry : used_) {
+    std::string_view base = entry->name;
+    const bool packed = base.ends_with(".qweight");
+    if (!packed && !base.ends_with(".weight")) continue;
+    base.remove_suffix(packed ? 8 : 7);
+    const std::string other = std::string(base) + (packed ? ".weight" : ".qweight");
+    if (tensors_.Find(other) == nullptr) continue;
+    return InvalidArgument(fmt::format(
+        "{}: tensors '{}.qweight' and '{}.weight': the file has both; expected one of them, the "
+        "packed or the plain one",
+        culprit_, base, base));
+  }
+  return OkStatus();
 }
 
 namespace {

@@ -62,7 +62,8 @@ class WeightSet {
   ~WeightSet();
 
   // Names and shapes only; allocates nothing of the model's size. Errors name the tensor, what was
-  // expected and what the file has.
+  // expected and what the file has; a matrix that the file has twice, as `X.qweight` and as
+  // `X.weight`, is one.
   Status Resolve();
 
   struct Sizes {
@@ -76,10 +77,12 @@ class WeightSet {
   // Once, after Resolve: either packs, or gives every weight its shape and no bytes, which is
   // enough to record a forward and plan its memory.
   void PackShapes();
-  // Errors of a mode other than kFile: kUnsupported for a matrix that the file has quantised.
-  // on_matrix (may be null): bytes of the file done, of all, after each matrix. cache (may be
-  // null): gives what it has of the matrices, and gets all of them. Without one, each matrix's part
-  // of the file leaves this process's memory when it is packed: see ReleaseSource.
+  // Errors of a mode other than kFile, kUnsupported and with the name of the file's tensor: a
+  // matrix that the file has quantised, rows of a length that the format lacks, a weight that it
+  // cannot hold (quant/encode_rows.h). on_matrix (may be null): bytes of the file done, of all,
+  // after each matrix. cache (may be null): gives what it has of the matrices, and gets all of
+  // them. Without one, each matrix's part of the file leaves this process's memory when it is
+  // packed: see ReleaseSource.
   Status Pack(ops::Backend& backend, ops::ActivationMode activations, WeightMode mode,
               const std::function<void(int64_t done, int64_t total)>& on_matrix = nullptr,
               PackCache* cache = nullptr, bool release_own_memory = false);
@@ -99,11 +102,17 @@ class WeightSet {
     TensorView view;  // [N, K] or [num_experts, N, K]
     std::shared_ptr<const quant::RowReader> reader;
     int64_t file_bytes = 0;
+    std::vector<std::string> tensors;  // of the file, for errors: one, or one an expert
+    int64_t first_row = 0;             // of those tensors
 
     Part() = default;
-    Part(const TensorView& in_place)
-        : view(in_place), file_bytes(in_place.SizeBytes()) {}  // NOLINT
-    Part(std::shared_ptr<const quant::RowReader> rows, int64_t bytes);
+    Part(const TensorView& in_place, std::string tensor)
+        : view(in_place), file_bytes(in_place.SizeBytes()), tensors{std::move(tensor)} {}
+    Part(std::shared_ptr<const quant::RowReader> rows, int64_t bytes,
+         std::vector<std::string> from);
+    // The same rows made anew.
+    Part With(std::shared_ptr<const quant::RowReader> rows) const;
+    std::shared_ptr<const quant::RowReader> Rows() const;
   };
   // One matrix to pack: row blocks in order.
   struct Matrix {
@@ -151,9 +160,12 @@ class WeightSet {
                    const std::string& fused, int64_t size, bool bias, LinearWeights& out);
   Status AddExperts(const std::string& prefix, LayerWeights& w);
   Status CheckForgottenBiases() const;
+  Status CheckPackedTwice() const;
 
   Result<Part> Stacked(const std::string& name, const std::vector<Part>& experts);
-  Status Encode(const Matrix& matrix, WeightMode mode, Part& part) const;
+  Status Encode(WeightMode mode, Part& part) const;
+  // Of what --weights makes: an error for the first weight that its format cannot hold.
+  Status CheckRange(const Matrix& matrix, WeightMode mode) const;
   Status MergeOrders(ops::WeightSource& source) const;
   Status PackMatrix(Matrix& matrix, ops::Backend& backend, ops::ActivationMode activations,
                     WeightMode mode, PackCache* cache);

@@ -1,6 +1,7 @@
 #include "quant/encode_rows.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <string>
@@ -47,7 +48,7 @@ class W4Rows final : public RowReader {
       std::vector<int64_t> bad;  // blocks that encoders do not take
       for (int64_t b = 0; b < num_blocks; ++b) {
         float* first = row.data() + b * group;
-        if (std::all_of(first, first + group, [](float w) { return std::fabs(w) <= 1e30f; })) {
+        if (std::all_of(first, first + group, [](float w) { return std::fabs(w) < kW4Limit; })) {
           continue;
         }
         bad.push_back(b);
@@ -69,7 +70,54 @@ class W4Rows final : public RowReader {
   std::shared_ptr<const RowReader> rows_;
 };
 
+// Whether any of `count` numbers has a magnitude of at least that of `limit`, or is no number: as
+// integers without their sign they are in the order of their magnitudes.
+template <typename T>
+bool AnyFrom(const uint8_t* data, int64_t count, T limit) {
+  constexpr T kMagnitude = static_cast<T>(~T{0}) >> 1;
+  T largest = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    T bits;
+    std::memcpy(&bits, data + i * int64_t{sizeof(T)}, sizeof bits);
+    largest = std::max(largest, static_cast<T>(bits & kMagnitude));
+  }
+  return largest >= limit;
+}
+
+bool AnyFromW4Limit(DType dtype, const uint8_t* data, int64_t count) {
+  constexpr auto kBits = std::bit_cast<uint32_t>(kW4Limit);
+  switch (dtype) {
+    case DType::kF32: return AnyFrom<uint32_t>(data, count, kBits);
+    case DType::kBF16: return AnyFrom<uint16_t>(data, count, kBits >> 16);
+    default: return true;  // looked at one by one
+  }
+}
+
 }  // namespace
+
+std::optional<LargeWeight> FindTooLargeForW4(const RowReader& rows) {
+  const DType dtype = rows.dtype();
+  if (dtype == DType::kF16 || dtype == DType::kF8E4M3 || dtype == DType::kF8E5M2) return {};
+  constexpr int64_t kRowsAtOnce = 16;  // what a transposed tensor has side by side
+  const int64_t cols = rows.cols();
+  std::vector<uint8_t> stored(static_cast<size_t>(kRowsAtOnce * *RowBytes(dtype, cols)));
+  std::vector<float> row(static_cast<size_t>(cols));
+  for (int64_t expert = 0; expert < rows.num_experts(); ++expert) {
+    for (int64_t begin = 0; begin < rows.rows(); begin += kRowsAtOnce) {
+      const int64_t count = std::min(kRowsAtOnce, rows.rows() - begin);
+      rows.Read(expert, begin, count, stored.data(), nullptr);
+      if (!AnyFromW4Limit(dtype, stored.data(), count * cols)) continue;
+      for (int64_t r = begin; r < begin + count; ++r) {
+        DecodeRow(rows, expert, r, row.data());
+        for (int64_t k = 0; k < cols; ++k) {
+          const float w = row[static_cast<size_t>(k)];
+          if (std::isfinite(w) && std::fabs(w) >= kW4Limit) return LargeWeight{expert, r, k, w};
+        }
+      }
+    }
+  }
+  return {};
+}
 
 Result<std::shared_ptr<const RowReader>> MakeW8Rows(std::shared_ptr<const RowReader> rows) {
   if (rows->cols() > kMaxW8Columns) {

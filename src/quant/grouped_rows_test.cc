@@ -13,6 +13,8 @@
 #include "quant/dequant.h"
 #include "quant/encode_rows.h"
 #include "quant/gptq.h"
+#include "quant/grouped.h"
+#include "quant/quantize.h"
 #include "quant/view_rows.h"
 
 namespace rill::quant {
@@ -304,6 +306,58 @@ TEST(EncodeRows, W4_TakesTheLargestGroupThatFits_AndIsWithinAStep) {
   const std::vector<float> w(40, 1.0f);
   EXPECT_EQ(MakeW4Rows(MakeViewRows({TensorView(w.data(), DType::kF32, {1, 40})})).status().code(),
             StatusCode::kUnsupported);
+}
+
+// Against the encoder, which does with a scale what f16 does: what stays finite is let through, and
+// nothing else that is finite.
+TEST(EncodeRows, W4_TooLargeIsWhatWouldNotStayFinite) {
+  constexpr int64_t kAt = 32 + 17;
+  const auto all_finite = [](const std::vector<float>& row) {
+    return std::all_of(row.begin(), row.end(), [](float w) { return std::isfinite(w); });
+  };
+  const auto check = [&](DType dtype, const void* data, float value) {
+    const auto plain = MakeStackedRows({MakeViewRows({TensorView(data, dtype, {2, 32})}),
+                                        MakeViewRows({TensorView(data, dtype, {2, 32})})});
+    const auto made = MakeW4Rows(plain);
+    ASSERT_OK(made.status());
+    std::vector<float> row(32);
+    DecodeRow(**made, 1, 1, row.data());
+    const bool finite = all_finite(row);
+    if (std::fabs(value) <= 1e30f) {  // what the encoder takes
+      std::vector<float> group(32);
+      DecodeRow(*plain, 1, 1, group.data());
+      BlockU4G32 block;
+      EncodeU4G32(group.data(), 1, reinterpret_cast<uint8_t*>(&block));
+      DecodeU4G32(reinterpret_cast<const uint8_t*>(&block), 1, group.data());
+      EXPECT_EQ(finite, all_finite(group)) << DTypeName(dtype) << " " << value;
+    }
+    const auto found = FindTooLargeForW4(*plain);
+    EXPECT_EQ(found.has_value(), !finite && std::isfinite(value))
+        << DTypeName(dtype) << " " << value;
+    if (!found) return;
+    EXPECT_EQ(found->expert * 64 + found->row * 32 + found->col, kAt);
+    EXPECT_EQ(found->value, value);
+  };
+  int refused = 0;
+  for (const float value : {1.0f, 65504.0f, 522240.0f, 524159.97f, std::nextafter(524160.0f, 0.0f),
+                            524160.0f, 524288.0f, 1e18f, 1e30f, 3e38f, INFINITY, NAN}) {
+    for (const float signed_value : {value, -value}) {
+      std::vector<float> f32(64, 0.5f);
+      std::vector<double> f64(64, 0.5);
+      std::vector<uint16_t> f16(64, F32ToF16(0.5f)), bf16(64, F32ToBf16(0.5f));
+      f32[kAt] = signed_value;
+      f64[kAt] = signed_value;
+      f16[kAt] = F32ToF16(signed_value);
+      bf16[kAt] = F32ToBf16(signed_value);
+      check(DType::kF32, f32.data(), signed_value);
+      check(DType::kF64, f64.data(), signed_value);
+      check(DType::kF16, f16.data(), F16ToF32(f16[kAt]));
+      check(DType::kBF16, bf16.data(), Bf16ToF32(bf16[kAt]));
+      refused += FindTooLargeForW4(*MakeViewRows({TensorView(f32.data(), DType::kF32, {2, 32})}))
+                     .has_value();
+    }
+  }
+  EXPECT_EQ(refused, 2 * 5);
 }
 
 TEST(ViewRows, TransposedStackedAndSliced) {
