@@ -80,15 +80,23 @@ RILL_INLINE void StripScores(const std::byte* const* strips, int64_t ahead, int6
   }
 #pragma GCC unroll 4
   for (int s = 0; s < S; ++s) at[s] = strips[s];
+  if constexpr (Kv::kIsF32) {
+    // No groups: a loop of its own spends nothing but the products and their loads.
+    for (int64_t d = 0; d < k_dim; ++d, q += T) {
+      V16 k[S];
+#pragma GCC unroll 4
+      for (int s = 0; s < S; ++s) k[s] = Load(reinterpret_cast<const float*>(at[s]) + 16 * d);
+      AddProducts<T, S>(k, q, acc);
+    }
+    k_dim = 0;
+  }
   for (int64_t d = 0; d < k_dim; d += Kv::kGroup) {
     typename Kv::Params params[S];
 #pragma GCC unroll 4
     for (int s = 0; s < S; ++s) {
       params[s] = Kv::KeyParams(at[s]);
-      if constexpr (!Kv::kIsF32) {
 #pragma GCC unroll 5
-        for (int64_t i = 0; i < Kv::kGroupBytes; i += 64) AskFor(at[s] + ahead + i);
-      }
+      for (int64_t i = 0; i < Kv::kGroupBytes; i += 64) AskFor(at[s] + ahead + i);
     }
     const int n = k_dim - d < Kv::kGroup ? static_cast<int>(k_dim - d) : Kv::kGroup;
     int j = 0;
@@ -188,21 +196,52 @@ RILL_INLINE VisibleRange<T> Visible(const AttentionBlock& b, int r0, int32_t p0)
 alignas(64) inline constexpr int32_t kLanes[16] = {0, 1, 2,  3,  4,  5,  6,  7,
                                                    8, 9, 10, 11, 12, 13, 14, 15};
 
+#ifndef RILL_HAS_REDUCE_ROWS
+// Lane t < T: the lanes of v[t] reduced; other lanes hold anything.
+template <int T>
+RILL_INLINE V16 ReduceMaxRows(const V16* v) {
+  alignas(64) float lane[16] = {};
+  for (int t = 0; t < T; ++t) lane[t] = ReduceMax(v[t]);
+  return Load(lane);
+}
+template <int T>
+RILL_INLINE V16 ReduceAddRows(const V16* v) {
+  alignas(64) float lane[16] = {};
+  for (int t = 0; t < T; ++t) lane[t] = ReduceAdd(v[t]);
+  return Load(lane);
+}
+#endif
+
+// e^x of scores below their maximum (x <= 0 or NaN): the bits of Exp, and 0 below 2^-100. e^-70 is
+// below that, so nothing subnormal is computed (which costs an assist) and one factor scales
+// exactly.
+RILL_INLINE V16 Probability(V16 x) {
+  x = Max(Set(-70.0f), x);  // this order keeps NaN
+  const V16 e = ExpNormal(x);
+  return Select(Lt(e, Set(0x1p-100f)), Set(0.0f), e);
+}
+
 // Scores to probabilities p[64 t + i] of rows [r0, r0 + T), and what their accumulators shrink by.
 template <int T>
 void TileSoftmax(const AttentionBlock& b, const SoftmaxState& state, int r0, int32_t p0,
                  const VisibleRange<T>& v, float* p, float* correction) {
   const int strip0 = v.first / 16, strip1 = (v.last + 15) / 16;
   const bool whole = v.common_begin == 0 && v.common_end == 64;
+  // Nothing but a factor, that may as well come after the maximum: rounding is monotone.
+  const bool plain = whole && b.score_scale > 0.0f && b.softcap <= 0.0f && !b.has_alibi;
   const I32 iota = LoadI(kLanes);
   const V16 hidden = Set(-__builtin_inff());
-  alignas(64) float tile_max[16], sums[16], m_new[16];
-  for (int t = 0; t < 16; ++t) tile_max[t] = sums[t] = 0;
+  const V16 scale = Set(b.score_scale);
+  V16 reduced[T];
   for (int t = 0; t < T; ++t) {
     float* s = p + 64 * t;
+    if (plain) {
+      reduced[t] = Max(Max(Load(s), Load(s + 16)), Max(Load(s + 32), Load(s + 48)));
+      continue;
+    }
     V16 best = hidden;
     for (int strip = strip0; strip < strip1; ++strip) {
-      V16 x = Mul(Load(s + 16 * strip), Set(b.score_scale));
+      V16 x = Mul(Load(s + 16 * strip), scale);
       if (b.softcap > 0.0f) x = Mul(Tanh(Div(x, Set(b.softcap))), Set(b.softcap));
       if (b.has_alibi) {
         const I32 distance = AddI(iota, SetI(16 * strip + p0 - b.position[r0 + t]));
@@ -216,22 +255,32 @@ void TileSoftmax(const AttentionBlock& b, const SoftmaxState& state, int r0, int
       best = Max(x, best);
       Store(s + 16 * strip, x);
     }
-    tile_max[t] = ReduceMax(best);
+    reduced[t] = best;
   }
+  V16 tile_max = ReduceMaxRows<T>(reduced);
+  if (plain) tile_max = Mul(tile_max, scale);
   const V16 m_old = Load(state.m + r0), l_old = Load(state.l + r0);
-  const V16 m = Max(m_old, Load(tile_max));
+  const V16 m = Max(m_old, tile_max);
+  alignas(64) float m_new[16], l_new[16];
   Store(m_new, m);
   // Nothing before: nothing to shrink.
   const V16 shrink = Select(Lt(Set(0.0f), l_old), Exp(Sub(m_old, m)), Set(0.0f));
   for (int t = 0; t < T; ++t) {
     float* s = p + 64 * t;
-    V16 sum = Set(0.0f);
+    const V16 top = Set(m_new[t]);
+    if (plain) {
+      V16 e[4];
 #pragma GCC unroll 4
+      for (int strip = 0; strip < 4; ++strip) {
+        e[strip] = Probability(Sub(Mul(Load(s + 16 * strip), scale), top));
+        Store(s + 16 * strip, e[strip]);
+      }
+      reduced[t] = Add(Add(Add(e[0], e[1]), e[2]), e[3]);
+      continue;
+    }
+    V16 sum = Set(0.0f);
     for (int strip = strip0; strip < strip1; ++strip) {
-      // e^-70 < 2^-100: what counts as 0 is not computed, because a subnormal result costs an
-      // assist.
-      V16 e = Exp(Max(Set(-70.0f), Sub(Load(s + 16 * strip), Set(m_new[t]))));
-      e = Select(Lt(e, Set(0x1p-100f)), Set(0.0f), e);
+      V16 e = Probability(Sub(Load(s + 16 * strip), top));
       if (!whole) {
         const I32 index = AddI(iota, SetI(16 * strip));
         e = Select(LtI(index, SetI(v.begin[t])), Set(0.0f), e);
@@ -240,12 +289,11 @@ void TileSoftmax(const AttentionBlock& b, const SoftmaxState& state, int r0, int
       sum = Add(sum, e);
       Store(s + 16 * strip, e);
     }
-    sums[t] = ReduceAdd(sum);
+    reduced[t] = sum;
   }
   Store(correction, shrink);
   // Lanes beyond T belong to other rows.
-  alignas(64) float l_new[16];
-  Store(l_new, Fma(l_old, shrink, Load(sums)));
+  Store(l_new, Fma(l_old, shrink, ReduceAddRows<T>(reduced)));
   for (int t = 0; t < T; ++t) {
     if (v.begin[t] < v.end[t]) {
       state.m[r0 + t] = m_new[t];
@@ -361,6 +409,8 @@ void ConvertTile(const AttentionBlock& b, const AttentionTile& from, float* keys
     const std::byte* group = from.k_strips[s];
     for (int64_t d = 0; d < b.k_dim; d += Kv::kGroup, group += Kv::kGroupBytes) {
       const typename Kv::Params params = Kv::KeyParams(group);
+#pragma GCC unroll 5
+      for (int64_t i = 0; i < Kv::kGroupBytes; i += 64) AskFor(group + from.k_ahead + i);
       const int n = b.k_dim - d < Kv::kGroup ? static_cast<int>(b.k_dim - d) : Kv::kGroup;
       int j = 0;
       for (; j + 2 <= n; j += 2, k += 32) {
@@ -380,6 +430,8 @@ void ConvertTile(const AttentionBlock& b, const AttentionTile& from, float* keys
       for (; column + 64 <= b.v_stride; column += 64) {
         V16 x[4];
         Kv::template Values<4>(row, from.v_code_bytes, column, x);
+        Kv::template PrefetchValues<4>(row + from.v_ahead, column);
+#pragma GCC unroll 4
         for (int c = 0; c < 4; ++c) Store(v + column + 16 * c, x[c]);
       }
       for (; column < b.v_stride; column += 16) {
@@ -400,26 +452,36 @@ RILL_INLINE void ResetState(const AttentionBlock& b, const SoftmaxState& state, 
   for (int64_t i = 0; i < rows * b.v_stride; i += 16) Store(state.acc + i, Set(0.0f));
 }
 
-// Adds one span's m, l, acc of row r to `total`.
-RILL_INLINE void MergeRow(const AttentionBlock& b, const SoftmaxState& total, int r, float m,
-                          float l, const float* acc) {
-  if (l == 0.0f) return;  // nothing visible in the span
-  float* out = total.acc + r * b.v_stride;
-  if (total.l[r] == 0.0f) {
-    total.m[r] = m;
-    total.l[r] = l;
-    for (int64_t d = 0; d < b.v_stride; d += 16) Store(out + d, Load(acc + d));
-    return;
-  }
-  const float top = total.m[r] > m ? total.m[r] : m;
-  alignas(64) float differences[16] = {total.m[r] - top, m - top};
-  alignas(64) float factors[16];
-  Store(factors, Exp(Load(differences)));
-  total.m[r] = top;
-  total.l[r] = __builtin_fmaf(total.l[r], factors[0], l * factors[1]);
-  const V16 a = Set(factors[0]), c = Set(factors[1]);
-  for (int64_t d = 0; d < b.v_stride; d += 16) {
-    Store(out + d, Fma(Load(out + d), a, Mul(Load(acc + d), c)));
+// Adds one span's m, l [rows, padded to 16] and accumulators `acc` (rows `stride` apart) to
+// `total`.
+RILL_INLINE void MergeRows(const AttentionBlock& b, const SoftmaxState& total, const float* m,
+                           const float* l, const float* acc, int64_t stride) {
+  alignas(64) float a[16], c[16], m_new[16], l_new[16];
+  for (int r = 0; r < b.num_rows; ++r) {
+    if (r % 16 == 0) {
+      const V16 m1 = Load(total.m + r), m2 = Load(m + r);
+      const V16 top = Max(m1, m2);
+      const V16 shrink1 = Exp(Sub(m1, top)), shrink2 = Exp(Sub(m2, top));
+      Store(a, shrink1);
+      Store(c, shrink2);
+      Store(m_new, top);
+      Store(l_new, Fma(Load(total.l + r), shrink1, Mul(Load(l + r), shrink2)));
+    }
+    if (l[r] == 0.0f) continue;  // nothing visible in the span
+    float* out = total.acc + r * b.v_stride;
+    const float* from = acc + r * stride;
+    if (total.l[r] == 0.0f) {
+      total.m[r] = m[r];
+      total.l[r] = l[r];
+      for (int64_t d = 0; d < b.v_stride; d += 16) Store(out + d, Load(from + d));
+      continue;
+    }
+    total.m[r] = m_new[r % 16];
+    total.l[r] = l_new[r % 16];
+    const V16 x = Set(a[r % 16]), y = Set(c[r % 16]);
+    for (int64_t d = 0; d < b.v_stride; d += 16) {
+      Store(out + d, Fma(Load(out + d), x, Mul(Load(from + d), y)));
+    }
   }
 }
 
@@ -485,9 +547,8 @@ void AttendSpans(AttentionBlock& b, int32_t span_begin, int32_t span_end, float*
   for (int r0 = 0; r0 < rows; r0 += kAttentionRows) {  // [k_dim][T] of each tile of rows
     const int width = rows - r0 < kAttentionRows ? rows - r0 : kAttentionRows;
     float* to = q + r0 * int64_t{b.k_dim};
-    for (int t = 0; t < width; ++t) {
-      const float* from = b.q[r0 + t];
-      for (int64_t d = 0; d < b.k_dim; ++d) to[d * width + t] = from[d];
+    for (int64_t d = 0; d < b.k_dim; ++d) {
+      for (int t = 0; t < width; ++t) *to++ = b.q[r0 + t][d];
     }
   }
   const bool merge = partials == nullptr;
@@ -545,12 +606,12 @@ void AttendSpans(AttentionBlock& b, int32_t span_begin, int32_t span_end, float*
         }
       }
     }
+    if (merge) {
+      MergeRows(b, total, span_state.m, span_state.l, span_state.acc, b.v_stride);
+      continue;
+    }
     for (int r = 0; r < b.num_rows; ++r) {
       const float* acc = span_state.acc + r * b.v_stride;
-      if (merge) {
-        MergeRow(b, total, r, span_state.m[r], span_state.l[r], acc);
-        continue;
-      }
       float* partial = partials + ((span - span_begin) * b.num_rows + r) * (b.v_stride + 2);
       for (int64_t d = 0; d < b.v_stride; d += 16) Store(partial + d, Load(acc + d));
       partial[b.v_stride] = span_state.m[r];
@@ -571,13 +632,17 @@ void AttentionSpans(AttentionBlock& block, int32_t span_begin, int32_t span_end,
 }
 
 void AttentionMerge(AttentionBlock& b, int32_t num_spans, const float* partials) {
-  alignas(64) float m[AttentionBlock::kPaddedRows], l[AttentionBlock::kPaddedRows];
-  const SoftmaxState total{m, l, AlignedScratch(b)};
+  constexpr int kRows = AttentionBlock::kPaddedRows + 16;
+  alignas(64) float total_m[kRows] = {}, total_l[kRows] = {}, m[kRows] = {}, l[kRows] = {};
+  const SoftmaxState total{total_m, total_l, AlignedScratch(b)};
+  const int64_t stride = b.v_stride + 2;
   ResetState(b, total, b.num_rows, b.has_sinks);
-  for (int32_t span = 0; span < num_spans; ++span) {
-    for (int r = 0; r < b.num_rows; ++r, partials += b.v_stride + 2) {
-      MergeRow(b, total, r, partials[b.v_stride], partials[b.v_stride + 1], partials);
+  for (int32_t span = 0; span < num_spans; ++span, partials += b.num_rows * stride) {
+    for (int r = 0; r < b.num_rows; ++r) {
+      m[r] = partials[r * stride + b.v_stride];
+      l[r] = partials[r * stride + b.v_stride + 1];
     }
+    MergeRows(b, total, m, l, partials, stride);
   }
   FinishRows(b, total);
 }

@@ -76,6 +76,9 @@ void SoftcapRow(const float* x, float cap, float* y, int64_t n) {
 void ExpRow(const float* x, float* y, int64_t n) {
   RILL_EACH(n, y, Exp(RILL_IN(x)))
 }
+void ExpNormalRow(const float* x, float* y, int64_t n) {
+  RILL_EACH(n, y, ExpNormal(RILL_IN(x)))
+}
 void TanhRow(const float* x, float* y, int64_t n) {
   RILL_EACH(n, y, Tanh(RILL_IN(x)))
 }

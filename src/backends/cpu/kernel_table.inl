@@ -41,6 +41,7 @@ constexpr Kernels MakeKernels() {
   k.softcap = SoftcapRow;
   k.softmax = SoftmaxRow;
   k.exp = ExpRow;
+  k.exp_normal = ExpNormalRow;
   k.tanh = TanhRow;
   k.erf = ErfRow;
   k.axpy = AxpyRow;

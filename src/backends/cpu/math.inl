@@ -12,21 +12,40 @@ RILL_INLINE V16 CopySign(V16 magnitude, V16 sign) {
                       AndI(Bits(sign), SetI(static_cast<int32_t>(0x80000000u)))));
 }
 
-// e^x = 2^n e^r, |r| <= ln2 / 2, e^r = 1 + r + r^2 P(r). Results below the smallest normal number
-// are rounded once.
-RILL_INLINE V16 Exp(V16 x) {
-  const V16 clamped = Min(Set(90.0f), Max(Set(-106.0f), x));  // this order keeps NaN
-  const V16 n = Round(Mul(clamped, Set(0x1.715476p+0f)));
-  V16 r = Fnma(n, Set(0x1.62e400p-1f), clamped);  // ln2 high: 15 bits, n * it is exact
-  r = Fnma(n, Set(0x1.7f7d1cp-20f), r);           // ln2 low
+// e^r = 1 + r + r^2 P(r), |r| <= ln2 / 2.
+RILL_INLINE V16 ExpPolynomial(V16 r) {
   V16 p = Set(0x1.6dbc64p-10f);
   p = Fma(p, r, Set(0x1.124148p-7f));
   p = Fma(p, r, Set(0x1.555454p-5f));
   p = Fma(p, r, Set(0x1.555486p-3f));
   p = Fma(p, r, Set(0.5f));
   p = Fma(Mul(p, r), r, r);
-  p = Add(p, Set(1.0f));
+  return Add(p, Set(1.0f));
+}
+
+// e^x = 2^n e^r. Results below the smallest normal number
+// are rounded once.
+RILL_INLINE V16 Exp(V16 x) {
+  const V16 clamped = Min(Set(90.0f), Max(Set(-106.0f), x));  // this order keeps NaN
+  const V16 n = Round(Mul(clamped, Set(0x1.715476p+0f)));
+  V16 r = Fnma(n, Set(0x1.62e400p-1f), clamped);  // ln2 high: 15 bits, n * it is exact
+  r = Fnma(n, Set(0x1.7f7d1cp-20f), r);           // ln2 low
+  return ScaleByPowerOf2(ExpPolynomial(r), n);
+}
+
+// Exp for x in [-87, 87] or NaN, where e^x is a normal number: the same bits by one exact factor.
+RILL_INLINE V16 ExpNormal(V16 x) {
+  const V16 magic = Set(12582912.0f);  // 1.5 * 2^23: the sum's low bits are the rounded integer
+  const V16 shifted = Add(Mul(x, Set(0x1.715476p+0f)), magic);
+  const V16 n = Sub(shifted, magic);
+  V16 r = Fnma(n, Set(0x1.62e400p-1f), x);
+  r = Fnma(n, Set(0x1.7f7d1cp-20f), r);
+  const V16 p = ExpPolynomial(r);
+#ifdef RILL_HAS_SCALEF
   return ScaleByPowerOf2(p, n);
+#else
+  return Mul(p, FromBits(ShlI<23>(AddI(Bits(shifted), SetI(127)))));
+#endif
 }
 
 // |x| < 0.625: x + x^3 P(x^2); above: 1 - 2 / (e^(2|x|) + 1).

@@ -47,6 +47,22 @@ double WorstUlp(RowFn fn, double (*exact)(double), float limit) {
 TEST(CpuMath, Exp_IsWithinItsBound) {
   EXPECT_LE(WorstUlp(AvailableKernels().front()->exp, std::exp, 110.0f), 1.01);
 }
+TEST(CpuMath, ExpNormal_HasTheBitsOfExp) {
+  std::vector<float> x = Sweep(87.0f);
+  x.push_back(std::bit_cast<float>(0x7FFFFFFF));  // NaN with a payload in its low bits
+  const int64_t n = static_cast<int64_t>(x.size());
+  std::vector<float> y(x.size()), expected(x.size());
+  for (const Kernels* k : AvailableKernels()) {
+    k->exp(x.data(), expected.data(), n);
+    k->exp_normal(x.data(), y.data(), n);
+    size_t wrong = 0;
+    for (size_t i = 0; i + 1 < x.size(); ++i) {
+      wrong += std::bit_cast<uint32_t>(y[i]) != std::bit_cast<uint32_t>(expected[i]) ? 1 : 0;
+    }
+    EXPECT_EQ(wrong, 0u) << k->name;
+    EXPECT_TRUE(std::isnan(y.back())) << k->name;
+  }
+}
 TEST(CpuMath, Tanh_IsWithinTwoUlp) {
   EXPECT_LE(WorstUlp(AvailableKernels().front()->tanh, std::tanh, 20.0f), 2.0);
 }

@@ -158,6 +158,43 @@ RILL_INLINE I32 ReduceEach(const I32* v) {
   const __m512i order = _mm512_setr_epi32(0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5, 7, 12, 14, 13, 15);
   return {_mm512_permutexvar_epi32(order, mixed.v)};
 }
+// Lane t < T: the lanes of v[t] reduced in the order of ReduceAdd; other lanes hold anything.
+template <int T, typename Op>
+RILL_INLINE V16 ReduceRows(const V16* v) {
+  static_assert(T <= 8);
+  __m512 r[4];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const __m512 a = v[i < T ? i : 0].v, b = v[i + 4 < T ? i + 4 : 0].v;
+    r[i] = Op::Apply(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xEE));
+  }
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    r[i] = Op::Apply(_mm512_shuffle_f32x4(r[i], r[i + 2], 0x88),
+                     _mm512_shuffle_f32x4(r[i], r[i + 2], 0xDD));
+  }
+  const __m512d x = _mm512_castps_pd(r[0]), y = _mm512_castps_pd(r[1]);
+  const __m512 pairs = Op::Apply(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)),
+                                 _mm512_castpd_ps(_mm512_unpackhi_pd(x, y)));
+  const __m512 each = Op::Apply(_mm512_moveldup_ps(pairs), _mm512_movehdup_ps(pairs));
+  const __m512i order = _mm512_setr_epi32(0, 2, 8, 10, 4, 6, 12, 14, 0, 0, 0, 0, 0, 0, 0, 0);
+  return {_mm512_permutexvar_ps(order, each)};
+}
+#define RILL_HAS_REDUCE_ROWS 1
+struct LargerOfLanes {
+  static RILL_INLINE __m512 Apply(__m512 a, __m512 b) { return _mm512_max_ps(a, b); }
+};
+struct SumOfLanes {
+  static RILL_INLINE __m512 Apply(__m512 a, __m512 b) { return _mm512_add_ps(a, b); }
+};
+template <int T>
+RILL_INLINE V16 ReduceMaxRows(const V16* v) {
+  return ReduceRows<T, LargerOfLanes>(v);
+}
+template <int T>
+RILL_INLINE V16 ReduceAddRows(const V16* v) {
+  return ReduceRows<T, SumOfLanes>(v);
+}
 RILL_INLINE __m128i Load128(const void* p) {
   return _mm_loadu_si128(static_cast<const __m128i*>(p));
 }
@@ -327,6 +364,7 @@ RILL_INLINE V16 Spread(V16 x) {
 
 // Registers that attention may fill with accumulators; with more of them GCC spills.
 #define RILL_ACCUMULATORS 16
+#define RILL_HAS_SCALEF 1
 RILL_INLINE V16 ScaleByPowerOf2(V16 p, V16 n) {
   return {_mm512_scalef_ps(p.v, n.v)};
 }
