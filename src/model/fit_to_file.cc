@@ -45,6 +45,10 @@ void FitNames(const io::TensorDirectory& tensors, WeightNames& names) {
 
 void FitHead(const io::TensorDirectory& tensors, Description& out) {
   if (!out.spec.tied_embedding || out.spec.is_encoder) return;
+  if (tensors.Find(out.names.lm_head + ".qweight") != nullptr) {  // no copy of what is not packed
+    out.spec.tied_embedding = false;
+    return;
+  }
   const io::TensorEntry* embed = tensors.Find(out.names.embed + ".weight");
   const io::TensorEntry* head = tensors.Find(out.names.lm_head + ".weight");
   if (embed == nullptr || head == nullptr || !(embed->view.shape == head->view.shape)) return;

@@ -59,15 +59,16 @@ class Reader {
     Fail(Unsupported(fmt::format("{}.{}: {} is not supported; supported: {}", culprit_, key,
                                  Shown(got), kSupportedQuantConfigs)));
   }
+  void Fail(Status status) {
+    if (status_.ok()) status_ = std::move(status);
+  }
   const Status& status() const { return status_; }
+  const std::string& culprit() const { return culprit_; }
 
  private:
   static std::string Shown(const Json& value) {
     return PrintableUtf8(
         value.is_object() || value.is_array() ? std::string(value.TypeName()) : value.Dump(), 80);
-  }
-  void Fail(Status status) {
-    if (status_.ok()) status_ = std::move(status);
   }
 
   const Json& json_;
@@ -79,10 +80,34 @@ void ReadGroupSize(Reader& in, std::string_view other, int64_t fallback, QuantCo
   out.group_size = in.Int("group_size", other, fallback);
   if (out.group_size == -1) return;
   if (out.group_size < 1 || out.group_size > kMaxSize) {
-    in.Invalid("group_size", fmt::format("-1 or a size in [1, {}]", kMaxSize),
+    in.Invalid("group_size", fmt::format("-1 or a multiple of 32 up to {}", kMaxSize),
                Json(out.group_size));
   } else if (out.group_size % 32 != 0) {
     in.NotSupported("group_size", Json(out.group_size));
+  }
+}
+
+// The group sizes of the rules of "dynamic". Which rule a module has is a matter of regular
+// expressions in Python's dialect; the shapes tell it without them.
+void ReadRules(Reader& in, const Json& rules, QuantConfig& out) {
+  out.from_shapes = !rules.object().empty();
+  for (const auto& [pattern, rule] : rules.object()) {
+    if (!rule.is_object()) continue;
+    Reader fields(rule,
+                  fmt::format("{}.dynamic[\"{}\"]", in.culprit(), PrintableUtf8(pattern, 80)));
+    if (fields.Find("group_size") == nullptr) continue;
+    const int64_t size = fields.Int("group_size", {}, -1);
+    if (size != -1 && (size < 1 || size > kMaxSize)) {
+      fields.Invalid("group_size", fmt::format("-1 or a multiple of 32 up to {}", kMaxSize),
+                     Json(size));
+    }
+    in.Fail(fields.status());
+    std::vector<int64_t>& sizes = out.rule_group_sizes;
+    if (std::find(sizes.begin(), sizes.end(), size) == sizes.end()) sizes.push_back(size);
+    if (sizes.size() > kMaxRuleGroupSizes) {
+      return in.Invalid("dynamic", fmt::format("at most {} group sizes", kMaxRuleGroupSizes),
+                        rules);
+    }
   }
 }
 
@@ -100,8 +125,9 @@ void ReadGptq(Reader& in, QuantConfig& out) {
   }
   out.zeros_minus_one = format != "gptq_v2";
   const Json* dynamic = in.Find("dynamic");
-  if (dynamic != nullptr && !dynamic->is_object()) in.Invalid("dynamic", "an object", *dynamic);
-  out.from_shapes = dynamic != nullptr && dynamic->is_object() && !dynamic->object().empty();
+  if (dynamic == nullptr) return;
+  if (!dynamic->is_object()) return in.Invalid("dynamic", "an object", *dynamic);
+  ReadRules(in, *dynamic, out);
 }
 
 void ReadAwq(Reader& in, QuantConfig& out) {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "io/model_source.h"
 #include "rill/status.h"
@@ -22,12 +23,16 @@ struct QuantConfig {
   int64_t group_size = -1;      // columns; -1: all of a row
   bool act_order = false;       // GPTQ "desc_act": matrices of more than one group need their g_idx
   bool zeros_minus_one = true;  // GPTQ format "gptq" (v1); "gptq_v2" stores zero points as they are
-  // GPTQModel's "dynamic": bits and group size differ by module, the shapes tell them.
+  // GPTQModel's "dynamic": bits and group size differ by module. Shapes tell the bits, and which of
+  // the sizes that the configuration names is the group: group_size or one of the rules' own.
   bool from_shapes = false;
+  std::vector<int64_t> rule_group_sizes;  // distinct, at most kMaxRuleGroupSizes
 
   // "gptq 4 bits, groups of 128"
   std::string Describe() const;
 };
+
+inline constexpr size_t kMaxRuleGroupSizes = 16;
 
 // What the errors list.
 inline constexpr std::string_view kSupportedQuantConfigs =

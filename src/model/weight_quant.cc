@@ -1,6 +1,9 @@
 // WeightSet: one logical matrix from the tensors that hold it: a plain one, a transposed one, a
 // stack of experts, or the group of tensors that AWQ or GPTQ made of it.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
 
 #include "model/weight_resolve.h"
 #include "model/weights.h"
@@ -9,6 +12,31 @@
 #include "quant/view_rows.h"
 
 namespace rill::model {
+
+namespace {
+
+std::string Shown(const io::TensorEntry* entry) {
+  if (entry == nullptr) return "no such tensor";
+  return fmt::format("{} {}", DTypeName(entry->view.dtype), entry->view.shape.ToString());
+}
+
+int64_t NumGroups(int64_t cols, int64_t group) {
+  return (cols + group - 1) / group;
+}
+
+// The sizes that `quant` names, in columns of a row of `cols`.
+std::vector<int64_t> NamedGroupSizes(const QuantConfig& quant, int64_t cols) {
+  std::vector<int64_t> out;
+  const auto add = [&](int64_t size) {
+    if (size <= 0 || size > cols) size = cols;
+    if (std::find(out.begin(), out.end(), size) == out.end()) out.push_back(size);
+  };
+  add(quant.group_size);
+  for (int64_t size : quant.rule_group_sizes) add(size);
+  return out;
+}
+
+}  // namespace
 
 WeightSet::Part::Part(std::shared_ptr<const quant::RowReader> rows, int64_t bytes,
                       std::vector<std::string> from)
@@ -51,16 +79,12 @@ bool WeightSet::HasMatrix(const std::string& base) const {
 
 Result<TensorView> WeightSet::GetExact(const std::string& name, DType dtype, const Shape& shape) {
   const io::TensorEntry* entry = Find(name);
-  const auto expected = [&] {
-    return fmt::format("{}: tensor '{}': expected {} {}", culprit_, name, DTypeName(dtype),
-                       shape.ToString());
-  };
-  if (entry == nullptr) return InvalidArgument(expected() + ", the file has no such tensor");
-  const TensorView& view = entry->view;
-  if (!(view.shape == shape) || view.dtype != dtype) {
-    return InvalidArgument(fmt::format("{}, the file has {} {}", expected(), DTypeName(view.dtype),
-                                       view.shape.ToString()));
+  if (entry == nullptr || !(entry->view.shape == shape) || entry->view.dtype != dtype) {
+    return InvalidArgument(fmt::format(
+        "{}: tensor '{}': expected {} {}, the file has {}; supported: {}", culprit_, name,
+        DTypeName(dtype), shape.ToString(), Shown(entry), kSupportedQuantConfigs));
   }
+  const TensorView& view = entry->view;
   if (view.data == nullptr) {
     return InvalidArgument(fmt::format("{}: tensor '{}' has no data", culprit_, name));
   }
@@ -95,7 +119,7 @@ Result<WeightSet::Part> WeightSet::GetPacked(const std::string& base, int64_t ro
                                    what, kSupportedQuantConfigs));
   };
   if (quant_.from_shapes) {
-    // Wrong guesses fail the shape checks below.
+    // Wrong widths fail the shape checks below.
     const io::TensorEntry* codes = tensors_.Find(base + ".qweight");
     const io::TensorEntry* scales = tensors_.Find(base + ".scales");
     if (codes->view.rank() == 2 && codes->view.dim(0) <= cols) {
@@ -104,12 +128,27 @@ Result<WeightSet::Part> WeightSet::GetPacked(const std::string& base, int64_t ro
     if (bits != 2 && bits != 3 && bits != 4 && bits != 8) {
       return fail("qweight", fmt::format("{} bits", bits));
     }
+    // The number of groups does not tell their size where the last may be shorter: 288 columns in 3
+    // groups are 3 of 96, or 128, 128 and 32. So only sizes that the configuration names count.
     if (scales != nullptr && scales->view.rank() == 2 && scales->view.dim(0) > 0) {
-      group = (cols + scales->view.dim(0) - 1) / scales->view.dim(0);
+      const int64_t found = scales->view.dim(0);
+      std::vector<int64_t> named = NamedGroupSizes(quant_, cols);
+      std::vector<int64_t> fitting = named;
+      std::erase_if(fitting, [&](int64_t size) { return NumGroups(cols, size) != found; });
+      if (fitting.size() == 1) {
+        group = fitting[0];
+      } else if (tensors_.Find(base + ".g_idx") != nullptr) {  // which says it of each column
+        group = NumGroups(cols, found);
+      } else {
+        return fail("scales", fmt::format("expected the rows that {} columns need in groups of {} "
+                                          "(as the configuration has them), the file has {}{}",
+                                          cols, fmt::join(named, " or "), Shown(scales),
+                                          fitting.empty() ? "" : ", which more than one would be"));
+      }
     }
   }
   if (group <= 0 || group > cols) group = cols;
-  const int64_t num_groups = (cols + group - 1) / group;
+  const int64_t num_groups = NumGroups(cols, group);
   const int64_t fields = bits == 3 ? 32 : 32 / bits;  // codes that fill whole words
   if (rows % fields != 0 || cols % 32 != 0) {
     return fail("qweight", fmt::format("a matrix of {} rows and {} columns; supported at {} bits: "
@@ -145,8 +184,8 @@ Result<WeightSet::Part> WeightSet::GetPacked(const std::string& base, int64_t ro
     } else if (quant_.act_order && num_groups > 1) {  // in file order every weight would be wrong
       return InvalidArgument(
           fmt::format("{}: tensor '{}.g_idx': expected i32 [{}], as desc_act is true; the file has "
-                      "no such tensor",
-                      culprit_, base, cols));
+                      "no such tensor; supported: {}",
+                      culprit_, base, cols, kSupportedQuantConfigs));
     }
     reader = quant::MakeGptqRows({.qweight = qweight,
                                   .qzeros = qzeros,
@@ -159,7 +198,9 @@ Result<WeightSet::Part> WeightSet::GetPacked(const std::string& base, int64_t ro
                                   .zeros_minus_one = quant_.zeros_minus_one});
   }
   if (!reader.ok()) {
-    return reader.status().WithPrefix(fmt::format("{}: tensor '{}'", culprit_, base));
+    const Status& status = reader.status();
+    return Status(status.code(), fmt::format("{}: tensor '{}': {}; supported: {}", culprit_, base,
+                                             status.message(), kSupportedQuantConfigs));
   }
   return Part(std::move(*reader), bytes, {base + ".qweight"});
 }

@@ -9,13 +9,19 @@
 
 #include "base/float_types.h"
 #include "model/model.h"
+#include "model/quant_config.h"
 #include "model/test_source.h"
 
 namespace rill::model {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
+
+auto EndsWithSupported() {
+  return EndsWith("; supported: " + std::string(kSupportedQuantConfigs));
+}
 
 constexpr const char* kBase = "model.layers.0.self_attn.q_proj";
 
@@ -98,7 +104,7 @@ TEST(PackedWeights, EveryWrongShape_NamesTensorExpectedAndGot) {
     const Status status = LoadError(source);
     EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
     EXPECT_THAT(std::string(status.message()),
-                AllOf(HasSubstr("'" + name + "'"), HasSubstr(c.expected)));
+                AllOf(HasSubstr("'" + name + "'"), HasSubstr(c.expected), EndsWithSupported()));
   }
 }
 
@@ -108,7 +114,7 @@ TEST(PackedWeights, MissingTensorsAndWrongTypes_AreNamed) {
     source.Remove(std::string(kBase) + "." + tensor);
     EXPECT_THAT(std::string(LoadError(source).message()),
                 AllOf(HasSubstr(std::string(kBase) + "." + tensor),
-                      HasSubstr("the file has no such tensor")));
+                      HasSubstr("the file has no such tensor"), EndsWithSupported()));
   }
   PackedSource source("gptq");
   source.Retype(std::string(kBase) + ".qweight", DType::kF32);
@@ -148,7 +154,7 @@ TEST(PackedWeights, ActOrderWithoutItsOrder_IsRefused) {
   EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << status.ToString();
   EXPECT_THAT(std::string(status.message()),
               AllOf(HasSubstr("'model.layers.0.mlp.down_proj.g_idx': expected i32 [64]"),
-                    HasSubstr("desc_act")));
+                    HasSubstr("desc_act"), EndsWithSupported()));
   for (const Status& good : {make(", \"desc_act\": true", true),
                              make(", \"desc_act\": false", false), make("", false)}) {
     EXPECT_TRUE(good.ok()) << good.ToString();
@@ -161,7 +167,8 @@ TEST(PackedWeights, GroupIndexOutOfRange_IsNamed) {
   const Status status = LoadError(source);
   EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()),
-              AllOf(HasSubstr(kBase), HasSubstr("element 5: expected a group in [0, 1), got 1")));
+              AllOf(HasSubstr(kBase), HasSubstr("element 5: expected a group in [0, 1), got 1"),
+                    EndsWithSupported()));
 }
 
 TEST(QuantConfig, AbsurdValues_AreRefusedByName) {
@@ -182,9 +189,9 @@ TEST(QuantConfig, AbsurdValues_AreRefusedByName) {
       {R"({"quant_method": "gptq", "bits": "4"})", "bits: expected an integer", invalid},
       {R"({"quant_method": "gptq", "bits": 99999999999999999999})", "bits: expected an integer",
        invalid},
-      {R"({"quant_method": "gptq", "group_size": 0})", "group_size: expected -1 or a size",
+      {R"({"quant_method": "gptq", "group_size": 0})", "group_size: expected -1 or a multiple",
        invalid},
-      {R"({"quant_method": "gptq", "group_size": -2})", "group_size: expected -1 or a size",
+      {R"({"quant_method": "gptq", "group_size": -2})", "group_size: expected -1 or a multiple",
        invalid},
       {R"({"quant_method": "gptq", "group_size": 9223372036854775807})", "group_size: expected",
        invalid},
@@ -194,6 +201,10 @@ TEST(QuantConfig, AbsurdValues_AreRefusedByName) {
       {R"({"quant_method": "gptq", "desc_act": "yes"})", "desc_act: expected true or false",
        invalid},
       {R"({"quant_method": "gptq", "dynamic": 3})", "dynamic: expected an object", invalid},
+      {R"({"quant_method": "gptq", "dynamic": {"+:a": {"group_size": 0}}})",
+       "dynamic[\"+:a\"].group_size: expected -1 or a multiple", invalid},
+      {R"({"quant_method": "gptq", "dynamic": {"a": {"group_size": "x"}}})",
+       "dynamic[\"a\"].group_size: expected an integer", invalid},
       {R"({"quant_method": "awq", "version": "gemv"})", "version: \"gemv\"", unsupported},
       {R"({"quant_method": "awq", "bits": 8})", "bits: 8", unsupported},
       {R"({"quant_method": "awq", "zero_point": false})", "zero_point: false", unsupported},
@@ -225,6 +236,89 @@ TEST(PackedWeights, BiasesOfZeros_AreNoBiases) {
   EXPECT_THAT(std::string(LoadError(source).message()), HasSubstr(bias));
   std::memset(source.Data(bias), 0, 32 * 4);
   EXPECT_TRUE(LoadError(source).ok()) << LoadError(source).ToString();
+}
+
+// Layer 0's down projection [32, 288] as GPTQ of 4 bits with `groups` groups.
+Status LoadRagged(int64_t groups, bool with_index, const std::string& dynamic) {
+  TestSource source;
+  source.config().Set("intermediate_size", 288);
+  for (const char* layer : {"0", "1"}) {
+    const std::string mlp = std::string("model.layers.") + layer + ".mlp.";
+    for (const char* name : {"gate_proj.weight", "up_proj.weight"}) {
+      source.Remove(mlp + name);
+      source.AddTensor(mlp + name, {288, 32});
+    }
+    source.Remove(mlp + "down_proj.weight");
+  }
+  source.AddTensor("model.layers.1.mlp.down_proj.weight", {32, 288});
+  const std::string base = "model.layers.0.mlp.down_proj";
+  source.AddTensor(base + ".qweight", {36, 32}, DType::kI32);
+  source.AddTensor(base + ".qzeros", {groups, 4}, DType::kI32);
+  source.AddTensor(base + ".scales", {groups, 32}, DType::kF16);
+  std::memset(source.Data(base + ".scales"), 0, static_cast<size_t>(groups) * 32 * 2);
+  if (with_index) {
+    source.AddTensor(base + ".g_idx", {288}, DType::kI32);
+    auto* g_idx = reinterpret_cast<int32_t*>(source.Data(base + ".g_idx"));
+    for (int i = 0; i < 288; ++i) g_idx[i] = i / 96;
+  }
+  source.config().Set("quantization_config",
+                      *Json::Parse(R"({"quant_method": "gptq", "bits": 4, "group_size": 128,
+                                       "dynamic": )" +
+                                       dynamic + "}",
+                                   "test"));
+  return LoadError(source);
+}
+
+TEST(PackedWeights, GroupsOfDynamic_AreOfASizeThatTheConfigurationNames) {
+  for (const Status& good : {LoadRagged(3, false, R"({"-:lm_head": {}})"),
+                             LoadRagged(9, false, R"({"+:x": {"group_size": 32}})"),
+                             LoadRagged(1, false, R"({"+:x": {"group_size": -1}})"),
+                             LoadRagged(3, true, R"({"+:x": {"group_size": 64}})")}) {
+    EXPECT_TRUE(good.ok()) << good.ToString();
+  }
+  const Status unnamed = LoadRagged(9, false, R"({"+:x": {"group_size": 64}})");
+  EXPECT_EQ(unnamed.code(), StatusCode::kUnsupported) << unnamed.ToString();
+  EXPECT_THAT(std::string(unnamed.message()),
+              AllOf(HasSubstr("'model.layers.0.mlp.down_proj.scales': expected the rows that 288 "
+                              "columns need in groups of 128 or 64"),
+                    HasSubstr("the file has f16 [9, 32];"), EndsWithSupported()));
+  const Status either = LoadRagged(3, false, R"({"+:x": {"group_size": 96}})");
+  EXPECT_EQ(either.code(), StatusCode::kUnsupported) << either.ToString();
+  EXPECT_THAT(std::string(either.message()),
+              AllOf(HasSubstr("groups of 128 or 96"), HasSubstr("more than one would be")));
+  // Which says it of each column.
+  EXPECT_TRUE(LoadRagged(3, true, R"({"+:x": {"group_size": 96}})").ok());
+}
+
+TEST(ForgottenParts, OfAWeightThatIsRead_AreRefused) {
+  const std::string base = "model.layers.1.self_attn.o_proj.";
+  for (const char* part :
+       {"weight_scale", "weight_scale_inv", "input_scale", "weight.absmax", "g_idx", "scales",
+        "weight.quant_state.bitsandbytes__nf4", "lora_A.default.weight", "lora_A.default.bias"}) {
+    TestSource source;
+    source.AddTensor(base + part, {1});
+    const Status status = LoadError(source);
+    EXPECT_EQ(status.code(), StatusCode::kUnsupported) << part << ": " << status.ToString();
+    EXPECT_THAT(std::string(status.message()),
+                AllOf(HasSubstr("tensor '" + base + part + "': belongs to '" + base + "weight'"),
+                      HasSubstr("supported")));
+  }
+  TestSource source;
+  for (const char* other :
+       {"model.layers.0.self_attn.rotary_emb.inv_freq", "model.layers.2.self_attn.o_proj.weight",
+        "model.layers.1.self_attn.k_proj.k_scale", "weight", "", ".", "scales"}) {
+    source.AddTensor(other, {1});
+  }
+  EXPECT_TRUE(LoadError(source).ok()) << LoadError(source).ToString();
+}
+
+TEST(PackedWeights, APackedHeadOfATiedConfiguration_IsRead) {
+  PackedSource source("gptq");
+  source.config().Set("tie_word_embeddings", true);
+  source.Remove("lm_head.weight");
+  EXPECT_TRUE(LoadError(source).ok());
+  source.AddTensor("lm_head.qweight", {4, 50}, DType::kI32);
+  EXPECT_THAT(std::string(LoadError(source).message()), HasSubstr("'lm_head.qweight'"));
 }
 
 TEST(WeightMode, AMatrixThatIsQuantisedAlready_IsRefused) {

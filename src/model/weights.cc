@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "model/weight_resolve.h"
@@ -212,7 +213,8 @@ Status WeightSet::Resolve() {
   RILL_RETURN_IF_ERROR(ResolveEnds());
   for (int32_t i = 0; i < spec_.num_layers; ++i) RILL_RETURN_IF_ERROR(ResolveLayer(i));
   RILL_RETURN_IF_ERROR(CheckPackedTwice());
-  return CheckForgottenBiases();
+  RILL_RETURN_IF_ERROR(CheckForgottenBiases());
+  return CheckForgottenParts();
 }
 
 // Which of the two is the matrix, nothing says.
@@ -257,6 +259,40 @@ Status WeightSet::CheckForgottenBiases() const {
     return InvalidArgument(fmt::format(
         "{}: tensor '{}' is in the file, but the configuration of a '{}' network has no such bias",
         culprit_, bias, spec_.family));
+  }
+  return OkStatus();
+}
+
+// A module with a weight is a matrix, a norm or a table, so whatever else it has (scales and zero
+// points of a quantiser, halves of an adapter) belongs to what it computes. Names take up to three
+// components after the module's: q_proj.weight_scale, q_proj.weight.quant_state.bitsandbytes__nf4.
+Status WeightSet::CheckForgottenParts() const {
+  const std::unordered_set<const io::TensorEntry*> used(used_.begin(), used_.end());
+  std::unordered_map<std::string_view, std::string_view> modules;  // name -> its weight
+  for (const io::TensorEntry* entry : used_) {
+    const std::string_view name = entry->name;
+    for (const std::string_view suffix : {".weight", ".qweight"}) {
+      if (name.ends_with(suffix))
+        modules.emplace(name.substr(0, name.size() - suffix.size()), name);
+    }
+  }
+  for (const io::TensorEntry& entry : tensors_.entries()) {
+    if (used.contains(&entry)) continue;
+    const std::string_view name = entry.name;
+    size_t dot = name.size();
+    for (int components = 1; components <= 3 && dot > 0; ++components) {
+      dot = name.rfind('.', dot - 1);
+      if (dot == name.npos) break;
+      const auto module = modules.find(name.substr(0, dot));
+      if (module == modules.end()) continue;
+      // Biases have their own check. Scales of an 8-bit KV cache are no part of the weights.
+      const std::string_view part = name.substr(dot + 1);
+      if (part == "bias" || part == "k_scale" || part == "v_scale") continue;
+      return Unsupported(fmt::format(
+          "{}: tensor '{}': belongs to '{}', which is read without it, so the network would be "
+          "another; supported beside a weight: a bias, and the tensors of {}",
+          culprit_, name, module->second, kSupportedQuantConfigs));
+    }
   }
   return OkStatus();
 }

@@ -161,6 +161,7 @@ class WeightSet {
   Status AddExperts(const std::string& prefix, LayerWeights& w);
   Status CheckForgottenBiases() const;
   Status CheckPackedTwice() const;
+  Status CheckForgottenParts() const;
 
   Result<Part> Stacked(const std::string& name, const std::vector<Part>& experts);
   Status Encode(WeightMode mode, Part& part) const;

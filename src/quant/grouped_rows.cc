@@ -28,7 +28,7 @@ Result<GroupedBlocks> CutGroups(int bits, bool is_signed, const std::vector<int6
     while (out.block > 16 && counts[g] % out.block != 0) out.block /= 2;
     if (out.block < 32) {
       return Unsupported("group " + std::to_string(g) + " has " + std::to_string(counts[g]) +
-                         " columns; supported: groups of multiples of 32");
+                         " columns, no multiple of 32");
     }
   }
   for (size_t g = 0; g < counts.size(); ++g) {
@@ -54,7 +54,7 @@ Status CheckScales(const TensorView& scales) {
     RILL_RETURN_IF_ERROR(DequantizeRow(scales.dtype, scales.data + i * size, 1, &scale));
     if (!std::isnan(scale) && F16ToF32(F32ToF16(scale)) != scale) {
       return Unsupported("element " + std::to_string(i) + " is " + std::to_string(scale) +
-                         "; supported: scales that f16 holds exactly");
+                         ", which f16 does not hold exactly");
     }
   }
   return OkStatus();

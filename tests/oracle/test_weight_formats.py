@@ -98,6 +98,29 @@ def test_dynamic_widths(build_dir, tmp_path):
     assert np.array_equal(run_logits(build_dir, packed, *args), run_logits(build_dir, plain, *args))
 
 
+RAGGED = dict(formats.CONFIG, hidden_size=96, intermediate_size=288, num_attention_heads=3,
+              num_key_value_heads=1)
+GPTQ_4 = dict(quant_method="gptq", bits=4, desc_act=False, sym=False, checkpoint_format="gptq")
+RAGGED_CASES = {  # 288 columns: groups of 128, 128 and 32
+    "no_dynamic": dict(group_size=128),
+    "rule_of_other_modules": dict(group_size=128, dynamic={"-:.*lm_head": {}}),
+    "rule_without_group": dict(group_size=128, dynamic={"+:.*experts": {"bits": 8}}),
+    "group_of_the_rule": dict(group_size=32, dynamic={"+:.*": {"group_size": 128}}),
+    "whole_rows_otherwise": dict(group_size=-1, dynamic={"+:.*": {"group_size": 128}, "-:x": {}}),
+}
+
+
+@pytest.mark.parametrize("name", sorted(RAGGED_CASES))
+@pytest.mark.parametrize("with_index", [False, True])
+def test_last_group_is_shorter(build_dir, tmp_path, name, with_index):
+    """The shapes alone do not tell the group of columns that are no multiple of it: 288 columns in 3
+    groups are 128, 128 and 32 of them where the configuration says so, never 96 each."""
+    packed, plain = formats.make_pair(tmp_path, "gptq", sym=with_index, config=RAGGED,
+                                      quantization=dict(GPTQ_4, **RAGGED_CASES[name]))
+    args = (ids_file(tmp_path), tmp_path / "out.npy", "--backend", "reference")
+    assert np.array_equal(run_logits(build_dir, packed, *args), run_logits(build_dir, plain, *args))
+
+
 def quantised_llama(folder, weights, activations=None):
     """transformers' Llama of `folder` with matrices of layers passed through `weights`, and what they
     read through `activations`."""

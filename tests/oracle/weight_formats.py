@@ -73,7 +73,7 @@ def decode_gptq(tensors, bits, group, minus_one):
 def random_packed(rng, method, rows, cols, bits, group, order=None, sym=False, minus_one=True):
     """Tensors of one matrix [rows, cols]. `order`: g_idx is scrambled by it."""
     group = cols if group == -1 else group
-    groups = cols // group
+    groups = -(-cols // group)
     top = 1 << bits
     q = rng.integers(0, top, (cols, rows))
     z = np.full((groups, rows), top // 2) if sym else rng.integers(0, top, (groups, rows))
