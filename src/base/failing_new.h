@@ -1,6 +1,6 @@
 // For tests only: allocations of a chosen thread that fail. Replaces operator new for the whole
-// program, so one source of a test binary includes it, and no other. A sanitizer has an operator
-// new of its own: nothing fails there (kAllocationsFail).
+// program, and aligned_alloc, which asio calls; so one source of a test binary includes it, and no
+// other. A sanitizer has an operator new of its own: nothing fails there (kAllocationsFail).
 //
 //   FailAllocations("rill-post", 17, 1);  // the 17th from now on that thread of that name, once
 //   …
@@ -66,6 +66,11 @@ inline bool FailsNow() {
   if (rill::testing::FailsNow()) throw std::bad_alloc();
   if (void* memory = std::malloc(size > 0 ? size : 1)) return memory;
   throw std::bad_alloc();
+}
+extern "C" [[gnu::noinline]] void* aligned_alloc(size_t alignment, size_t size) noexcept {
+  void* memory = nullptr;
+  if (rill::testing::FailsNow() || posix_memalign(&memory, alignment, size) != 0) return nullptr;
+  return memory;
 }
 [[gnu::noinline]] void operator delete(void* memory) noexcept {
   std::free(memory);

@@ -4,9 +4,11 @@ import asyncio
 import os
 import pathlib
 import re
+import resource
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -155,6 +157,92 @@ def test_memory_limit_just_above_the_plan(rill, smollm2):
                 print(f"plan {total / 1e6:.0f} MB, peak {int(peak.read_text()) / 1e6:.0f} MB")
     finally:
         remove_cgroup(group)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_without_address_space_connections_end_and_not_the_server(rill, stories, tmp_path, tls):
+    """I1: bodies fill all that RLIMIT_AS leaves, then a crowd comes. Each of it is answered or its
+    connection closed; when there is memory again all is as before."""
+    words = ["m=" + stories, "--kv-memory", "32M"]
+    context = ssl.create_default_context()
+    if tls:
+        cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                        "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=localhost", "-addext",
+                        "subjectAltName=IP:127.0.0.1", "-days", "2", "-keyout", key, "-out", cert],
+                       check=True, capture_output=True)
+        # OpenSSL without memory may wait for ever: such a handshake ends by its deadline.
+        words += ["--tls-cert", cert, "--tls-key", key, "--limit", "tls_handshake_timeout_ms=500"]
+        context = ssl.create_default_context(cafile=cert)
+
+    def connect(address):
+        sock = socket.create_connection(address, timeout=20)
+        return context.wrap_socket(sock, server_hostname=address[0]) if tls else sock
+
+    def ask(server, path, body=None):
+        method = "POST" if body else "GET"
+        with httpx.Client(base_url=server.url, verify=context, timeout=60) as client:
+            answer = client.request(method, path, json=body)
+        assert answer.status_code == 200
+        return answer
+
+    def text(server):
+        body = {"model": "m", "prompt": "Once", "max_tokens": 4, "temperature": 0}
+        return ask(server, "/v1/completions", body).json()["choices"][0]["text"]
+
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30000000\r\n\r\n"
+    # One arena: others have address space of their own, which the limit would not bound.
+    with Server(rill, *words, env={"MALLOC_ARENA_MAX": "1"}) as server:
+        before = text(server)
+        pid, address = server.process.pid, ("127.0.0.1", int(server.url.rsplit(":", 1)[1]))
+        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+        size = int(re.search(r"VmSize:\s+(\d+) kB", status)[1]) << 10
+        limits = resource.prlimit(pid, resource.RLIMIT_AS)
+        ends = {"answered": 0, "closed": 0}
+        for room in (4 << 20, 1 << 20, 256 << 10, 64 << 10):
+            full = [connect(address) for _ in range(40)]
+            resource.prlimit(pid, resource.RLIMIT_AS, (size + room, limits[1]))
+            cut = 0
+            for i in range(8000):  # in small pieces: the last one that fits leaves little
+                try:
+                    full[i % 40].sendall((head if i < 40 else b"") + b"x" * 16000)
+                except TimeoutError:
+                    raise
+                except OSError:
+                    cut += 1
+                    if cut == 20:
+                        break
+            assert cut == 20, "memory did not run out"
+            crowd = []
+            for _ in range(200):
+                try:
+                    crowd.append(connect(address))
+                    crowd[-1].sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
+                                      b"Connection: close\r\n\r\n")
+                except TimeoutError:
+                    raise
+                except OSError:
+                    ends["closed"] += 1
+            for sock in crowd:
+                answer = b""
+                try:
+                    while part := sock.recv(4096):
+                        answer += part
+                except TimeoutError:
+                    raise
+                except OSError:
+                    pass
+                ends["answered" if answer.startswith(b"HTTP/1.1") else "closed"] += 1
+            for sock in full + crowd:
+                sock.close()
+            resource.prlimit(pid, resource.RLIMIT_AS, limits)
+            assert text(server) == before
+        print(f"no address space: {ends}")
+        end = time.monotonic() + 10
+        while not re.search("^rill_http_connections_open 1$", ask(server, "/metrics").text, re.M):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert server.stop() == 0
 
 
 def test_a_memory_limit_is_the_budget(rill, stories):

@@ -1,11 +1,7 @@
 #include "server/http/connection.h"
 
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/buffer.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
 #include "server/errors.h"
 #include "server/http/trace_context.h"
@@ -17,7 +13,6 @@ using boost::system::error_code;
 
 namespace {
 
-constexpr auto kUse = asio::as_tuple(asio::use_awaitable);
 constexpr size_t kMaxLingerBytes = 1 << 20;
 
 HttpFault MakeFault(int status, std::string_view code, std::string message) {
@@ -86,9 +81,7 @@ void Connection::Start() {
   error_code ignored;
   socket_.non_blocking(true, ignored);
   SetIdle(true);
-  asio::co_spawn(
-      socket_.get_executor(), [self = shared_from_this()] { return self->Reader(); },
-      asio::detached);
+  Reader();
 }
 
 void Connection::SetIdle(bool idle) {
@@ -119,33 +112,36 @@ void Connection::WakeWriter() {
   writer_signal_.cancel();
 }
 
-asio::awaitable<bool> Connection::Handshake() {
-  auto [error] = co_await tls_->async_handshake(asio::ssl::stream_base::server, kUse);
-  if (error || state_ == State::kClosed) {
-    if (state_ != State::kClosed) core_->counters().tls_failures.fetch_add(1);
-    Close();
-    co_return false;
+bool Connection::HandshakeDone(error_code error) {
+  if (state_ == State::kClosed) return false;
+  if (error) {
+    core_->counters().tls_failures.fetch_add(1);
+    return false;
   }
   state_ = State::kHead;
   deadline_ = Clock::now() + core_->limits().keep_alive_timeout;
-  co_return true;
+  return true;
 }
 
-asio::awaitable<void> Connection::Reader() {
+Task Connection::Reader() {
   auto self = shared_from_this();
   const CloseAtEnd close_at_end{*this};
   if (tls_) {
-    const bool ok = co_await Handshake();
-    if (!ok) co_return;
+    const auto [error, ignored] = co_await Await(reader_memory_, [&](OperationHandler handler) {
+      tls_->async_handshake(asio::ssl::stream_base::server, std::move(handler));
+    });
+    if (!HandshakeDone(error)) co_return;
   }
-  asio::co_spawn(socket_.get_executor(), [self] { return self->Writer(); }, asio::detached);
+  Writer();
   std::string tls_buffer;
   if (tls_) tls_buffer.resize(16 << 10);
   while (state_ != State::kClosed) {
     if (state_ == State::kExchange && in_.size() >= core_->limits().max_pipelined_bytes) {
       // Enough read ahead: only a reset is noticed until the answer is out.
       reading_paused_ = true;
-      auto [error] = co_await socket_.async_wait(Socket::wait_error, kUse);
+      const auto [error, ignored] = co_await Await(reader_memory_, [&](OperationHandler handler) {
+        socket_.async_wait(Socket::wait_error, std::move(handler));
+      });
       reading_paused_ = false;
       if (state_ == State::kClosed) break;
       if (!error) {
@@ -157,14 +153,17 @@ asio::awaitable<void> Connection::Reader() {
     size_t count = 0;
     error_code error;
     if (tls_) {
-      auto [read_error, read_count] =
-          co_await tls_->async_read_some(asio::buffer(tls_buffer), kUse);
-      error = read_error;
-      count = read_count;
+      const auto read = co_await Await(reader_memory_, [&](OperationHandler handler) {
+        tls_->async_read_some(asio::buffer(tls_buffer), std::move(handler));
+      });
+      error = read.error;
+      count = read.bytes;
     } else {
       // Without a buffer of its own an idle connection costs little memory.
-      auto [wait_error] = co_await socket_.async_wait(Socket::wait_read, kUse);
-      error = wait_error;
+      const auto waited = co_await Await(reader_memory_, [&](OperationHandler handler) {
+        socket_.async_wait(Socket::wait_read, std::move(handler));
+      });
+      error = waited.error;
       if (!error && state_ != State::kClosed) {
         count = socket_.read_some(asio::buffer(*scratch_), error);
         if (error == asio::error::would_block || error == asio::error::try_again) continue;
@@ -188,7 +187,7 @@ asio::awaitable<void> Connection::Reader() {
   }
 }
 
-asio::awaitable<void> Connection::Writer() {
+Task Connection::Writer() {
   auto self = shared_from_this();
   const CloseAtEnd close_at_end{*this};
   std::string piece;
@@ -210,7 +209,9 @@ asio::awaitable<void> Connection::Writer() {
       }
       if (next == Exchange::Next::kNothing) {
         writer_signal_.expires_at(Clock::time_point::max());
-        co_await writer_signal_.async_wait(kUse);
+        co_await Await(writer_memory_, [&](OperationHandler handler) {
+          writer_signal_.async_wait(std::move(handler));
+        });
         continue;
       }
       of_exchange = true;
@@ -224,14 +225,18 @@ asio::awaitable<void> Connection::Writer() {
       const asio::const_buffer rest = asio::buffer(piece) + done;
       size_t count = 0;
       if (tls_) {
-        auto [write_error, written] = co_await tls_->async_write_some(rest, kUse);
-        error = write_error;
-        count = written;
+        const auto written = co_await Await(writer_memory_, [&](OperationHandler handler) {
+          tls_->async_write_some(rest, std::move(handler));
+        });
+        error = written.error;
+        count = written.bytes;
       } else {
         count = socket_.write_some(rest, error);
         if (error == asio::error::would_block || error == asio::error::try_again) {
-          auto [wait_error] = co_await socket_.async_wait(Socket::wait_write, kUse);
-          error = wait_error;
+          const auto waited = co_await Await(writer_memory_, [&](OperationHandler handler) {
+            socket_.async_wait(Socket::wait_write, std::move(handler));
+          });
+          error = waited.error;
           if (error == asio::error::operation_aborted) error = {};
           continue;
         }

@@ -12,7 +12,6 @@
 // → kLinger (answered, closing: reads and drops) → kClosed. One request at a time.
 #pragma once
 
-#include <boost/asio/awaitable.hpp>
 #include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -25,6 +24,7 @@
 #include "server/http/gate.h"
 #include "server/http/head_parser.h"
 #include "server/http/server_core.h"
+#include "server/http/task.h"
 
 namespace rill::server {
 
@@ -56,17 +56,16 @@ class Connection : public std::enable_shared_from_this<Connection> {
  private:
   enum class State : uint8_t { kHandshake, kHead, kBody, kExchange, kLinger, kClosed };
 
-  // Closes the connection when one of its coroutines is over, however it came to that: memory ran
-  // out in it, or asio had none to begin an operation with and drops the coroutine, which then sees
-  // no exception.
+  // Closes the connection when one of its coroutines is over, however it came to that: for one, by
+  // memory that ran out in it.
   struct CloseAtEnd {
     Connection& connection;
     ~CloseAtEnd() { connection.Close(); }
   };
 
-  boost::asio::awaitable<void> Reader();
-  boost::asio::awaitable<void> Writer();
-  boost::asio::awaitable<bool> Handshake();
+  Task Reader();
+  Task Writer();
+  bool HandshakeDone(boost::system::error_code error);
 
   void Process();  // takes in_ as far as the state allows
   bool BeginRequest(std::string_view head);
@@ -94,6 +93,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::optional<boost::asio::ssl::stream<Socket&>> tls_;
   std::shared_ptr<boost::asio::ssl::context> tls_context_;
   boost::asio::steady_timer writer_signal_;
+  OperationMemory reader_memory_, writer_memory_;
 
   State state_ = State::kHead;
   std::string in_;

@@ -3,21 +3,19 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <pthread.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
 #include <cstring>
 #include <deque>
@@ -26,10 +24,12 @@
 #include <unordered_set>
 
 #include "base/check.h"
+#include "io/safe_open.h"
 #include "server/errors.h"
 #include "server/http/connection.h"
 #include "server/http/listener.h"
 #include "server/http/server_core.h"
+#include "server/http/task.h"
 
 namespace rill::server {
 
@@ -38,7 +38,6 @@ using boost::system::error_code;
 
 namespace {
 
-constexpr auto kUse = asio::as_tuple(asio::use_awaitable);
 constexpr size_t kScratchBytes = 64 << 10;
 // Descriptors that are not client connections: model files, logs, listeners, epoll.
 constexpr rlim_t kOtherDescriptors = 128;
@@ -49,7 +48,8 @@ struct IoThread {
   asio::executor_work_guard<asio::io_context::executor_type> work{context.get_executor()};
   std::unordered_set<std::shared_ptr<Connection>> connections;
   std::string scratch = std::string(kScratchBytes, '\0');
-  asio::steady_timer ticker{context};
+  // Of the kernel, since one of asio's takes memory for each wait.
+  asio::posix::stream_descriptor ticker{context};
   bool stopping = false;
   std::thread thread;
 };
@@ -79,15 +79,12 @@ class HttpServerImpl final : public HttpServer {
       int& port = listener.traits.is_admin ? admin_port_ : port_;
       if (port == 0) port = listener.port;
     }
-    reserved_fd_ = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+    reserved_fd_ = io::UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
     tick_ = TickInterval(core_->limits());
   }
-  ~HttpServerImpl() override {
-    Stop();
-    if (reserved_fd_ >= 0) ::close(reserved_fd_);
-    for (const Refused& refused : refused_) ::close(refused.fd);
-  }
+  ~HttpServerImpl() override { Stop(); }
 
+  Status MakeTickers();
   int port() const override { return port_; }
   int admin_port() const override { return admin_port_; }
   void Start() override;
@@ -108,18 +105,22 @@ class HttpServerImpl final : public HttpServer {
  private:
   // A refused connection whose client may still be sending.
   struct Refused {
-    int fd = -1;
+    io::UniqueFd fd;
     Connection::Clock::time_point until;
   };
   static constexpr size_t kMaxRefused = 64;  // of kOtherDescriptors
 
   static std::chrono::milliseconds TickInterval(const HttpLimits& limits);
-  asio::awaitable<void> Accept(Listener* listener);
-  asio::awaitable<void> Ticker(IoThread* thread);
-  // Accepts one connection of the backlog. False with errno when there is none to be had.
-  bool TakeOne(int listener_fd, const Listener& listener);
-  void AcceptOne(int fd, const Listener& listener, const void* address, size_t size);
-  void Refuse(int fd, const char* code, bool keep = true);
+  Task Accept(size_t index);
+  Task Ticker(IoThread* thread);
+  void Tick(IoThread& thread) noexcept;
+  // Accepts a batch of the backlog; true when there is more that cannot be had now.
+  bool AcceptBatch(int listener_fd, const Listener& listener) noexcept;
+  // Accepts one connection of the backlog; one that there is no memory for is closed. False with
+  // errno when there is none to be had.
+  bool TakeOne(int listener_fd, const Listener& listener) noexcept;
+  void AcceptOne(io::UniqueFd fd, const Listener& listener, const void* address, size_t size);
+  void Refuse(io::UniqueFd fd, const char* code, bool keep = true);
   void CloseRefused(Connection::Clock::time_point now);
   // Uses the reserved descriptor to take one connection that there is no descriptor for, and drops
   // it: otherwise the backlog would stay ready and the loop spin.
@@ -133,20 +134,25 @@ class HttpServerImpl final : public HttpServer {
   std::deque<Refused> refused_;  // of the first thread; the oldest first
   std::chrono::milliseconds tick_{250};
   size_t next_thread_ = 0;
-  int reserved_fd_ = -1;
+  io::UniqueFd reserved_fd_;
   int port_ = 0, admin_port_ = 0;
   bool started_ = false, accepting_ = false, stopped_ = false;
 };
 
-// An exception that reaches the loop (out of memory) costs the connection it came from, which the
-// deadlines then close, and not the server.
+// What the connections' own guards do not catch costs its event, which the deadlines then make up
+// for, and not the server.
 void RunLoop(const ServerCore& core, IoThread* thread) {
+  pthread_setname_np(pthread_self(), "rill-http");
   while (true) {
     try {
       thread->context.run();
       return;
     } catch (const std::exception& error) {
-      core.Warn(std::string("I/O thread: ") + error.what());
+      try {
+        core.Warn(std::string("I/O thread: ") + error.what());
+      } catch (const std::bad_alloc&) {
+        // Then without the words.
+      }
     }
   }
 }
@@ -170,109 +176,148 @@ void HttpServerImpl::Start() {
         std::make_unique<asio::posix::stream_descriptor>(threads_[0]->context, listener.fd));
     listener.fd = -1;  // the descriptor owns it now
     const size_t index = acceptors_.size() - 1;
-    asio::co_spawn(
-        threads_[0]->context, [this, index] { return Accept(&listeners_[index]); }, asio::detached);
+    Accept(index);  // to its first wait; the loop's thread goes on with it
   }
+  for (auto& thread : threads_) Ticker(thread.get());
   for (auto& thread : threads_) {
-    asio::co_spawn(
-        thread->context, [this, raw = thread.get()] { return Ticker(raw); }, asio::detached);
     thread->thread = std::thread([core = core_, raw = thread.get()] { RunLoop(*core, raw); });
   }
 }
 
-asio::awaitable<void> HttpServerImpl::Ticker(IoThread* thread) {
+Status HttpServerImpl::MakeTickers() {
+  const timespec pace = {.tv_sec = tick_.count() / 1000,
+                         .tv_nsec = (tick_.count() % 1000) * 1'000'000};
+  const itimerspec timer = {.it_interval = pace, .it_value = pace};
+  for (auto& thread : threads_) {
+    const int fd = ::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (fd < 0) return Unavailable(std::string("timerfd_create: ") + std::strerror(errno));
+    thread->ticker.assign(fd);
+    ::timerfd_settime(fd, 0, &timer, nullptr);
+  }
+  return OkStatus();
+}
+
+Task HttpServerImpl::Ticker(IoThread* thread) {
+  OperationMemory memory;
   while (!thread->stopping) {
-    thread->ticker.expires_after(tick_);
-    co_await thread->ticker.async_wait(kUse);
-    const auto now = Connection::Clock::now();
-    for (auto it = thread->connections.begin(); it != thread->connections.end();) {
-      try {
-        (*it)->Tick(now);
-      } catch (const std::bad_alloc&) {
-        (*it)->Close();  // without the words; the ticker goes on
-      }
-      it = (*it)->closed() ? thread->connections.erase(it) : std::next(it);
-    }
-    if (thread == threads_[0].get()) CloseRefused(now);
+    const auto [error, ignored] = co_await Await(memory, [&](OperationHandler handler) {
+      thread->ticker.async_wait(asio::posix::stream_descriptor::wait_read, std::move(handler));
+    });
+    if (error || thread->stopping) break;
+    uint64_t times = 0;
+    (void)!::read(thread->ticker.native_handle(), &times, sizeof(times));
+    Tick(*thread);
   }
 }
 
-asio::awaitable<void> HttpServerImpl::Accept(Listener* listener) {
-  asio::posix::stream_descriptor& acceptor =
-      *acceptors_[static_cast<size_t>(listener - listeners_.data())];
+void HttpServerImpl::Tick(IoThread& thread) noexcept {
+  const auto now = Connection::Clock::now();
+  for (auto it = thread.connections.begin(); it != thread.connections.end();) {
+    try {
+      (*it)->Tick(now);
+    } catch (const std::bad_alloc&) {
+      (*it)->Close();  // without the words
+    }
+    it = (*it)->closed() ? thread.connections.erase(it) : std::next(it);
+  }
+  if (&thread == threads_[0].get()) CloseRefused(now);
+}
+
+Task HttpServerImpl::Accept(size_t index) {
+  asio::posix::stream_descriptor& acceptor = *acceptors_[index];
   asio::steady_timer pause(threads_[0]->context);
+  OperationMemory memory;
   while (accepting_) {
-    auto [wait_error] =
-        co_await acceptor.async_wait(asio::posix::stream_descriptor::wait_read, kUse);
-    if (wait_error || !accepting_) break;
-    // A batch at most, so that the connections of this thread get their turn.
-    for (int i = 0; i < 64 && accepting_; ++i) {
-      if (TakeOne(acceptor.native_handle(), *listener)) continue;
-      if (errno == EAGAIN || errno == EWOULDBLOCK) break;
-      if (errno == EINTR || errno == ECONNABORTED || errno == EPROTO) continue;
-      const int error = errno;
-      if (core_->counters().accept_errors.fetch_add(1) % 1000 == 0) {
-        core_->Warn("accept on " + listener->name + ": " + std::strerror(error));
-      }
-      // Out of descriptors or memory. Room is made by the longest idle connection; without one
-      // the client is dropped, and the loop pauses.
-      if (!core_->EvictOldestIdle(false)) DropOne(acceptor.native_handle());
-      pause.expires_after(std::chrono::milliseconds(20));
-      co_await pause.async_wait(kUse);
-      break;
+    const auto [error, ignored] = co_await Await(memory, [&](OperationHandler handler) {
+      acceptor.async_wait(asio::posix::stream_descriptor::wait_read, std::move(handler));
+    });
+    if (error || !accepting_) break;
+    if (!AcceptBatch(acceptor.native_handle(), listeners_[index])) continue;
+    constexpr std::chrono::milliseconds kPause{20};
+    try {
+      pause.expires_after(kPause);
+      co_await Await(memory,
+                     [&](OperationHandler handler) { pause.async_wait(std::move(handler)); });
+    } catch (const std::bad_alloc&) {
+      std::this_thread::sleep_for(kPause);  // who is connected has nothing either
     }
   }
 }
 
-bool HttpServerImpl::TakeOne(int listener_fd, const Listener& listener) {
+bool HttpServerImpl::AcceptBatch(int listener_fd, const Listener& listener) noexcept {
+  // A batch at most, so that the connections of this thread get their turn.
+  for (int i = 0; i < 64 && accepting_; ++i) {
+    if (TakeOne(listener_fd, listener)) continue;
+    const int error = errno;
+    if (error == EAGAIN || error == EWOULDBLOCK) break;
+    if (error == EINTR || error == ECONNABORTED || error == EPROTO) continue;
+    // Out of descriptors or memory. Room is made by the longest idle connection; without one the
+    // client is dropped, and the loop pauses.
+    try {
+      if (core_->counters().accept_errors.fetch_add(1) % 1000 == 0) {
+        core_->Warn("accept on " + listener.name + ": " + std::strerror(error));
+      }
+      if (!core_->EvictOldestIdle(false)) DropOne(listener_fd);
+    } catch (const std::bad_alloc&) {
+      // After the pause perhaps.
+    }
+    return true;
+  }
+  return false;
+}
+
+bool HttpServerImpl::TakeOne(int listener_fd, const Listener& listener) noexcept {
   sockaddr_storage address{};
   socklen_t size = sizeof(address);
   const int fd = ::accept4(listener_fd, reinterpret_cast<sockaddr*>(&address), &size,
                            SOCK_NONBLOCK | SOCK_CLOEXEC);
   if (fd < 0) return false;
-  AcceptOne(fd, listener, &address, size);
+  try {
+    AcceptOne(io::UniqueFd(fd), listener, &address, size);
+  } catch (const std::bad_alloc&) {
+    core_->counters().accept_errors.fetch_add(1);
+  }
   return true;
 }
 
 void HttpServerImpl::DropOne(int listener_fd) {
-  if (reserved_fd_ >= 0) ::close(reserved_fd_);
-  const int fd = ::accept4(listener_fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-  if (fd >= 0) Refuse(fd, "server_overloaded", /*keep=*/false);
-  reserved_fd_ = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  reserved_fd_ = io::UniqueFd();
+  {
+    io::UniqueFd fd(::accept4(listener_fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    try {
+      if (fd.get() >= 0) Refuse(std::move(fd), "server_overloaded", /*keep=*/false);
+    } catch (const std::bad_alloc&) {
+      // Closed without the words.
+    }
+  }
+  reserved_fd_ = io::UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
 }
 
 // Its request is read away, for as long as a refused one of Connection lingers: to close over it
 // would reset the connection, and the reset may overtake the answer.
-void HttpServerImpl::Refuse(int fd, const char* code, bool keep) {
+void HttpServerImpl::Refuse(io::UniqueFd fd, const char* code, bool keep) {
   core_->counters().connections_refused.fetch_add(1);
   const HttpFault fault{503, code, "too many connections"};
   const std::string body = core_->ErrorBody(fault);
   const std::string answer =
       "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: " +
       std::to_string(body.size()) + "\r\nretry-after: 5\r\nconnection: close\r\n\r\n" + body;
-  (void)!::send(fd, answer.data(), answer.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-  ::shutdown(fd, SHUT_WR);
-  ReadAway(fd);
-  if (!keep) {
-    ::close(fd);
-    return;
-  }
-  if (refused_.size() >= kMaxRefused) {
-    ::close(refused_.front().fd);
-    refused_.pop_front();
-  }
-  refused_.push_back({fd, Connection::Clock::now() + core_->limits().linger});
+  (void)!::send(fd.get(), answer.data(), answer.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  ::shutdown(fd.get(), SHUT_WR);
+  ReadAway(fd.get());
+  if (!keep) return;
+  if (refused_.size() >= kMaxRefused) refused_.pop_front();
+  refused_.push_back({std::move(fd), Connection::Clock::now() + core_->limits().linger});
 }
 
 void HttpServerImpl::CloseRefused(Connection::Clock::time_point now) {
   std::erase_if(refused_, [now](const Refused& refused) {
-    if (!ReadAway(refused.fd) && now < refused.until) return false;
-    ::close(refused.fd);
-    return true;
+    return ReadAway(refused.fd.get()) || now >= refused.until;
   });
 }
 
-void HttpServerImpl::AcceptOne(int fd, const Listener& listener, const void* address, size_t size) {
+void HttpServerImpl::AcceptOne(io::UniqueFd owned_fd, const Listener& listener, const void* address,
+                               size_t size) {
   const HttpLimits& limits = core_->limits();
   CoreCounters& counters = core_->counters();
   counters.connections_accepted.fetch_add(1);
@@ -281,7 +326,7 @@ void HttpServerImpl::AcceptOne(int fd, const Listener& listener, const void* add
   const bool counted =
       !listener.traits.is_unix && (!peer.is_loopback || limits.loopback_has_ip_limit);
   if (counted && !core_->gate().peers().Admit(peer.key, limits.max_connections_per_ip)) {
-    Refuse(fd, "too_many_connections");
+    Refuse(std::move(owned_fd), "too_many_connections");
     return;
   }
   // A stranger takes a stranger's place; anybody that of the longest idle.
@@ -290,10 +335,17 @@ void HttpServerImpl::AcceptOne(int fd, const Listener& listener, const void* add
                               core_->unauthenticated_now >= limits.max_unauthenticated_connections;
   if ((full || strangers_full) && !core_->EvictOldestIdle(strangers_full)) {
     if (counted) core_->gate().peers().Release(peer.key);
-    Refuse(fd, "server_overloaded");
+    Refuse(std::move(owned_fd), "server_overloaded");
     return;
   }
-  auto slot = std::make_unique<ConnectionSlot>(core_, counted ? peer.key : "");
+  std::unique_ptr<ConnectionSlot> slot;
+  try {
+    slot = std::make_unique<ConnectionSlot>(core_, counted ? peer.key : "");
+  } catch (const std::bad_alloc&) {
+    if (counted) core_->gate().peers().Release(peer.key);
+    throw;
+  }
+  const int fd = owned_fd.get();
   const int on = 1, send_buffer = 64 << 10;
   const int idle_s = std::max(1, static_cast<int>(limits.half_open.count() / 1000));
   const int interval_s = std::max(1, idle_s / 6), probes = 3;
@@ -314,20 +366,28 @@ void HttpServerImpl::AcceptOne(int fd, const Listener& listener, const void* add
     family = static_cast<const sockaddr*>(address)->sa_family;
   }
   // At once when it is this thread: a burst of clients is then seen by the limits one by one.
-  asio::dispatch(thread->context, [this, thread, fd, family, traits = listener.traits, peer,
+  asio::dispatch(thread->context, [this, thread, owned_fd = std::move(owned_fd), family,
+                                   traits = listener.traits, peer,
                                    slot = std::move(slot)]() mutable {
-    Connection::Socket socket(thread->context);
-    error_code error;
-    if (!thread->stopping) socket.assign(asio::generic::stream_protocol(family, 0), fd, error);
-    if (thread->stopping || error) {
-      ::close(fd);
-      return;
+    try {
+      if (thread->stopping) return;
+      Connection::Socket socket(thread->context);
+      error_code error;
+      socket.assign(asio::generic::stream_protocol(family, 0), owned_fd.get(), error);
+      if (error) return;
+      (void)owned_fd.Release();
+      auto connection = std::make_shared<Connection>(
+          core_, std::move(socket), traits, Connection::Peer{peer.text, peer.key, peer.is_loopback},
+          std::move(slot), &thread->scratch);
+      thread->connections.insert(connection);
+      try {
+        connection->Start();
+      } catch (const std::bad_alloc&) {
+        connection->Close();
+      }
+    } catch (const std::bad_alloc&) {
+      core_->counters().accept_errors.fetch_add(1);
     }
-    auto connection = std::make_shared<Connection>(
-        core_, std::move(socket), traits, Connection::Peer{peer.text, peer.key, peer.is_loopback},
-        std::move(slot), &thread->scratch);
-    thread->connections.insert(connection);
-    connection->Start();
   });
 }
 
@@ -376,7 +436,8 @@ void HttpServerImpl::Stop() {
   for (auto& thread : threads_) {
     asio::post(thread->context, [raw = thread.get()] {
       raw->stopping = true;
-      raw->ticker.cancel();
+      error_code ignored;
+      raw->ticker.close(ignored);
       for (const auto& connection : raw->connections) connection->Close();
       raw->connections.clear();
       raw->work.reset();
@@ -497,8 +558,9 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Create(HttpServerOptions options
     RILL_ASSIGN_OR_RETURN(auto tls, core->ReadTls());
     core->UseTls(std::move(tls));
   }
-  return std::unique_ptr<HttpServer>(
-      std::make_unique<HttpServerImpl>(std::move(core), std::move(listeners)));
+  auto server = std::make_unique<HttpServerImpl>(std::move(core), std::move(listeners));
+  RILL_RETURN_IF_ERROR(server->MakeTickers());
+  return std::unique_ptr<HttpServer>(std::move(server));
 }
 
 }  // namespace rill::server

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
 
 namespace rill::server {
 
@@ -22,9 +23,15 @@ PeerTable::Peer& PeerTable::Get(const std::string& address) {
       }
     }
   }
-  Peer& peer = peers_[address];
-  peer.order = order_.insert(order_.end(), address);
-  return peer;
+  const auto order = order_.insert(order_.end(), address);
+  try {
+    Peer& peer = peers_[address];
+    peer.order = order;
+    return peer;
+  } catch (const std::bad_alloc&) {
+    order_.erase(order);
+    throw;
+  }
 }
 
 bool PeerTable::Admit(const std::string& address, int limit) {
