@@ -21,8 +21,6 @@ class UniqueFd {
     return *this;
   }
   int get() const { return fd_; }
-  // The caller owns it from now on.
-  int Release() { return std::exchange(fd_, -1); }
 
  private:
   int fd_;

@@ -24,12 +24,12 @@
 #include <unordered_set>
 
 #include "base/check.h"
-#include "io/safe_open.h"
 #include "server/errors.h"
 #include "server/http/connection.h"
 #include "server/http/listener.h"
 #include "server/http/server_core.h"
 #include "server/http/task.h"
+#include "server/http/unique_fd.h"
 
 namespace rill::server {
 
@@ -79,7 +79,7 @@ class HttpServerImpl final : public HttpServer {
       int& port = listener.traits.is_admin ? admin_port_ : port_;
       if (port == 0) port = listener.port;
     }
-    reserved_fd_ = io::UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    reserved_fd_ = UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
     tick_ = TickInterval(core_->limits());
   }
   ~HttpServerImpl() override { Stop(); }
@@ -105,7 +105,7 @@ class HttpServerImpl final : public HttpServer {
  private:
   // A refused connection whose client may still be sending.
   struct Refused {
-    io::UniqueFd fd;
+    UniqueFd fd;
     Connection::Clock::time_point until;
   };
   static constexpr size_t kMaxRefused = 64;  // of kOtherDescriptors
@@ -119,8 +119,8 @@ class HttpServerImpl final : public HttpServer {
   // Accepts one connection of the backlog; one that there is no memory for is closed. False with
   // errno when there is none to be had.
   bool TakeOne(int listener_fd, const Listener& listener) noexcept;
-  void AcceptOne(io::UniqueFd fd, const Listener& listener, const void* address, size_t size);
-  void Refuse(io::UniqueFd fd, const char* code, bool keep = true);
+  void AcceptOne(UniqueFd fd, const Listener& listener, const void* address, size_t size);
+  void Refuse(UniqueFd fd, const char* code, bool keep = true);
   void CloseRefused(Connection::Clock::time_point now);
   // Uses the reserved descriptor to take one connection that there is no descriptor for, and drops
   // it: otherwise the backlog would stay ready and the loop spin.
@@ -134,7 +134,7 @@ class HttpServerImpl final : public HttpServer {
   std::deque<Refused> refused_;  // of the first thread; the oldest first
   std::chrono::milliseconds tick_{250};
   size_t next_thread_ = 0;
-  io::UniqueFd reserved_fd_;
+  UniqueFd reserved_fd_;
   int port_ = 0, admin_port_ = 0;
   bool started_ = false, accepting_ = false, stopped_ = false;
 };
@@ -273,7 +273,7 @@ bool HttpServerImpl::TakeOne(int listener_fd, const Listener& listener) noexcept
                            SOCK_NONBLOCK | SOCK_CLOEXEC);
   if (fd < 0) return false;
   try {
-    AcceptOne(io::UniqueFd(fd), listener, &address, size);
+    AcceptOne(UniqueFd(fd), listener, &address, size);
   } catch (const std::bad_alloc&) {
     core_->counters().accept_errors.fetch_add(1);
   }
@@ -281,21 +281,21 @@ bool HttpServerImpl::TakeOne(int listener_fd, const Listener& listener) noexcept
 }
 
 void HttpServerImpl::DropOne(int listener_fd) {
-  reserved_fd_ = io::UniqueFd();
+  reserved_fd_ = UniqueFd();
   {
-    io::UniqueFd fd(::accept4(listener_fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    UniqueFd fd(::accept4(listener_fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     try {
       if (fd.get() >= 0) Refuse(std::move(fd), "server_overloaded", /*keep=*/false);
     } catch (const std::bad_alloc&) {
       // Closed without the words.
     }
   }
-  reserved_fd_ = io::UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  reserved_fd_ = UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
 }
 
 // Its request is read away, for as long as a refused one of Connection lingers: to close over it
 // would reset the connection, and the reset may overtake the answer.
-void HttpServerImpl::Refuse(io::UniqueFd fd, const char* code, bool keep) {
+void HttpServerImpl::Refuse(UniqueFd fd, const char* code, bool keep) {
   core_->counters().connections_refused.fetch_add(1);
   const HttpFault fault{503, code, "too many connections"};
   const std::string body = core_->ErrorBody(fault);
@@ -316,7 +316,7 @@ void HttpServerImpl::CloseRefused(Connection::Clock::time_point now) {
   });
 }
 
-void HttpServerImpl::AcceptOne(io::UniqueFd owned_fd, const Listener& listener, const void* address,
+void HttpServerImpl::AcceptOne(UniqueFd owned_fd, const Listener& listener, const void* address,
                                size_t size) {
   const HttpLimits& limits = core_->limits();
   CoreCounters& counters = core_->counters();

@@ -12,8 +12,8 @@
 #include <thread>
 
 #include "base/failing_new.h"
-#include "io/safe_open.h"
 #include "server/http/http_server.h"
+#include "server/http/unique_fd.h"
 
 namespace rill::server {
 namespace {
@@ -23,8 +23,8 @@ using rill::testing::StopFailing;
 
 constexpr int kPatienceMs = 5000;
 
-io::UniqueFd Connect(int port) {
-  io::UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+UniqueFd Connect(int port) {
+  UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(static_cast<uint16_t>(port));
@@ -42,7 +42,7 @@ struct Answer {
 
 // Sends it and reads until the server closes.
 Answer Ask(int port, const std::string& bytes) {
-  const io::UniqueFd fd = Connect(port);
+  const UniqueFd fd = Connect(port);
   (void)!::send(fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
   Answer answer;
   while (true) {
