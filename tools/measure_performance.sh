@@ -17,6 +17,10 @@ threads=0
 quick=0
 while [[ $# -gt 0 ]]; do
   case $1 in
+    --threads | --rill | --out)
+      [[ $# -ge 2 && -n $2 ]] || { echo "$1: expected a value after it" >&2; exit 2; } ;;
+  esac
+  case $1 in
     --quick) quick=1 ;;
     --threads) threads=$2; shift ;;
     --rill) rill=$2; shift ;;
@@ -28,29 +32,20 @@ done
 [[ -x $rill ]] || { echo "no $rill: run ./rillw --help once, or name a binary with --rill" >&2; exit 1; }
 mkdir -p "$out"
 
-# measure NAME FLAGS…: one result file, named <machine>-<commit>-NAME.json.
+# measure FLAGS…: one new result file, which rill names by machine, instruction set, commit, model and
+# options, and tells at the end.
 measure() {
-  local name=$1 file
-  shift
-  file=$(mktemp -d)
-  echo "== $name: rill bench $*" >&2
+  echo "== rill bench $*" >&2
   "$rill" bench "$@" --threads "$threads" --prefill 128,512,2048 --batch 1,8,16,32 --at 0,4096 \
-    --mixed 8x512+128 --repetitions 5 --out "$file/"
-  local made
-  made=$(basename "$file"/*.json .json)
-  local to=$out/$made-$name number=2
-  while [[ -e $to.json ]]; do to=$out/$made-$name-$((number++)); done
-  mv "$file/$made.json" "$to.json"
-  rmdir "$file"
-  echo "-> $to.json" >&2
+    --mixed 8x512+128 --repetitions 5 --out "$out/"
 }
 
 "$rill" pull smollm2 >&2
 for activations in q8 f32; do
-  measure "smollm2-$activations" smollm2 --activations "$activations" --profile
+  measure smollm2 --activations "$activations" --profile
 done
 if [[ $quick -eq 0 ]]; then
   for format in q4_0 q4_k_m q8_0; do
-    measure "llama-1.1b-$format" --synthetic "llama-1.1b:$format" --activations q8
+    measure --synthetic "llama-1.1b:$format" --activations q8
   done
 fi

@@ -257,9 +257,15 @@ void AddKernels(CLI::App& bench, CommandContext& context) {
   command->add_option("--seconds", o.seconds, "How long")
       ->check(Between(0.001, 3600))
       ->capture_default_str();
-  command->add_option("--activations", o.activations, "f32 or q8")->capture_default_str();
-  command->add_option("--kv-dtype", o.kv_dtype, "Of keys and values")->capture_default_str();
-  command->add_option("--backend", o.backend, "cpu or reference")->capture_default_str();
+  command->add_option("--activations", o.activations, "f32 or q8")
+      ->check(CLI::IsMember({"f32", "q8"}))
+      ->capture_default_str();
+  command->add_option("--kv-dtype", o.kv_dtype, "Of keys and values")
+      ->check(CLI::IsMember({"f32", "f16", "bf16", "int8", "int4"}))
+      ->capture_default_str();
+  command->add_option("--backend", o.backend, "cpu, or reference (without limits)")
+      ->check(CLI::IsMember({"cpu", "reference"}))
+      ->capture_default_str();
   command->add_option("-t,--threads", o.num_threads, "0: all")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();

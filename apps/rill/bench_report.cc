@@ -105,7 +105,8 @@ std::string ShapeText(const BenchCase& shape) {
 }
 
 std::string LimitText(const std::string& limit, double pct) {
-  return limit.empty() ? std::string() : fmt::format("{:.0f} % of {}", pct, limit);
+  if (limit.empty() || limit == "none") return limit;
+  return fmt::format("{:.0f} % of {}", pct, limit);
 }
 
 std::string RowsText(const std::vector<ProfileRow>& rows, size_t most) {
@@ -216,17 +217,22 @@ std::string HeaderText(const BenchReport& report) {
     reads += fmt::format("{}{:.0f} ({:.0f} MB)", reads.empty() ? "" : ", ", rate.gbs,
                          rate.size_bytes / 1e6);
   }
+  const std::string ceilings =
+      c.dram_read_gbs > 0
+          ? fmt::format(
+                "DRAM read {:.1f} GB/s | int8 dot {:.0f} GMAC/s | f32 fma {:.0f} GFLOP/s | barrier "
+                "{:.0f} ns\n          read GB/s by working set: {}",
+                c.dram_read_gbs, c.int8_dot_gmacs, c.f32_fma_gflops, c.barrier_ns, reads)
+          : "none are measured on this backend";
   return fmt::format(
       "{}\n{} | {} | {} | commit {}\n"
       "load {:.3f} s | first token {:.3f} s after the start | {:.0f} MB resident\n"
-      "ceilings: DRAM read {:.1f} GB/s | int8 dot {:.0f} GMAC/s | f32 fma {:.0f} GFLOP/s | barrier "
-      "{:.0f} ns\n          read GB/s by working set: {}\n\n"
+      "ceilings: {}\n\n"
       "{:<9}{:>6}{:>8}{:>9}{:>11}{:>11}{:>11}  {}\n",
       report.info.path, MachineName(build), report.info.backend,
       ArithmeticText(report.options, " | "), build.Find("commit")->string_value(),
       report.info.load_s, report.first_token_s, static_cast<double>(report.resident_bytes) / 1e6,
-      c.dram_read_gbs, c.int8_dot_gmacs, c.f32_fma_gflops, c.barrier_ns, reads, "phase", "seqs",
-      "tokens", "context", "tok/s", "ms", "spread", "limit");
+      ceilings, "phase", "seqs", "tokens", "context", "tok/s", "ms", "spread", "limit");
 }
 
 std::string RunText(const BenchRun& run) {

@@ -38,7 +38,9 @@ struct BenchRun {
   double min_seconds = 0, max_seconds = 0;
   double tokens_per_s = 0;  // num_tokens / seconds
   StepCost cost;            // of a repetition
-  std::string limit;        // which ceiling binds: "dram_read", "cache_read", "int8_dot", "f32_fma"
+  // Which ceiling binds: "dram_read", "cache_read", "int8_dot", "f32_fma"; "none" where the backend
+  // measures none.
+  std::string limit;
   double pct_of_limit = 0;  // above 100 means that a ceiling was measured on a busier machine
 };
 
@@ -78,7 +80,7 @@ class Benchmark {
                                                    const BenchmarkOptions& options);
   ~Benchmark();
 
-  const Ceilings& ceilings() const;
+  const Ceilings& ceilings() const;  // rates of 0 where the backend measures none
   // Why a case cannot run here: beyond the context, the step or options.kv_bytes; "" when it can.
   std::string WhyNot(const BenchCase& shape) const;
   // Errors: kInvalidArgument with WhyNot's reason; kCancelled.
@@ -97,8 +99,8 @@ class Benchmark {
 // f32, q4_k_m or q5_k_m.
 std::vector<std::string> SyntheticShapes();
 // The same model, bit for bit, as the bytes of a GGUF file for other programs, given to `write` at
-// once. `spec` as above. Errors: kNotFound naming what there is; kResourceExhausted for memory;
-// those of `write`.
+// once. `spec` as above. Errors: kInvalidArgument naming the shapes there are, kUnsupported naming
+// the formats; kResourceExhausted for memory; those of `write`.
 Status WriteSyntheticModel(std::string_view spec,
                            const std::function<Status(std::string_view bytes)>& write);
 

@@ -70,8 +70,9 @@ struct CeilingOptions {
 };
 
 struct HardwareLimit {
-  std::string_view name;  // "dram_read", "cache_read", "int8_dot", "f32_fma"
-  double seconds = 0;     // at the limit
+  // "dram_read", "cache_read", "int8_dot", "f32_fma"; "none" where no ceiling is known
+  std::string_view name;
+  double seconds = 0;  // at the limit
 };
 // Which ceiling binds `num_steps` steps of this cost together, and what they take at least. Costs
 // without bytes and products give 0 seconds.

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "llm/llm_impl.h"
+#include "llm/measured_ceilings.h"
 #include "model/program.h"
 #include "model/step_cost.h"
 #include "ops/op_cost.h"
@@ -228,7 +229,7 @@ Result<std::unique_ptr<Benchmark>> Benchmark::Create(Llm& llm, const std::vector
   CeilingOptions ceiling_options;
   const double weights = impl.cost_model.weight_bytes();
   ceiling_options.working_sets = {weights * 1.05, weights * 2, weights * 4};
-  RILL_ASSIGN_OR_RETURN(impl.ceilings, l.backend->MeasureCeilings(ceiling_options));
+  RILL_ASSIGN_OR_RETURN(impl.ceilings, llm::MeasuredCeilings(*l.backend, ceiling_options));
 
   int64_t pages = 1;
   for (const BenchCase& c : cases) {

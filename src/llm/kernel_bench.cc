@@ -8,7 +8,9 @@
 
 #include "backends/registry.h"
 #include "llm/kernel_bench_args.h"
+#include "llm/measured_ceilings.h"
 #include "ops/op_cost.h"
+#include "quant/kv_format.h"
 #include "quant/random_weights.h"
 #include "rill/bench.h"
 
@@ -82,7 +84,7 @@ Result<KernelBenchRun> RunKernelBench(const KernelBenchOptions& options) {
   if (entry == nullptr || (entry->has_format() && (!dtype || !quant::CanFill(*dtype)))) {
     std::string known;
     for (const std::string& name : KernelBenchNames()) known += " " + name;
-    return NotFound("kernel '" + options.name + "': expected one of" + known);
+    return InvalidArgument("kernel '" + options.name + "': expected one of" + known);
   }
   RILL_RETURN_IF_ERROR(CheckRange("tokens", options.tokens, 1 << 16));
   RILL_RETURN_IF_ERROR(CheckRange("rows", options.rows, 1 << 20));
@@ -91,13 +93,21 @@ Result<KernelBenchRun> RunKernelBench(const KernelBenchOptions& options) {
   if (options.activations != "f32" && options.activations != "q8") {
     return InvalidArgument("activations: expected f32 or q8, got '" + options.activations + "'");
   }
+  const auto kv_format = quant::KvFormatFromName(options.kv_dtype);
+  if (!kv_format) {  // of every operator: a wrong word is not less wrong where nothing reads it
+    return InvalidArgument("kv_dtype: expected " + quant::KvFormatNames() + ", got '" +
+                           options.kv_dtype + "'");
+  }
   backends::BackendOptions backend_options;
   backend_options.num_threads = options.num_threads;
   backend_options.cpu_isa = options.cpu_isa;
   RILL_ASSIGN_OR_RETURN(auto backend, backends::MakeBackend(options.backend, backend_options));
 
-  KernelBenchData bench{
-      .options = options, .backend = *backend, .dtype = dtype.value_or(DType::kF32), .w8a8 = w8a8};
+  KernelBenchData bench{.options = options,
+                        .backend = *backend,
+                        .dtype = dtype.value_or(DType::kF32),
+                        .kv_format = *kv_format,
+                        .w8a8 = w8a8};
   RILL_RETURN_IF_ERROR(CheckRoom(
       4.0 * options.tokens * (2.0 * (entry->has_format() ? options.rows : 0) + 5.0 * options.cols),
       options.name + ": activations"));
@@ -116,7 +126,7 @@ Result<KernelBenchRun> RunKernelBench(const KernelBenchOptions& options) {
   run.limit_bytes = bound.memory_bytes();
   CeilingOptions ceiling_options;
   ceiling_options.working_sets = {run.limit_bytes * static_cast<double>(calls.size())};
-  RILL_ASSIGN_OR_RETURN(run.ceilings, backend->MeasureCeilings(ceiling_options));
+  RILL_ASSIGN_OR_RETURN(run.ceilings, llm::MeasuredCeilings(*backend, ceiling_options));
 
   std::vector<double> times;
   double total = 0;

@@ -21,6 +21,7 @@ struct KernelBenchData {
   const KernelBenchOptions& options;
   ops::Backend& backend;
   DType dtype = DType::kF32;  // of the weights; with w8a8 what they are made from
+  quant::KvFormat kv_format = quant::KvFormat::kF16;
   bool w8a8 = false;
   std::deque<std::vector<std::byte>> memory = {};
   std::vector<std::unique_ptr<ops::PackedWeight>> weights = {};

@@ -108,12 +108,7 @@ Status KernelBenchData::AddSets(const std::vector<WeightShape>& shapes,
 Status KernelBenchData::AddKv() {
   const KernelBenchOptions& o = options;
   const int32_t heads = num_heads();
-  const auto format = quant::KvFormatFromName(o.kv_dtype);
-  if (!format) {
-    return InvalidArgument("kv_dtype: expected " + quant::KvFormatNames() + ", got '" + o.kv_dtype +
-                           "'");
-  }
-  kv.layout.format = *format;
+  kv.layout.format = kv_format;
   kv.layout.num_layers = 1;
   kv.layout.num_kv_heads = heads % 4 == 0 ? heads / 4 : heads;
   kv.layout.k_dim = kv.layout.v_dim = kHead;

@@ -61,8 +61,8 @@ Result<Formats> FormatsOf(std::string_view name) {
       const auto d = static_cast<DType>(i);
       if (quant::CanFill(d) && Traits(d).gguf_type >= 0) known += " " + std::string(DTypeName(d));
     }
-    return NotFound("synthetic format '" + std::string(name) + "': expected one of" + known +
-                    " q4_k_m q5_k_m");
+    return Unsupported("synthetic format '" + std::string(name) + "': expected one of" + known +
+                       " q4_k_m q5_k_m (--weights w8a8|w4g128 makes those of an f16 one)");
   }
   f.base = f.output = f.better = *dtype;
   if (IsQuantBlock(*dtype) && *dtype != DType::kQ8_0 && *dtype != DType::kQ8_K) {
@@ -186,7 +186,7 @@ Result<std::shared_ptr<io::MappedFile>> MakeFile(std::string_view spec) {
     known += std::string(" ") + s.name;
   }
   if (shape == nullptr || colon == std::string_view::npos) {
-    return NotFound(path + ": expected synthetic:SHAPE:FORMAT, SHAPE one of" + known);
+    return InvalidArgument(path + ": expected synthetic:SHAPE:FORMAT, SHAPE one of" + known);
   }
   RILL_ASSIGN_OR_RETURN(const Formats formats, FormatsOf(spec.substr(colon + 1)));
   const std::vector<Tensor> tensors = TensorsOf(*shape, formats);

@@ -21,8 +21,8 @@ inline constexpr std::string_view kSyntheticPrefix = "synthetic:";
 // "llama-1.1b", …
 std::vector<std::string> SyntheticShapes();
 
-// `spec`: SHAPE:FORMAT, with or without the prefix. Errors: kNotFound naming the shapes or formats
-// there are; kResourceExhausted when memory runs out.
+// `spec`: SHAPE:FORMAT, with or without the prefix. Errors: kInvalidArgument naming the shapes
+// there are, kUnsupported naming the formats; kResourceExhausted when memory runs out.
 Result<io::ModelSource> MakeSynthetic(std::string_view spec);
 
 // Gives back the memory of all weights but the embedding table. Only once the model is packed and

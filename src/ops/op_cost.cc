@@ -159,6 +159,9 @@ HardwareLimit LimitOf(const StepCost& cost, const Ceilings& ceilings, double num
   const double bytes = cost.memory_bytes();
   const double step_bytes = bytes / std::max(num_steps, 1.0);  // what a cache would have to hold
   double gbs = ceilings.dram_read_gbs;
+  if (gbs <= 0 && ceilings.int8_dot_gmacs <= 0 && ceilings.f32_fma_gflops <= 0) {
+    return {"none", 0};
+  }
   HardwareLimit read{"dram_read", 0};
   for (const Ceilings::ReadRate& rate : ceilings.reads) {
     if (step_bytes > rate.size_bytes) continue;

@@ -154,6 +154,8 @@ TEST(LimitOf, TheSlowerOfReadingAndComputingBinds) {
   EXPECT_EQ(limit.name, "int8_dot");
   EXPECT_DOUBLE_EQ(limit.seconds, 0.01 + 0.01);
   EXPECT_EQ(LimitOf({}, c).seconds, 0);
+  EXPECT_EQ(LimitOf(cost, {}).name, "none");
+  EXPECT_EQ(LimitOf(cost, {}).seconds, 0);
   // A thousand steps that a cache holds are still read from it.
   cost = {};
   cost.weight_bytes = 1e9;

@@ -223,16 +223,66 @@ def test_synthetic_models_run_like_others(rill):
     assert len(out["output_ids"]) == 4
 
 
-@pytest.mark.parametrize("words, expected", [
-    (["--synthetic", "llama-2b:q4_0"], "llama-1.1b"), (["--synthetic", "llama-tiny:q9"], "q4_k_m"),
-    (["--synthetic", "llama-tiny"], "SHAPE:FORMAT"), (["--write-gguf", "x.gguf"], "--synthetic"),
-    (["--synthetic", "llama-tiny:q4_0", "--mixed", "8by2"], "8x512+128"),
-    (["kernels", "--only", "linear:q9"], "linear:q4_0"),
-    (["kernels", "--only", "linear:q4_0", "--cols", "33"], "whole blocks")])
-def test_errors_name_what_there_is(rill, words, expected):
+@pytest.mark.parametrize("words, code, expected", [
+    (["--synthetic", "llama-2b:q4_0"], 2, "llama-1.1b"),
+    (["--synthetic", "llama-tiny:q9"], 4, "q4_k_m"),
+    (["--synthetic", "llama-tiny:w8a8"], 4, "--weights w8a8"),
+    (["--synthetic", "llama-tiny"], 2, "SHAPE:FORMAT"),
+    (["--write-gguf", "x.gguf"], 2, "--synthetic"),
+    (["--synthetic", "llama-tiny:q4_0", "--mixed", "8by2"], 2, "8x512+128"),
+    (["kernels", "--only", "linear:q9"], 2, "linear:q4_0"),
+    (["kernels", "--only", "linear", "--kv-dtype", "q8"], 2, "int8"),
+    (["kernels", "--only", "linear", "--activations", "q4"], 2, "q8"),
+    (["kernels", "--only", "linear", "--backend", "gpu"], 2, "reference"),
+    (["kernels", "--only", "linear:q4_0", "--cols", "33"], 2, "whole blocks")])
+def test_errors_name_what_there_is(rill, words, code, expected):
     done = subprocess.run([rill, "bench", *words], capture_output=True, timeout=60, check=False)
-    assert done.returncode != 0
+    assert done.returncode == code, done.stderr.decode()
     assert expected in done.stderr.decode()
+
+
+def test_a_backend_without_ceilings_is_timed_without_a_limit(rill, tmp_path):
+    words = ["--synthetic", "llama-tiny:q4_0", "-p", "8", "-b", "1", "--at", "0", "--mixed", "none",
+             "--profile", "--backend", "reference", "--out", str(tmp_path), *QUICK]
+    out = rill_json(rill, "bench", *words)
+    assert out["runs"] and out["profiles"]
+    for run in out["runs"]:
+        assert run["tokens_per_s"] > 0
+        assert (run["limit"], run["pct_of_limit"]) == ("none", 0)
+    assert out["ceilings"]["dram_read_gbs"] == 0 and out["ceilings"]["isa"] == "reference"
+    assert "-reference-" in next(tmp_path.iterdir()).name
+    text = subprocess.run([rill, "bench", *words], capture_output=True, timeout=120,
+                          check=True).stdout.decode()
+    assert "ceilings: none" in text and "%  none\n" in text
+    out = rill_json(rill, "bench", "kernels", "--only", "linear", "--backend", "reference", "--rows",
+                    64, "--cols", 64, "--matrices", 1, "--seconds", "0.01")
+    assert out["seconds_per_call"] > 0 and out["limit"] == "none"
+
+
+MEASURE = pathlib.Path(__file__).parents[2] / "tools" / "measure_performance.sh"
+
+
+def test_measuring_again_keeps_the_names_of_results(tmp_path):
+    """One name each, which rill gives: nothing is said twice."""
+    stub = tmp_path / "rill"
+    stub.write_text("#!/bin/sh\n[ $1 = bench ] || exit 0\nfor last; do :; done\n"
+                    "echo \"$@\" > \"$last/$(echo \"$2-$3-$4-$5\" | tr -d : | tr / _).json\"\n")
+    stub.chmod(0o755)
+    out = tmp_path / "new" / "results"
+    subprocess.run([MEASURE, "--rill", stub, "--out", out], check=True, capture_output=True,
+                   timeout=60)
+    assert sorted(file.name for file in out.iterdir()) == [
+        "--synthetic-llama-1.1bq4_0---activations-q8.json",
+        "--synthetic-llama-1.1bq4_k_m---activations-q8.json",
+        "--synthetic-llama-1.1bq8_0---activations-q8.json",
+        "smollm2---activations-f32---profile.json", "smollm2---activations-q8---profile.json"]
+    assert all("--repetitions 5" in file.read_text() for file in out.iterdir())
+
+
+@pytest.mark.parametrize("words", [["--out"], ["--rill"], ["--threads"], ["--out", ""]])
+def test_measuring_again_tells_which_value_is_missing(words):
+    done = subprocess.run([MEASURE, *words], capture_output=True, timeout=60, check=False)
+    assert done.returncode == 2 and done.stderr.decode() == f"{words[0]}: expected a value after it\n"
 
 
 def kernel_json(rill, name):
