@@ -14,6 +14,8 @@ class AnswerBudget {
   static constexpr int64_t kMaxBytes = int64_t{512} << 20;
   // Of a token with its log-probability, and of each alternative: name, number, punctuation.
   static constexpr int64_t kTokenBytes = 64;
+  // Of a token id and its comma.
+  static constexpr int64_t kIdBytes = 8;
 
   enum class Verdict { kFits, kTooLarge, kBusy };
 

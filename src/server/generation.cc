@@ -17,6 +17,8 @@ namespace {
 constexpr int32_t kWindow = 128;
 // Answers that are written (about a millisecond) where their last token arrives.
 constexpr int64_t kWriteHereBytes = 256 << 10;
+// Names, index and finish reason of a choice, as written.
+constexpr int64_t kChoiceBytes = 128;
 
 double Seconds(std::chrono::steady_clock::duration d) {
   return std::chrono::duration<double>(d).count();
@@ -49,7 +51,7 @@ void Generation::Start(ServerState& state, GenerationJob job) {
       [weak = std::weak_ptr<Generation>(generation), held = generation->held_] {
         if (auto self = weak.lock()) self->OnGone();
       });
-  if (generation->PromptLogprobsFit()) generation->SubmitMore();
+  if (generation->HoldKnownPart()) generation->SubmitMore();
 }
 
 Generation::Generation(ServerState& state, GenerationJob job)
@@ -61,14 +63,6 @@ Generation::Generation(ServerState& state, GenerationJob job)
     prompts_[i].choices.resize(static_cast<size_t>(std::max(1, job_.prompts[i].n)));
     prompts_[i].part.echo = job_.echo;
     prompts_[i].part.wants_prompt_logprobs = job_.wants_prompt_logprobs;
-    if (job_.echo) {
-      if (const auto* text = std::get_if<std::string>(&job_.prompts[i].prompt)) {
-        prompts_[i].part.echo_text = *text;
-      } else if (const auto* ids = std::get_if<std::vector<int32_t>>(&job_.prompts[i].prompt)) {
-        auto decoded = job_.model->llm->llm().Detokenize(*ids, /*skip_special=*/false);
-        if (decoded.ok()) prompts_[i].part.echo_text = std::move(*decoded);
-      }
-    }
   }
 }
 
@@ -102,17 +96,33 @@ bool Generation::Hold(int64_t bytes) {
   return false;
 }
 
-// What is known before anything is computed: prompts as token ids. Each choice repeats its
-// prompt's log-probabilities.
-bool Generation::PromptLogprobsFit() {
+// Of each choice: the text of a prompt that is echoed, and of prompts that are token ids the ids
+// and their log-probabilities; the latter are held when they come.
+bool Generation::HoldKnownPart() {
   const std::lock_guard lock(mutex_);
-  int64_t bytes = 0;
-  for (const llm::TextRequest& request : job_.prompts) {
-    const auto* ids = std::get_if<std::vector<int32_t>>(&request.prompt);
-    if (ids == nullptr || request.prompt_logprobs < 0) continue;
-    bytes += BytesOfTokens(static_cast<int64_t>(ids->size()), request.prompt_logprobs) * job_.n;
+  int64_t bytes = 0, later = 0;
+  for (size_t i = 0; i < prompts_.size(); ++i) {
+    const llm::TextRequest& request = job_.prompts[i];
+    Prompt& prompt = prompts_[i];
+    int64_t one = job_.stream ? 0 : kChoiceBytes;
+    if (const auto* ids = std::get_if<std::vector<int32_t>>(&request.prompt)) {
+      const auto num_ids = static_cast<int64_t>(ids->size());
+      if (request.want_prompt_ids && !job_.stream) one += num_ids * AnswerBudget::kIdBytes;
+      prompt.ids_are_held = true;
+      if (request.prompt_logprobs >= 0) {
+        later += copies() * BytesOfTokens(num_ids, request.prompt_logprobs);
+      }
+      if (job_.echo) {
+        auto decoded = job_.model->llm->llm().Detokenize(*ids, /*skip_special=*/false);
+        if (decoded.ok()) prompt.part.echo_text = std::move(*decoded);
+      }
+    } else if (const auto* text = std::get_if<std::string>(&request.prompt); text && job_.echo) {
+      prompt.part.echo_text = *text;
+    }
+    if (job_.echo) one += openai::JsonStringBytes(prompt.part.echo_text);
+    bytes += copies() * one;
+    if (bytes + later > AnswerBudget::kMaxAnswerBytes) return Hold(bytes + later);
   }
-  if (bytes <= AnswerBudget::kMaxAnswerBytes) return true;
   return Hold(bytes);
 }
 
@@ -207,12 +217,17 @@ void Generation::HandleEvent(size_t index, const llm::TextEvent& event) {
       prompt.prompt_tokens = event.prompt_tokens;
       usage_.prompt_tokens += event.prompt_tokens;
     }
-    if (event.prompt_ids) prompt.part.ids = event.prompt_ids;
+    if (event.prompt_ids && !done_) {
+      const auto num_ids = static_cast<int64_t>(event.prompt_ids->size());
+      const bool counts = !job_.stream && !std::exchange(prompt.ids_are_held, true);
+      if (!counts || Hold(copies() * num_ids * AnswerBudget::kIdBytes)) {
+        prompt.part.ids = event.prompt_ids;
+      }
+    }
     if (event.prompt_logprobs && !event.prompt_logprobs->empty() && !done_) {
       const auto& logprobs = *event.prompt_logprobs;
       const auto alternatives = static_cast<int64_t>(logprobs.back().top.size());
-      const int64_t copies = job_.stream ? 1 : job_.n;
-      if (Hold(copies * BytesOfTokens(static_cast<int64_t>(logprobs.size()), alternatives))) {
+      if (Hold(copies() * BytesOfTokens(static_cast<int64_t>(logprobs.size()), alternatives))) {
         prompt.part.logprobs = logprobs;
       }
     }
@@ -301,7 +316,7 @@ void Generation::TakeTokens(Prompt& prompt, Choice& choice, const llm::TextEvent
   usage_.completion_tokens += static_cast<int64_t>(event.tokens.size());
   for (const llm::TextToken& token : event.tokens) choice.sum_logprob += token.logprob;
   if (!job_.stream) {
-    auto bytes = static_cast<int64_t>(event.text.size());
+    int64_t bytes = openai::JsonStringBytes(event.text);
     for (const llm::TextToken& token : event.tokens) {
       bytes += BytesOfTokens(1, static_cast<int64_t>(token.top.size()));
     }

@@ -63,13 +63,17 @@ class Generation : public std::enable_shared_from_this<Generation> {
     Clock::time_point submitted, first_token;
     bool has_first_token = false;
     int32_t prompt_tokens = 0;
+    bool ids_are_held = false;  // in held_
     bool ended = false;
   };
 
   // False when the answer failed because it does not fit.
   bool Hold(int64_t bytes);
   int64_t BytesOfTokens(int64_t tokens, int64_t alternatives) const;
-  bool PromptLogprobsFit();
+  // How often a prompt's part of the answer is in memory, and written at once.
+  int64_t copies() const { return job_.stream ? 1 : job_.n; }
+  // Takes what is known of the answer before anything is computed. False when it failed.
+  bool HoldKnownPart();
   void HandleEvent(size_t prompt, const llm::TextEvent& event);
   // `replaces_ended`: from within the final event of one of its prompts.
   void SubmitMore(bool replaces_ended = false);

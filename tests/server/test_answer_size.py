@@ -33,6 +33,33 @@ def test_an_answer_of_hundreds_of_megabytes_is_refused(server, prompts):
     server.wait_idle()
 
 
+def test_an_echo_of_hundreds_of_megabytes_is_refused_before_anything_is_computed(server):
+    text = "word " * 380
+    ids = server.post("/tokenize", {"prompt": text}).json()["tokens"][:500]
+    for name, prompts in [("text", [text] * 2048), ("ids", [ids] * 2048)]:
+        before, computed = rss_mb(server), server.metric("rill_prompt_tokens_total")
+        answer = server.post("/v1/completions", {"model": "m", "max_tokens": 0, "echo": True,
+                                                 "n": 16, "prompt": prompts})
+        assert answer.status_code == 400, (name, answer.text[:200])
+        assert answer.json()["error"]["code"] == "answer_too_large", name
+        assert rss_mb(server) < before + 250, name
+        assert server.metric("rill_prompt_tokens_total") == computed, name
+    # Control characters, each six bytes of JSON.
+    answer = server.post("/v1/completions", {"model": "m", "max_tokens": 0, "echo": True, "n": 16,
+                                             "prompt": ["\x01" * 400] * 2048})
+    assert answer.status_code == 400, answer.text[:200]
+    assert answer.json()["error"]["code"] == "answer_too_large"
+
+
+def test_prompt_ids_of_hundreds_of_megabytes_are_refused(server):
+    body = {"model": "m", "max_tokens": 1, "n": 16, "return_token_ids": True}
+    for prompts in [[[5] * 400] * 2048, ["word " * 300] * 2048]:
+        answer = server.post("/v1/completions", {**body, "prompt": prompts})
+        assert answer.status_code == 400, answer.text[:200]
+        assert answer.json()["error"]["code"] == "answer_too_large"
+    server.wait_idle()
+
+
 def test_large_answers_that_fit_are_given_again_and_again(server):
     body = {**ROWS, "prompt": [[5] * 400] * 20, "n": 2}
     for _ in range(13):  # together more than all answers may hold at once

@@ -28,6 +28,23 @@ void AppendLogprob(std::string& out, float logprob) {
   fmt::format_to(std::back_inserter(out), FMT_COMPILE("{}"), logprob);
 }
 
+int64_t JsonStringBytes(std::string_view text) {
+  int64_t bytes = static_cast<int64_t>(text.size()) + 2;
+  // A byte that is no UTF-8 becomes U+FFFD.
+  const int64_t more_of_high_byte = IsValidUtf8(text) ? 0 : 2;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x80) {
+      bytes += more_of_high_byte;
+    } else if (byte == '"' || byte == '\\' || (byte >= '\b' && byte <= '\r' && byte != '\v')) {
+      bytes += 1;
+    } else if (byte < 0x20 || byte == 0x7F) {
+      bytes += 5;
+    }
+  }
+  return bytes;
+}
+
 std::string PrintableToken(const std::string& bytes) {
   if (IsValidUtf8(bytes)) return bytes;
   std::string out = "bytes:";

@@ -96,6 +96,8 @@ std::unique_ptr<AnswerWriter> MakeCompletionWriter(AnswerOptions options,
 void AppendUsage(std::string& out, const UsageTotals& totals);
 // A natural logarithm; JSON has no -Infinity: -9999.0. As few digits as give back the same float.
 void AppendLogprob(std::string& out, float logprob);
+// Bytes of `text` as a JSON string with its quotes; never fewer than AppendJsonString writes.
+int64_t JsonStringBytes(std::string_view text);
 // Text of a token: as it is when UTF-8, else OpenAI's "bytes:\xe2\x80".
 std::string PrintableToken(const std::string& bytes);
 
