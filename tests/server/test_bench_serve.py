@@ -149,8 +149,15 @@ def test_failures_are_counted_and_named(rill):
     (200, '{"error":"boom"}', "error event: boom"),
     (200, '{"error":"\\u001b[31mred"}', "error event: \\x1b[31mred"),
     (200, "{", "an event that is not JSON"),
-    (200, '{"choices":7}', None), (200, '{"choices":[7]}', None), (200, "[]", None),
-    (200, '{"choices":[{"delta":"x"}]}', None), (200, '{"choices":[{"delta":{"content":7}}]}', None),
+    (200, '{"choices":7}', "choices: not an array"),
+    (200, '{"choices":[7]}', "choices[0]: not an object"),
+    (200, '{"choices":[null]}', "choices[0]: not an object"),
+    (200, "[1,2]", "an event that is no object"),
+    (200, '{"choices":[{"delta":"x"}]}', "delta: not an object"),
+    (200, '{"choices":[{"delta":{"content":7}}]}', "a piece of text that is no string"),
+    (200, '{"choices":[{"delta":{"content":""}}]}', "a stream without a token"),
+    (200, '{"choices":[]}', "a stream without a token"),
+    (200, '{"choices":[],"usage":{"completion_tokens":1}}', None),
     (400, '{"error":"model not found"}', "HTTP 400: model not found"),
     (400, '{"error":{"message":["x"]}}', 'HTTP 400: {"message":["x"]}'),
     (400, "[[[", "HTTP 400"),
@@ -160,7 +167,7 @@ def test_odd_answers_fail_their_request_alone(rill, status, answer, reason):
     body = answer if status != 200 else f"data: {answer}\n\ndata: [DONE]\n\n"
     with FakeServer(raw=(status, body.encode())) as fake:
         words = ["--dataset", "fixed:3,1", "-n", 2, "-c", 1]
-        if reason is None:  # nothing of interest: no text
+        if reason is None:  # a token without text
             assert bench(rill, fake.url, *words)["failed"] == 0
             return
         done = bench(rill, fake.url, *words, ok=False)

@@ -350,6 +350,8 @@ asio::awaitable<void> Runner::One(size_t index) {
     if (detail && !detail->is_null()) sample.error += ": " + server::ErrorText(*detail);
   } else if (sample.error.empty() && !done) {
     sample.error = "the stream ended without [DONE]";
+  } else if (sample.error.empty() && sample.events_s.empty() && usage_tokens <= 0) {
+    sample.error = "a stream without a token";
   }
   sample.output_tokens =
       usage_tokens >= 0 ? usage_tokens : static_cast<int64_t>(sample.events_s.size());

@@ -22,6 +22,25 @@ Status ReadUsage(const Json& usage, StreamEvent& event) {
   return OkStatus();
 }
 
+// What is wrong with the choices, or "". There may be none.
+std::string ReadChoices(const Json* choices, StreamEvent& event) {
+  if (!choices || choices->is_null()) return "";
+  if (!choices->is_array()) return "choices: not an array";
+  if (choices->array().empty()) return "";
+  const Json& choice = choices->array()[0];
+  if (!choice.is_object()) return "choices[0]: not an object";
+  const Json* piece = choice.Find("text");
+  if (const Json* delta = choice.Find("delta"); delta && !delta->is_null()) {
+    if (!delta->is_object()) return "delta: not an object";
+    piece = delta->Find("content");
+    if (!piece || piece->is_null()) piece = delta->Find("reasoning_content");
+  }
+  if (!piece || piece->is_null()) return "";
+  if (!piece->is_string()) return "a piece of text that is no string";
+  event.has_text = !piece->string_value().empty();
+  return "";
+}
+
 }  // namespace
 
 std::string ErrorText(const Json& error) {
@@ -37,6 +56,10 @@ StreamEvent ReadStreamEvent(std::string_view data) {
     event.error = "an event that is not JSON";
     return event;
   }
+  if (!parsed->is_object()) {
+    event.error = "an event that is no object";
+    return event;
+  }
   if (const Json* error = parsed->Find("error"); error && !error->is_null()) {
     event.error = "error event: " + ErrorText(*error);
     return event;
@@ -47,15 +70,9 @@ StreamEvent ReadStreamEvent(std::string_view data) {
       return event;
     }
   }
-  const Json* choices = parsed->Find("choices");
-  if (!choices || !choices->is_array() || choices->array().empty()) return event;
-  const Json& choice = choices->array()[0];
-  const Json* piece = choice.Find("text");
-  if (const Json* delta = choice.Find("delta")) {
-    piece = delta->Find("content");
-    if (!piece || piece->is_null()) piece = delta->Find("reasoning_content");
+  if (std::string error = ReadChoices(parsed->Find("choices"), event); !error.empty()) {
+    event.error = std::move(error);
   }
-  event.has_text = piece && piece->is_string() && !piece->string_value().empty();
   return event;
 }
 
