@@ -12,20 +12,19 @@ Result<std::shared_ptr<const ChatTemplates>> ChatTemplates::Load(const io::Model
                                                                  const text::Tokenizer& tokenizer) {
   RILL_ASSIGN_OR_RETURN(ChatTemplateSource found, FindChatTemplates(source));
   auto out = std::make_shared<ChatTemplates>();
-  out->path_ = source.path;
   Status why;
   bool any = false;
   for (auto& [name, text] : found.templates) {
     out->names_ += (out->names_.empty() ? "" : ", ") + PrintableUtf8(name, 80);
     if (name != kDefaultTemplate && name != kToolTemplate) continue;
     const std::string culprit =
-        source.path + ": chat template" + (found.templates.size() > 1 ? " '" + name + "'" : "");
+        std::string("chat template") + (found.templates.size() > 1 ? " '" + name + "'" : "");
     auto program = text::ChatTemplate::Compile(text, culprit);
     any |= program.ok();
     if (!program.ok() && why.ok()) why = program.status();
     out->templates_.emplace(name, Compiled{std::move(text), std::move(program)});
   }
-  if (!any) return why.ok() ? out->status() : why;
+  if (!any) return (why.ok() ? out->status() : why).WithPrefix(source.path);
   const auto token_text = [&tokenizer](std::optional<int32_t> id) {
     return id ? tokenizer.TokenText(*id) : std::string();
   };
@@ -38,7 +37,7 @@ Result<const text::ChatTemplate*> ChatTemplates::Choose(bool has_tools) const {
   auto chosen = has_tools ? templates_.find(kToolTemplate) : templates_.end();
   if (chosen == templates_.end()) chosen = templates_.find(kDefaultTemplate);
   if (chosen == templates_.end()) {
-    return Unsupported(path_ + ": no chat template is named 'default'" +
+    return Unsupported(std::string("no chat template is named 'default'") +
                        (has_tools ? " or 'tool_use'" : "") + "; there are: " + names_);
   }
   if (!chosen->second.program.ok()) return chosen->second.program.status();

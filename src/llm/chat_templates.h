@@ -20,13 +20,13 @@ inline constexpr std::string_view kToolTemplate = "tool_use";
 class ChatTemplates {
  public:
   // Finds and compiles those that a chat can choose. Errors: kNotFound when there is none;
-  // kInvalidArgument when all that a chat could choose are malformed.
+  // kInvalidArgument when all that a chat could choose are malformed. These name the model's path.
   static Result<std::shared_ptr<const ChatTemplates>> Load(const io::ModelSource& source,
                                                            const text::Tokenizer& tokenizer);
 
   // As transformers chooses: with tools (not null; an empty array counts) "tool_use" if there is
   // one, else "default". Errors: kUnsupported, naming what there is, when the model has neither;
-  // ChatTemplate's.
+  // ChatTemplate's. None names a path: clients of a server are told them.
   Result<text::MarkedText> Render(const ChatInput& input) const;
 
   // Whether a chat without tools finds a template: Render's error, or ok.
@@ -44,7 +44,7 @@ class ChatTemplates {
   };
   Result<const text::ChatTemplate*> Choose(bool has_tools) const;
 
-  std::string path_, names_;
+  std::string names_;
   std::map<std::string, Compiled, std::less<>> templates_;
   std::string bos_token_, eos_token_;  // empty: undefined
 };

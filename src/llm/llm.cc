@@ -75,7 +75,8 @@ Status Llm::Impl::LoadText() {
   if (!loaded.ok()) return tokenizer_status;
   tokenizer = std::move(loaded).value();
   auto templates = llm::ChatTemplates::Load(source, *tokenizer);
-  template_status = templates.ok() ? (*templates)->status() : templates.status();
+  template_status =
+      templates.ok() ? (*templates)->status().WithPrefix(source.path) : templates.status();
   if (templates.ok()) chat_templates = std::move(templates).value();
   return template_status;
 }
@@ -326,11 +327,12 @@ std::string Llm::TokenText(int32_t token_id) const {
 Result<RenderedPrompt> Llm::RenderChat(const ChatInput& input) const {
   if (!impl_->tokenizer) return impl_->tokenizer_status;
   if (!impl_->chat_templates) return impl_->template_status;
-  RILL_ASSIGN_OR_RETURN(text::MarkedText marked, impl_->chat_templates->Render(input));
+  Result<text::MarkedText> marked = impl_->chat_templates->Render(input);
+  if (!marked.ok()) return marked.status().WithPrefix(impl_->source.path);
   RenderedPrompt prompt;
   // The template writes BOS itself where it wants one.
-  prompt.token_ids = impl_->tokenizer->Encode(marked, /*add_special=*/false);
-  prompt.text = std::move(marked.text);
+  prompt.token_ids = impl_->tokenizer->Encode(*marked, /*add_special=*/false);
+  prompt.text = std::move(marked->text);
   return prompt;
 }
 
