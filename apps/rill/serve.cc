@@ -181,8 +181,11 @@ Status Serve(ServeFlags& flags) {
   }
   RILL_ASSIGN_OR_RETURN(options.memory_bytes, ParseBytes("--memory", flags.memory));
   RILL_ASSIGN_OR_RETURN(options.kv_bytes, ParseBytes("--kv-memory", flags.kv_memory));
-  if (const char* key = std::getenv("RILL_API_KEY"); key && *key)
+  if (const char* key = std::getenv("RILL_API_KEY")) {
+    // A secret that was not filled in must not open the server.
+    if (!*key) return InvalidArgument("RILL_API_KEY: empty; unset it for a server without keys");
     options.api_keys.emplace_back(key);
+  }
   options.log_requests = !flags.no_request_log;
   options.vllm_metrics = flags.metrics_compat == "vllm";
   const bool live = StderrIsTerminal() && !flags.quiet && options.log_file.empty() &&

@@ -118,7 +118,8 @@ struct ServerOptions {
 // SIGTERM too, without drain_delay_s), a second one stops at once. SIGHUP reads keys and
 // certificates again, all of them or none. Blocks these signals in the calling thread; call it
 // before other threads start. A model that does not load is told in the summary, and the others
-// serve. Errors: bad options, an address beside the sockets of a service manager, a port in use, no
+// serve. One of these signals while models load ends the process there and then, with exit code 0.
+// Errors: bad options, an address beside the sockets of a service manager, a port in use, no
 // model that loads.
 Status RunServer(const ServerOptions& options);
 

@@ -5,6 +5,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "server/errors.h"
+
 namespace rill::server {
 
 class AnswerBudget {
@@ -50,5 +52,8 @@ class AnswerBudget {
  private:
   std::atomic<int64_t> used_{0};
 };
+
+// What is told of an answer that does not fit.
+ApiError AnswerError(AnswerBudget::Verdict verdict);
 
 }  // namespace rill::server

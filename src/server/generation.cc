@@ -51,7 +51,12 @@ void Generation::Start(ServerState& state, GenerationJob job) {
       [weak = std::weak_ptr<Generation>(generation), held = generation->held_] {
         if (auto self = weak.lock()) self->OnGone();
       });
-  if (generation->HoldKnownPart()) generation->SubmitMore();
+  if (!generation->HoldKnownPart()) return;
+  if (generation->job_.stream) {
+    generation->job_.responder->StartStreamAfter(
+        std::chrono::milliseconds(state.options.limits.stream_head_ms), 200, StreamHeaders());
+  }
+  generation->SubmitMore();
 }
 
 Generation::Generation(ServerState& state, GenerationJob job)
@@ -76,23 +81,11 @@ int64_t Generation::BytesOfTokens(int64_t tokens, int64_t alternatives) const {
 
 bool Generation::Hold(int64_t bytes) {
   if (done_) return false;
-  switch (held_->Grow(bytes)) {
-    case AnswerBudget::Verdict::kFits: return true;
-    case AnswerBudget::Verdict::kTooLarge:
-      Fail(openai::BadRequest(
-               "answer_too_large", "",
-               fmt::format("The answer would be larger than {} MiB. Ask for fewer prompts, choices "
-                           "or logprobs in one request, or for a stream.",
-                           AnswerBudget::kMaxAnswerBytes >> 20)),
-           "answer_too_large");
-      return false;
-    case AnswerBudget::Verdict::kBusy:
-      job_.model->metrics.refused_overloaded.fetch_add(1, std::memory_order_relaxed);
-      Fail(MakeError(503, "server_overloaded",
-                     "Too many large answers are under way. Try again later."),
-           "overloaded");
-      return false;
-  }
+  const AnswerBudget::Verdict verdict = held_->Grow(bytes);
+  if (verdict == AnswerBudget::Verdict::kFits) return true;
+  const bool is_busy = verdict == AnswerBudget::Verdict::kBusy;
+  if (is_busy) job_.model->metrics.refused_overloaded.fetch_add(1, std::memory_order_relaxed);
+  Fail(AnswerError(verdict), is_busy ? "overloaded" : "answer_too_large");
   return false;
 }
 
@@ -358,7 +351,7 @@ void Generation::Fail(const ApiError& error, std::string_view reason) {
   if (done_) return;
   done_ = true;
   CancelAll();
-  if (streaming_) {
+  if (job_.stream && job_.responder->HasStartedStream()) {
     // An error after 200: an event of its own, and no [DONE].
     job_.responder->Write("data: " + error.Body() + "\n\n");
     job_.responder->End();
@@ -433,8 +426,18 @@ void Generation::SendWhole() {
     self->RecordEnd("ok");
   };
   // A long answer takes seconds to write. This thread has the tokens of all other requests to
-  // hand on, and who closes the connection waits for mutex_.
-  if (held_->bytes() < kWriteHereBytes || !state_.workers.Run(write)) write();
+  // hand on, and who closes the connection waits for mutex_. (What may wait for a worker is bounded
+  // by the answers' budget.)
+  if (held_->bytes() < kWriteHereBytes) return write();
+  const bool queued = state_.workers.Run({.tenant = job_.http->tenant,
+                                          .weight = job_.http->weight,
+                                          .bytes = held_->bytes(),
+                                          .is_bounded_elsewhere = true},
+                                         write);
+  if (queued) return;
+  done_ = false;
+  Fail(MakeError(503, "server_overloaded", "No memory for this answer. Try again later."),
+       "out_of_memory");
 }
 
 void Generation::EndStream() {

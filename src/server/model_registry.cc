@@ -17,8 +17,11 @@
 namespace rill::server {
 namespace {
 
-double Gigabytes(int64_t bytes) {
-  return static_cast<double>(bytes) / 1e9;
+// "1.05 MB", "3.20 GB": a budget that was meant to be larger shows as what it is.
+std::string Gigabytes(int64_t bytes) {
+  if (bytes < 10'000) return fmt::format("{} bytes", bytes);
+  return bytes < 100'000'000 ? fmt::format("{:.2f} MB", static_cast<double>(bytes) / 1e6)
+                             : fmt::format("{:.2f} GB", static_cast<double>(bytes) / 1e9);
 }
 
 int64_t MinimumMemory(const llm::ServingPlan& plan) {
@@ -54,6 +57,7 @@ openai::ParseLimits ConfiguredLimits(const ServerOptions& options) {
   limits.max_messages = static_cast<int32_t>(options.limits.max_messages);
   limits.max_prompts = static_cast<int32_t>(options.limits.max_prompts);
   limits.max_stop_strings = static_cast<int32_t>(options.limits.max_stop_strings);
+  limits.json_nodes = options.limits.json_nodes;
   limits.max_logit_bias = static_cast<int32_t>(options.limits.max_logit_bias);
   return limits;
 }
@@ -109,13 +113,13 @@ Result<std::vector<ModelMemory>> ModelRegistry::PlanMemory(
     std::string parts;
     for (const ModelMemory& model : out) {
       parts += fmt::format(
-          "; {}: weights {:.2f} GB, activations {:.2f} GB, one context of {} "
-          "positions {:.2f} GB",
+          "; {}: weights {}, activations {}, one context of {} "
+          "positions {}",
           model.name, Gigabytes(model.weight_bytes), Gigabytes(model.activation_bytes),
           model.max_context, Gigabytes(model.kv_token_bytes * model.max_context));
     }
     return ResourceExhausted(
-        fmt::format("the models need at least {:.2f} GB, the memory budget is {:.2f} GB (--memory; "
+        fmt::format("the models need at least {}, the memory budget is {} (--memory; "
                     "a smaller --context takes less){}",
                     Gigabytes(least), Gigabytes(budget), parts));
   }
@@ -194,9 +198,9 @@ Status ModelRegistry::LoadWithinBudget(const ModelSpec& spec) {
   for (const auto& model : List()) used += MemoryOf(*model).total_bytes();
   const int64_t left = budget_bytes() - used;
   if (MinimumMemory(plan) > left) {
-    return ResourceExhausted(fmt::format(
-        "{}: needs at least {:.2f} GB, the memory budget of {:.2f} GB has {:.2f} GB left",
-        spec.name, Gigabytes(MinimumMemory(plan)), Gigabytes(budget_bytes()), Gigabytes(left)));
+    return ResourceExhausted(
+        fmt::format("{}: needs at least {}, the memory budget of {} has {} left", spec.name,
+                    Gigabytes(MinimumMemory(plan)), Gigabytes(budget_bytes()), Gigabytes(left)));
   }
   const int64_t per_context = plan.kv_token_bytes * plan.max_context;
   const int64_t room = left - plan.weight_bytes - plan.activation_bytes;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <filesystem>
@@ -111,6 +112,7 @@ Result<HttpServerOptions> MakeHttpOptions(const ServerOptions& options, ServerSt
   http.allowed_hosts = options.allowed_hosts;
   http.allowed_origins = options.allowed_origins;
   http.io_threads = options.io_threads;
+  http.tenant_share = options.tenant_share;
   http.limits = MakeHttpLimits(options);
   http.on_warning = [&state](const std::string& message) {
     state.log->Write(LogLine("warning", "http").Add("message", message));
@@ -297,12 +299,16 @@ class Server {
         UnblockSignals(signals);
         SystemdNotify("STOPPING=1");
         Notice("stop", "stopped while loading");
-        return OkStatus();
+        LeaveLoading();
       }
     }
     loader_.join();
     if (state_.registry.List().empty()) return first_failure_;
     for (const auto& model : state_.registry.List()) {
+      if (const std::string& error = model->llm->info().chat_template_error; !error.empty()) {
+        state_.log->Write(
+            LogLine("warning", "model").Add("model", model->id).Add("message", error));
+      }
       for (const std::string& warning : model->llm->info().warnings) {
         state_.log->Write(
             LogLine("warning", "model").Add("model", model->id).Add("message", warning));
@@ -318,6 +324,15 @@ class Server {
   }
 
  private:
+  // The load of a model cannot be broken off, and may take minutes; nobody waits for it. What it
+  // has open is read only, or a file that counts once it is renamed.
+  [[noreturn]] void LeaveLoading() {
+    http_->Stop();  // removes the socket's path, too
+    // The log has a thread of its own, which writes its lines meanwhile.
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    std::_Exit(0);
+  }
+
   // Replaces the model's name by its path.
   static Status Find(ModelSpec& spec) {
     RILL_ASSIGN_OR_RETURN(spec.path, ResolveModel(spec.path));

@@ -41,7 +41,10 @@ struct ServerState {
   static constexpr size_t kMaxAdminTasks = 16;
 
   explicit ServerState(const ServerOptions& server_options)
-      : options(server_options), registry(options), workers(2), admin(1, kMaxAdminTasks) {}
+      : options(server_options),
+        registry(options),
+        workers({.threads = 2, .small_threads = 1, .tenant_share = options.tenant_share}),
+        admin({.threads = 1, .max_tasks = kMaxAdminTasks}) {}
 
   const ServerOptions options;
   std::unique_ptr<RequestLog> log;

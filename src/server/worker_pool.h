@@ -1,70 +1,66 @@
 // WorkerPool: a few threads for work that must not run on an I/O thread: large bodies, tokenising,
-// loading a model.
+// writing long answers, loading a model.
+//
+// Tenants take turns by the time that their tasks took, divided by their weight. Some threads take
+// nothing but small tasks, the others large ones first: so neither waits for the other, and a
+// thread that may take both is not idle while one waits.
 #pragma once
 
 #include <condition_variable>
-#include <deque>
-#include <exception>
+#include <cstdint>
 #include <functional>
 #include <mutex>
+#include <string>
 #include <thread>
+#include <unordered_map>
 #include <vector>
+
+#include "base/fair_turns.h"
 
 namespace rill::server {
 
+struct WorkerPoolOptions {
+  int threads = 1;
+  int small_threads = 0;  // beside those, for small tasks alone
+  size_t max_tasks = 1024;
+  // Of max_tasks, for one tenant, as TextServiceOptions::tenant_share; no tenant (""): all.
+  double tenant_share = 1;
+};
+
+// Whose work it is and how much.
+struct WorkTurn {
+  static constexpr int64_t kSmallBytes = 256 << 10;
+  std::string tenant = {};
+  double weight = 1;
+  int64_t bytes = 0;                  // that are read or written; small up to kSmallBytes
+  bool is_bounded_elsewhere = false;  // max_tasks and the share do not count
+};
+
 class WorkerPool {
  public:
-  explicit WorkerPool(int num_threads, size_t max_tasks = 1024) : max_tasks_(max_tasks) {
-    for (int i = 0; i < num_threads; ++i) threads_.emplace_back([this] { Main(); });
-  }
-  // Tasks that have not begun are dropped.
-  ~WorkerPool() {
-    {
-      const std::lock_guard lock(mutex_);
-      stop_ = true;
-      tasks_.clear();
-    }
-    wake_.notify_all();
-    for (std::thread& thread : threads_) thread.join();
-  }
+  explicit WorkerPool(const WorkerPoolOptions& options);
+  ~WorkerPool();  // tasks that have not begun are dropped
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
 
-  // False when `max_tasks` are waiting already, or the pool ends.
-  bool Run(std::function<void()> task) {
-    {
-      const std::lock_guard lock(mutex_);
-      if (stop_ || tasks_.size() >= max_tasks_) return false;
-      tasks_.push_back(std::move(task));
-    }
-    wake_.notify_one();
-    return true;
-  }
+  // False when as many tasks wait as may, the pool ends, or there is no memory.
+  bool Run(WorkTurn turn, std::function<void()> task);
 
  private:
-  void Main() {
-    while (true) {
-      std::function<void()> task;
-      {
-        std::unique_lock lock(mutex_);
-        wake_.wait(lock, [this] { return stop_ || !tasks_.empty(); });
-        if (stop_) return;
-        task = std::move(tasks_.front());
-        tasks_.pop_front();
-      }
-      try {
-        task();
-      } catch (const std::exception&) {
-        // Out of memory, or a defect: this task's request ends (its responder answers 500), the
-        // others go on.
-      }
-    }
-  }
+  struct Task {
+    WorkTurn turn;
+    std::function<void()> run;
+  };
 
-  const size_t max_tasks_;
+  void Main(bool small_only);
+  bool IsFull(const std::string& tenant) const;  // mutex_ is held
+
+  const WorkerPoolOptions options_;
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::deque<std::function<void()>> tasks_;
+  uint64_t next_number_ = 1;
+  std::unordered_map<uint64_t, Task> tasks_;  // that wait
+  FairTurns small_, large_;                   // numbers of them
   bool stop_ = false;
   std::vector<std::thread> threads_;
 };

@@ -1,6 +1,7 @@
 """Running a server: start, several models, reload, drain, logs, memory budget."""
 import concurrent.futures
 import contextlib
+import os
 import pathlib
 import re
 import signal
@@ -13,7 +14,7 @@ import urllib.parse
 import httpx
 import pytest
 
-from harness import Server, stream
+from harness import Server, copy_with_chat_template, stream
 
 
 def request(server, model, **extra):
@@ -247,6 +248,37 @@ def test_an_empty_key_file_opens_nothing(rill, stories, tmp_path, text):
     assert f"{keys}: no key in it" in done.stderr.decode()
 
 
+def test_an_empty_key_in_the_environment_opens_nothing(rill, stories):
+    done = subprocess.run([rill, "serve", stories, "--port", "0"], capture_output=True, timeout=60,
+                          check=False, env={**os.environ, "RILL_API_KEY": ""})
+    assert done.returncode == 2 and "RILL_API_KEY: empty" in done.stderr.decode()
+
+
+def test_a_tiny_memory_budget_is_told_as_it_is(rill, stories):
+    done = subprocess.run([rill, "serve", stories, "--port", "0", "--memory", "1M"],
+                          capture_output=True, timeout=60, check=False)
+    assert done.returncode != 0 and "the memory budget is 1.05 MB" in done.stderr.decode()
+    assert "0.00 GB" not in done.stderr.decode()
+
+
+def test_errors_tell_no_path_of_the_server(rill, stories, tmp_path):
+    folder = tmp_path / "secret-folder"
+    folder.mkdir()
+    path = folder / "m.gguf"
+    copy_with_chat_template(stories, path, "{% if messages[0]['content'] == 'x' %}"
+                                           "{{ raise_exception('no x here') }}{% endif %}"
+                                           "{{ messages[0].content.nothing.at.all }}")
+    chat = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+    with Server(rill, "m=" + str(path)) as server:
+        for route in ("/v1/chat/completions", "/tokenize"):
+            for content in ("x", "y"):
+                chat["messages"][0]["content"] = content
+                answer = server.post(route, chat)
+                assert answer.status_code == 400, answer.text
+                assert "secret-folder" not in answer.text and "m.gguf" not in answer.text
+                assert "chat template" in answer.json()["error"]["message"]
+
+
 def test_admin_routes_on_the_main_address_ask_for_an_admin_key(rill, stories, tmp_path):
     keys = tmp_path / "keys"
     keys.write_text("alice key-of-alice-0123456789\n")
@@ -388,7 +420,17 @@ def test_reload_is_all_or_nothing(rill, stories, tmp_path):
 
 
 def test_sigterm_while_models_load(rill, smollm2):
-    """I5: who stops the server before it serves is no failure."""
+    """I5: who stops the server before it serves is no failure, and waits for no load."""
+    # Quantising this model takes seconds.
+    with Server(rill, "m=synthetic:llama-1.1b:f16", "--weights", "w4g128", "--context", "512",
+                wait=False) as server:
+        time.sleep(2)
+        asked = time.monotonic()
+        server.terminate()
+        assert server.process.wait(120) == 0
+        assert time.monotonic() - asked < 1.5
+        assert "stopped while loading" in server.stderr()
+        assert "stopped while loading" in server.log_path.read_text()
     with Server(rill, "m=" + smollm2, wait=False) as server:
         end = time.monotonic() + 30
         # From when SIGTERM is blocked the server waits for it.

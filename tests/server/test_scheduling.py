@@ -1,6 +1,7 @@
 """What the scheduler's options do, seen from outside: the target for the time between tokens, deadlines, the
 tenants' shares, batches larger than the queue, seeds."""
 import concurrent.futures
+import json
 import re
 import threading
 import time
@@ -103,6 +104,45 @@ def test_who_waits_too_long_is_told_so(rill, stories):
         assert server.metric("rill_requests_refused_total") == len(refused)
         server.wait_idle()
         assert one(0).status_code == 200
+
+
+def test_a_stream_that_waits_has_its_head_after_a_time(rill, smollm2):
+    """Then 200, a comment, and what fails later is an event; who reads nothing in between would take
+    the connection for dead."""
+    with Server(rill, "m=" + smollm2, "--context", "2048", "--max-sequences", "1",
+                "--kv-memory", "256M", "--queue-timeout", "2.5",
+                "--limit", "stream_head_ms=300") as server, server.client() as client:
+        body = {"model": "m", "prompt": "Once", "ignore_eos": True, "stream": True}
+        with client.stream("POST", "/v1/completions",
+                           json={**body, "max_tokens": 1500}) as running:
+            lines = running.iter_lines()
+            assert next(lines).startswith("data: "), "who need not wait gets no comment"
+            begin = time.monotonic()
+            with httpx.stream("POST", server.url + "/v1/completions", timeout=60,
+                              json={**body, "max_tokens": 4}) as waiting:
+                assert waiting.status_code == 200
+                assert waiting.headers["content-type"].startswith("text/event-stream")
+                assert 0.25 < time.monotonic() - begin < 2.4
+                text = [line for line in waiting.iter_lines() if line]
+            assert text[0] == ": queued"
+            events = [line for line in text if not line.startswith(":")]
+            assert len(events) == 1, events
+            assert json.loads(events[0][6:])["error"]["code"] == "server_overloaded"
+            plain = complete(server, prompt="Once", max_tokens=4)
+            assert plain.status_code == 503
+            running.close()
+        server.wait_idle()
+        # Once more, with a place in time: the answer follows the comment.
+        with httpx.stream("POST", server.url + "/v1/completions", timeout=60,
+                          json={**body, "max_tokens": 40}) as running:
+            lines = running.iter_lines()
+            next(lines)
+            with httpx.stream("POST", server.url + "/v1/completions", timeout=60,
+                              json={**body, "max_tokens": 4}) as waiting:
+                for _ in lines:
+                    pass
+                text = [line for line in waiting.iter_lines() if line]
+        assert text[-1] == "data: [DONE]" and "error" not in "".join(text)
 
 
 def test_who_takes_too_long_is_ended(rill, smollm2):

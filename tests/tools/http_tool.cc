@@ -177,6 +177,7 @@ std::map<std::string, Setter> Setters(HttpServerOptions& o) {
       {"allowed_hosts", list(o.allowed_hosts)},
       {"allowed_origins", list(o.allowed_origins)},
       {"io_threads", number(o.io_threads)},
+      {"tenant_share", [&o](const std::string& v) { o.tenant_share = std::atof(v.c_str()); }},
       {"max_request_line_bytes", number(l.max_request_line_bytes)},
       {"max_header_fields", number(l.max_header_fields)},
       {"max_head_bytes", number(l.max_head_bytes)},

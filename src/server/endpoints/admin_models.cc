@@ -76,7 +76,7 @@ void LoadModel(ServerState& state, const ResponderPtr& responder, const Json& bo
     return SendError(*responder, openai::BadRequest("invalid_value", culprit, names.message()));
   }
   // The work takes seconds: on a thread of its own, one load or unload at a time.
-  const bool queued = state.admin.Run([&state, responder, wanted, spec]() mutable {
+  const bool queued = state.admin.Run({}, [&state, responder, wanted, spec]() mutable {
     auto path = ResolveModel(wanted);
     Status status = path.status();
     if (status.ok()) {
@@ -121,7 +121,7 @@ void AddAdminModels(ServerState& state, std::vector<Route>& routes) {
                     .handler =
                         [&state](RequestPtr http, ResponderPtr responder) {
                           const std::string name = *http->FindParam("id");
-                          const bool queued = state.admin.Run([&state, responder, name] {
+                          const bool queued = state.admin.Run({}, [&state, responder, name] {
                             AnswerStatus(state, *responder, state.registry.Unload(name), "unloaded",
                                          name);
                           });

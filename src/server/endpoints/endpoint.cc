@@ -109,9 +109,17 @@ void WithJsonBody(ServerState& state, const RequestPtr& request, const Responder
   if (request->body.size() <= kInlineBytes) {
     return ParseAndHandle(state, *request, *responder, handle);
   }
-  const bool queued = state.workers.Run([&state, request, responder, handle = std::move(handle)] {
-    ParseAndHandle(state, *request, *responder, handle);
+  RunOnWorker(state, *request, responder, [&state, request, responder, handle = std::move(handle)] {
+    if (!responder->gone()) ParseAndHandle(state, *request, *responder, handle);
   });
+}
+
+void RunOnWorker(ServerState& state, const HttpRequest& request, const ResponderPtr& responder,
+                 std::function<void()> work) {
+  const bool queued = state.workers.Run({.tenant = request.tenant,
+                                         .weight = request.weight,
+                                         .bytes = static_cast<int64_t>(request.body.size())},
+                                        std::move(work));
   if (!queued) {
     SendError(*responder, MakeError(503, "server_overloaded", "too many large requests at once"));
   }

@@ -32,6 +32,10 @@ using JsonHandler = std::function<void(const Json& body)>;
 void WithJsonBody(ServerState& state, const RequestPtr& request, const ResponderPtr& responder,
                   JsonHandler handle);
 
+// `work` on a worker, when it is its request's turn; 503 when too many wait.
+void RunOnWorker(ServerState& state, const HttpRequest& request, const ResponderPtr& responder,
+                 std::function<void()> work);
+
 // The model that `name` means; "" the only one. nullptr after the error was sent.
 std::shared_ptr<ServedModel> FindModel(ServerState& state, const std::string& name,
                                        Responder& responder);

@@ -1,6 +1,8 @@
 // POST /tokenize, POST /detokenize, GET /tokenizer_info: vLLM's shapes, which lm-eval looks for.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/utf8.h"
 #include "server/endpoints/endpoint.h"
 #include "server/openai/answer_writer.h"
@@ -41,7 +43,27 @@ void ReadTokenize(openai::FieldReader& reader, const openai::ParseLimits& limits
   }
 }
 
-void Tokenize(const RequestPtr& http, Responder& responder, const Json& body,
+// What one answer takes, until it is sent.
+class HeldAnswer {
+ public:
+  HeldAnswer(ServerState& state, Responder& responder)
+      : responder_(responder), hold_(std::make_shared<AnswerBudget::Hold>(state.answers)) {
+    responder.OnGone([hold = hold_] {});  // the exchange keeps it to its end
+  }
+  // In all; false after the error was sent.
+  bool Takes(int64_t bytes) {
+    const AnswerBudget::Verdict verdict = hold_->Grow(std::max<int64_t>(0, bytes - hold_->bytes()));
+    if (verdict == AnswerBudget::Verdict::kFits) return true;
+    SendError(responder_, AnswerError(verdict));
+    return false;
+  }
+
+ private:
+  Responder& responder_;
+  const std::shared_ptr<AnswerBudget::Hold> hold_;
+};
+
+void Tokenize(ServerState& state, const RequestPtr& http, Responder& responder, const Json& body,
               const std::shared_ptr<ServedModel>& model) {
   openai::FieldReader reader(body);
   TokenizeFields fields;
@@ -61,6 +83,8 @@ void Tokenize(const RequestPtr& http, Responder& responder, const Json& body,
     }
     ids = std::move(*tokenised);
   }
+  HeldAnswer held(state, responder);
+  if (!held.Takes(static_cast<int64_t>(ids.size()) * AnswerBudget::kIdBytes)) return;
   std::string out = fmt::format(R"({{"count":{},"max_model_len":{},"tokens":[{}],"token_strs":)",
                                 ids.size(), model->llm->info().max_context, fmt::join(ids, ","));
   if (fields.with_strings) {
@@ -74,7 +98,7 @@ void Tokenize(const RequestPtr& http, Responder& responder, const Json& body,
     out += "null";
   }
   out += '}';
-  SendJson(responder, 200, std::move(out));
+  if (held.Takes(static_cast<int64_t>(out.size()))) SendJson(responder, 200, std::move(out));
 }
 
 void ReadDetokenize(openai::FieldReader& reader, const openai::ParseLimits& limits,
@@ -93,14 +117,23 @@ void ReadDetokenize(openai::FieldReader& reader, const openai::ParseLimits& limi
   }
 }
 
-void Detokenize(const RequestPtr&, Responder& responder, const Json& body,
+void Detokenize(ServerState& state, const RequestPtr&, Responder& responder, const Json& body,
                 const std::shared_ptr<ServedModel>& model) {
   openai::FieldReader reader(body);
   std::vector<int32_t> ids;
   ReadDetokenize(reader, model->limits, ids);
   if (reader.error()) return SendError(responder, *reader.error());
+  // Before the text is made: what its tokens say. Then what they became, escapes counted.
+  HeldAnswer held(state, responder);
+  int64_t bytes = 0;
+  for (const int32_t id : ids) {
+    bytes += static_cast<int64_t>(model->llm->TokenBytes(id).size());
+    if (bytes > AnswerBudget::kMaxAnswerBytes) break;
+  }
+  if (!held.Takes(bytes)) return;
   auto text = model->llm->llm().Detokenize(ids, /*skip_special=*/false);
   if (!text.ok()) return SendError(responder, openai::RequestError(text.status(), ""));
+  if (!held.Takes(openai::JsonStringBytes(*text))) return;
   std::string out = R"({"prompt":)";
   AppendJsonString(out, *text);
   out += '}';
@@ -133,9 +166,7 @@ void TokenizerInfo(ServerState& state, const HttpRequest& http, Responder& respo
 void OffTheIoThread(ServerState& state, const RequestPtr& http, const ResponderPtr& responder,
                     std::function<void()> work) {
   if (http->body.size() <= kInlineBytes) return work();
-  if (!state.workers.Run(std::move(work))) {
-    SendError(*responder, MakeError(503, "server_overloaded", "too many large requests at once"));
-  }
+  RunOnWorker(state, *http, responder, std::move(work));
 }
 
 }  // namespace
@@ -148,16 +179,16 @@ void AddTokenize(ServerState& state, std::vector<Route>& routes) {
            })
         .ToJson();
   };
-  // The work of either, which needs no state.
-  using Work =
-      void (*)(const RequestPtr&, Responder&, const Json&, const std::shared_ptr<ServedModel>&);
+  using Work = void (*)(ServerState&, const RequestPtr&, Responder&, const Json&,
+                        const std::shared_ptr<ServedModel>&);
   auto add = [&](const char* path, Work work, RouteDoc doc) {
     routes.push_back(ModelRoute(
         state, path,
         [&state, work](const RequestPtr& http, const ResponderPtr& responder, const Json& body,
                        const std::shared_ptr<ServedModel>& model) {
-          OffTheIoThread(state, http, responder,
-                         [=, body = Json(body)] { work(http, *responder, body, model); });
+          OffTheIoThread(state, http, responder, [=, &state, body = Json(body)] {
+            work(state, http, *responder, body, model);
+          });
         },
         std::move(doc)));
   };

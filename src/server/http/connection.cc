@@ -310,7 +310,7 @@ bool Connection::BeginRequest(std::string_view head_bytes) {
                                limits.max_head_bytes};
   ++requests_;
   core_->counters().requests.fetch_add(1);
-  request_ = std::make_shared<HttpRequest>();
+  request_ = std::make_shared<CountedRequest>(core_);
   request_->received = now;
   request_->peer = peer_.text;
   if (HttpFault fault = ParseHead(head_bytes, head_limits, &head_)) {
@@ -385,12 +385,12 @@ bool Connection::FeedBody() {
     complete = body_left_ == 0;
   }
   const size_t added = request_->body.size() - before;
-  if (!core_->ReserveBody(added)) {
+  if (!core_->bodies().Reserve(request_->tenant, request_->reserved, added)) {
     Fail(MakeFault(503, "server_overloaded", "too many large requests at once"),
          {{"Retry-After", "5"}});
     return false;
   }
-  reserved_body_ += added;
+  request_->reserved += added;
   return complete;
 }
 
@@ -422,7 +422,7 @@ void Connection::Fail(const HttpFault& fault, std::vector<Header> headers) {
   const bool close = !framing_ok || has_body || !head_.keep_alive || fault.status == 503 ||
                      requests_ >= core_->limits().max_requests_per_connection;
   if (!request_) {
-    request_ = std::make_shared<HttpRequest>();
+    request_ = std::make_shared<CountedRequest>(core_);
     request_->received = Clock::now();
     request_->peer = peer_.text;
     head_ = RequestHead();
@@ -460,8 +460,6 @@ void Connection::EndRequest(bool complete) noexcept {
   request_.reset();
   if (verdict_.key_use) verdict_.key_use->Release();
   verdict_ = Verdict();
-  core_->ReleaseBody(reserved_body_);
-  reserved_body_ = 0;
   if (request_counted_) core_->RequestEnds();
   request_counted_ = false;
 }
@@ -592,7 +590,7 @@ void Connection::Tick(Clock::time_point now) {
         write_window_start_ = now;
         write_window_bytes_ = 0;
       }
-      if (exchange_) exchange_->PingIfIdle(now, limits.ping_interval);
+      if (exchange_) exchange_->Tick(now, limits.ping_interval);
       if (exchange_ && !writing_ && exchange_->HasNext()) WakeWriter();
       break;
     case State::kLinger:

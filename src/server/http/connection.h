@@ -56,6 +56,17 @@ class Connection : public std::enable_shared_from_this<Connection> {
  private:
   enum class State : uint8_t { kHandshake, kHead, kBody, kExchange, kLinger, kClosed };
 
+  // Its body counts for as long as somebody has it: a handler may, after its client has left.
+  struct CountedRequest final : HttpRequest {
+    explicit CountedRequest(std::shared_ptr<ServerCore> its_core) : core(std::move(its_core)) {}
+    ~CountedRequest() { core->bodies().Release(tenant, reserved); }
+    CountedRequest(const CountedRequest&) = delete;
+    CountedRequest& operator=(const CountedRequest&) = delete;
+    const std::shared_ptr<ServerCore> core;
+    size_t reserved =
+        0;  // bytes of the body, for `tenant`, which does not change once there are any
+  };
+
   // Closes the connection when one of its coroutines is over, however it came to that: for one, by
   // memory that ran out in it.
   struct CloseAtEnd {
@@ -100,10 +111,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   HeadScanner scanner_;
   RequestHead head_;
   Verdict verdict_;
-  std::shared_ptr<HttpRequest> request_;
+  std::shared_ptr<CountedRequest> request_;
   std::optional<ChunkDecoder> decoder_;
   uint64_t body_left_ = 0;
-  size_t reserved_body_ = 0;
   std::shared_ptr<Exchange> exchange_;
   bool request_counted_ = false;
   std::string raw_out_;  // "100 Continue", before any exchange

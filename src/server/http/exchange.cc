@@ -136,6 +136,19 @@ void Exchange::StartStream(int status, std::vector<Header> headers) {
   streaming_ = true;
 }
 
+void Exchange::StartStreamAfter(std::chrono::milliseconds wait, int status,
+                                std::vector<Header> headers) {
+  std::lock_guard lock(mutex_);
+  if (started_ || gone_ || aborted_) return;
+  late_start_ = LateStart{std::chrono::steady_clock::now() + wait, status, std::move(headers)};
+}
+
+bool Exchange::HasStartedStream() {
+  std::lock_guard lock(mutex_);
+  late_start_.reset();
+  return streaming_;
+}
+
 bool Exchange::WriteLocked(std::string_view event) {
   if (!streaming_ || ended_ || aborted_ || gone_) return false;
   if (event.empty() || options_.head_only) return true;  // an empty chunk would end the body
@@ -288,9 +301,15 @@ bool Exchange::overflowed() const {
   return overflowed_;
 }
 
-void Exchange::PingIfIdle(std::chrono::steady_clock::time_point now,
-                          std::chrono::milliseconds interval) {
+void Exchange::Tick(std::chrono::steady_clock::time_point now, std::chrono::milliseconds interval) {
   std::lock_guard lock(mutex_);
+  if (late_start_ && !started_ && !gone_ && !aborted_ && now >= late_start_->when) {
+    Head(late_start_->status, late_start_->headers, nullptr);
+    streaming_ = true;
+    late_start_.reset();
+    WriteLocked(": queued\n\n");
+    return;
+  }
   if (!event_stream_ || !streaming_ || ended_ || !out_.empty()) return;
   if (now - last_write_ >= interval) WriteLocked(": ping\n\n");
 }

@@ -15,6 +15,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,8 @@ class Exchange {
   // Handler's side; see Responder.
   void Send(int status, std::vector<Header> headers, std::string body);
   void StartStream(int status, std::vector<Header> headers);
+  void StartStreamAfter(std::chrono::milliseconds wait, int status, std::vector<Header> headers);
+  bool HasStartedStream();
   bool Write(std::string_view event);
   void End();
   void Abort();
@@ -62,8 +65,8 @@ class Exchange {
   bool HasNext() const;
   bool close_after() const;
   bool overflowed() const;
-  // Writes an SSE comment when the stream is idle since `interval`.
-  void PingIfIdle(std::chrono::steady_clock::time_point now, std::chrono::milliseconds interval);
+  // Begins a stream whose time has come; writes an SSE comment when one is idle since `interval`.
+  void Tick(std::chrono::steady_clock::time_point now, std::chrono::milliseconds interval);
 
   int status() const;
   uint64_t body_bytes() const;
@@ -87,6 +90,12 @@ class Exchange {
   bool in_flight_ = false;  // the front was taken and is being sent
   std::chrono::steady_clock::time_point last_write_;
   std::function<void()> on_gone_;
+  struct LateStart {
+    std::chrono::steady_clock::time_point when;
+    int status = 0;
+    std::vector<Header> headers;
+  };
+  std::optional<LateStart> late_start_;
 };
 
 // The handle that a handler holds: its end abandons the exchange.
@@ -100,6 +109,11 @@ class ExchangeResponder final : public Responder {
   void StartStream(int status, std::vector<Header> headers) override {
     exchange_->StartStream(status, std::move(headers));
   }
+  void StartStreamAfter(std::chrono::milliseconds wait, int status,
+                        std::vector<Header> headers) override {
+    exchange_->StartStreamAfter(wait, status, std::move(headers));
+  }
+  bool HasStartedStream() override { return exchange_->HasStartedStream(); }
   bool Write(std::string event) override { return exchange_->Write(event); }
   void End() override { exchange_->End(); }
   void Abort() override { exchange_->Abort(); }

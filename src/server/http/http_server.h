@@ -80,6 +80,7 @@ struct HttpServerOptions {
   std::vector<std::string> allowed_origins;
 
   int io_threads = 1;
+  double tenant_share = 0.5;  // of what bodies may take, for one key; (0, 1]. See BodyBudget
   HttpLimits limits;
 
   // One call per answered request, on an I/O thread; must not block. `route` is the route's

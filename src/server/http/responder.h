@@ -11,6 +11,7 @@
 // To a stream of text/event-stream it adds ": ping" comments after 15 s without output.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <string>
 #include <vector>
@@ -29,6 +30,15 @@ class Responder {
   // Status line and headers now, the body by Write(). To an HTTP/1.0 client the body is not chunked
   // and ends with the connection.
   virtual void StartStream(int status, std::vector<Header> headers) = 0;
+
+  // StartStream() and a comment (": queued"), unless an answer has begun by then: for a request
+  // that waits. Looked at as often as the transport looks at its timeouts. The handler still calls
+  // StartStream() with its first event.
+  virtual void StartStreamAfter(std::chrono::milliseconds wait, int status,
+                                std::vector<Header> headers) = 0;
+  // Whether the head of a stream is out. Ends what StartStreamAfter() began: it will not go out
+  // later than this.
+  virtual bool HasStartedStream() = 0;
 
   // One event = one write = one HTTP chunk. False when the client is gone or was cut because more
   // than HttpLimits::max_unsent_bytes wait for it: stop, nobody reads.

@@ -129,12 +129,6 @@ bool ServerCore::WaitIdle(std::chrono::steady_clock::time_point deadline) {
   return wait_.wait_until(lock, deadline, [this] { return counters_.requests_now == 0; });
 }
 
-bool ServerCore::ReserveBody(size_t bytes) {
-  if (buffered_bytes_.fetch_add(bytes) + bytes <= options_.limits.max_buffered_bytes) return true;
-  buffered_bytes_.fetch_sub(bytes);
-  return false;
-}
-
 std::string NewRequestId() {
   unsigned char bytes[16];
   std::string id = "req_";

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <string>
 
+#include "server/http/body_budget.h"
 #include "server/http/gate.h"
 #include "server/http/http_server.h"
 
@@ -47,7 +48,9 @@ struct CoreCounters {
 
 class ServerCore {
  public:
-  explicit ServerCore(HttpServerOptions options) : options_(std::move(options)) {}
+  explicit ServerCore(HttpServerOptions options)
+      : options_(std::move(options)),
+        bodies_(limits().max_buffered_bytes, limits().max_body_bytes, options_.tenant_share) {}
 
   const HttpServerOptions& options() const { return options_; }
   const HttpLimits& limits() const { return options_.limits; }
@@ -80,9 +83,7 @@ class ServerCore {
   void RequestEnds();
   bool WaitIdle(std::chrono::steady_clock::time_point deadline);
 
-  // Bytes of request bodies held now. False when `bytes` more would exceed the limit.
-  bool ReserveBody(size_t bytes);
-  void ReleaseBody(size_t bytes) { buffered_bytes_.fetch_sub(bytes); }
+  BodyBudget& bodies() { return bodies_; }
 
   std::atomic<int> unauthenticated_now{0};
   std::atomic<bool> closing_idle{false};  // StopAccepting(): idle connections end
@@ -97,7 +98,7 @@ class ServerCore {
   IdleList idle_;
   std::mutex wait_mutex_;
   std::condition_variable wait_;
-  std::atomic<size_t> buffered_bytes_{0};
+  BodyBudget bodies_;
 };
 
 // Random 128 bits as "req_" and 32 hexadecimal digits.

@@ -141,6 +141,23 @@ TEST(CompletionWriter, Batch_IndexIsPromptTimesNPlusChoice) {
   }
 }
 
+TEST(JsonStringBytes, IsWhatIsWritten) {
+  std::string ascii;
+  for (int c = 0; c < 128; ++c) ascii += static_cast<char>(c);
+  for (const std::string& text :
+       {std::string(), std::string("plain"), ascii, std::string("\xC3\xA9\xF0\x9F\x98\x80"),
+        std::string(100, '\x01'), std::string(50, '"')}) {
+    std::string out;
+    AppendJsonString(out, text);
+    EXPECT_EQ(JsonStringBytes(text), static_cast<int64_t>(out.size())) << out;
+  }
+  for (const std::string& text : {std::string("\xFF\xFE"), std::string("\xC3\xA9\xC3")}) {
+    std::string out;
+    AppendJsonString(out, text);
+    EXPECT_GE(JsonStringBytes(text), static_cast<int64_t>(out.size())) << out;
+  }
+}
+
 TEST(Logprob, FloatsRoundTrip) {
   for (float value : {-0.1f, -1.1754944e-38f, -3.4e38f, -1.0f, 0.0f, -12.345678f}) {
     std::string text;

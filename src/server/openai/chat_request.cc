@@ -98,8 +98,43 @@ bool ReadContent(FieldReader& reader, size_t index, const Json& content, Json& o
   return true;
 }
 
+// Values and object members, as Json::Parse counts them. The depth is that of a parsed text.
+int64_t CountNodes(const Json& json) {
+  int64_t count = 1;
+  if (json.is_object()) {
+    for (const auto& [key, value] : json.object()) count += 1 + CountNodes(value);
+  } else if (json.is_array()) {
+    for (const Json& value : json.array()) count += CountNodes(value);
+  }
+  return count;
+}
+
+// What the JSON texts inside a request may still have of its values and members.
+class NodeBudget {
+ public:
+  // `messages` are what is large of a request.
+  NodeBudget(const Json& messages, int64_t limit) : messages_(messages), limit_(limit) {}
+
+  // The object in `text`; null when it is another or no JSON. False when the budget is over.
+  bool Parse(std::string_view text, Json& out) {
+    if (left_ < 0) left_ = std::max<int64_t>(0, limit_ - CountNodes(messages_));
+    auto parsed = Json::Parse(text, "arguments", {.max_nodes = static_cast<size_t>(left_)});
+    if (!parsed.ok()) return parsed.status().code() != StatusCode::kResourceExhausted;
+    left_ -= CountNodes(*parsed);
+    if (parsed->is_object()) out = std::move(*parsed);
+    return true;
+  }
+  int64_t limit() const { return limit_; }
+
+ private:
+  const Json& messages_;
+  const int64_t limit_;
+  int64_t left_ = -1;  // not counted yet
+};
+
 // Templates iterate over arguments; the API carries them as a JSON text.
-bool ReadToolCalls(FieldReader& reader, size_t index, const Json& calls, Json& out) {
+bool ReadToolCalls(FieldReader& reader, size_t index, const Json& calls, NodeBudget& nodes,
+                   Json& out) {
   const std::string param = MessageParam(index, "tool_calls");
   if (!calls.is_array()) {
     reader.FailType(param, "an array", calls);
@@ -121,10 +156,16 @@ bool ReadToolCalls(FieldReader& reader, size_t index, const Json& calls, Json& o
     Json inner = *function;
     if (const Json* arguments = function->Find("arguments"); arguments && arguments->is_string()) {
       const std::string& text = arguments->string_value();
-      auto parsed = Json::Parse(text.empty() ? std::string_view("{}") : std::string_view(text),
-                                "arguments", {.max_nodes = 100'000});
-      // Not JSON: the template gets the text as it is.
-      if (parsed.ok() && parsed->is_object()) inner.Set("arguments", std::move(*parsed));
+      Json parsed;
+      if (!nodes.Parse(text.empty() ? std::string_view("{}") : std::string_view(text), parsed)) {
+        reader.Fail(BadRequest(
+            "invalid_json", param,
+            fmt::format("more than {} values in this request and the arguments of its tool calls.",
+                        nodes.limit())));
+        return false;
+      }
+      // Not an object: the template gets the text as it is.
+      if (!parsed.is_null()) inner.Set("arguments", std::move(parsed));
     }
     copy.Set("function", std::move(inner));
     converted.push_back(std::move(copy));
@@ -157,6 +198,7 @@ bool NormaliseMessages(FieldReader& reader, const ParseLimits& limits, Json& out
   }
   Json::Array result;
   result.reserve(array.size());
+  NodeBudget nodes(*messages, limits.json_nodes);
   for (size_t i = 0; i < array.size(); ++i) {
     const Json& message = array[i];
     if (!message.is_object()) {
@@ -181,7 +223,7 @@ bool NormaliseMessages(FieldReader& reader, const ParseLimits& limits, Json& out
         if (!ReadContent(reader, i, value, converted)) return false;
         has_content = true;
       } else if (key == "tool_calls" && !value.is_null()) {
-        if (!ReadToolCalls(reader, i, value, converted)) return false;
+        if (!ReadToolCalls(reader, i, value, nodes, converted)) return false;
         has_calls = !converted.array().empty();
         if (!has_calls) continue;  // templates test for the key
       } else if (key == "name" || key == "tool_call_id") {

@@ -24,6 +24,8 @@ struct ParseLimits {
   int32_t max_prompts = 2048;
   int32_t max_stop_strings = 16;
   int32_t max_logit_bias = 1024;
+  // Values and members of a body, and of the JSON texts in it.
+  int64_t json_nodes = 1 << 20;
   // Names of the chat template's variables: what chat_template_kwargs may set. Others are ignored.
   std::vector<std::string> template_variables = {};
 };

@@ -269,6 +269,31 @@ TEST(ChatRequest, Messages_WhatIsTakenAndWhatItBecomes) {
 }
 
 // Threat C8: no templates from requests; only scalars, and only variables that the template reads.
+TEST(ChatRequest, ArgumentsOfToolCalls_ShareTheRequestsNodes) {
+  auto parse = [](int calls, int64_t json_nodes) {
+    std::string list;
+    for (int i = 0; i < calls; ++i) {
+      list +=
+          std::string(i ? "," : "") +
+          R"({"type":"function","function":{"name":"f","arguments":"{\"a\":[1,2,3,4,5,6,7]}"}})";
+    }
+    ParseLimits limits = Limits();
+    limits.json_nodes = json_nodes;
+    ChatRequest request;
+    return ParseChatRequest(
+        Parse(R"({"messages":[{"role":"assistant","content":"","tool_calls":[)" + list + "]}]}"),
+        limits, request);
+  };
+  // A call has 9 nodes itself and 10 in its arguments; 8 stand around the calls.
+  EXPECT_FALSE(parse(2, 46));
+  const auto error = parse(3, 46);
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->http_status, 400);
+  EXPECT_EQ(error->code, "invalid_json");
+  EXPECT_EQ(error->param, "messages[0].tool_calls");
+  EXPECT_FALSE(parse(3, 65));
+}
+
 TEST(ChatRequest, TemplateArguments_OnlyDeclaredScalars) {
   const ChatOutcome out =
       Chat(R"("chat_template_kwargs":{"enable_thinking":false,"not_in_template":"x"})");
