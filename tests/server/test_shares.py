@@ -1,5 +1,6 @@
 """What one API key holds or asks for leaves the others theirs: bodies, worker threads; and answers of
 endpoints that compute nothing."""
+import concurrent.futures
 import http.client
 import json
 import select
@@ -8,6 +9,7 @@ import statistics
 import threading
 import time
 
+import httpx
 import pytest
 
 from harness import Server
@@ -142,5 +144,14 @@ def test_detokenised_text_has_the_limit_of_an_answer(rill, smollm2):
         answer = large.post("/detokenize", {"tokens": [token] * (1 << 20)})
         assert answer.status_code == 400, answer.text[:200]
         assert answer.json()["error"]["code"] == "answer_too_large"
+        # Many at once: what is parsed does not wait in memory for another turn.
+        before = memory_mb(large, "VmRSS")
+        body = json.dumps({"tokens": [5] * 900_000}, separators=(",", ":")).encode()
+        with concurrent.futures.ThreadPoolExecutor(24) as pool:
+            many = list(pool.map(
+                lambda _: httpx.post(large.url + "/detokenize", content=body, timeout=60,
+                                     headers={"content-type": "application/json"}), range(24)))
+        assert {a.status_code for a in many} == {200}
+        assert memory_mb(large, "VmHWM") < before + 500
         fits = large.post("/detokenize", {"tokens": [token] * 10_000})
         assert len(fits.json()["prompt"]) == width * 10_000

@@ -11,9 +11,6 @@
 namespace rill::server {
 namespace {
 
-// Parsing this much takes well under a millisecond.
-constexpr size_t kInlineBytes = 64u << 10;
-
 // A node of the tree takes up to 72 bytes, so max_nodes bounds a request at 72 MB by default,
 // whatever its text. Its bytes are bounded before it comes here.
 JsonLimits BodyLimits(const ServerOptions& options) {
@@ -106,7 +103,7 @@ void WithJsonBody(ServerState& state, const RequestPtr& request, const Responder
     return SendError(*responder, openai::BadRequest("invalid_content_type", "",
                                                     "Content-Type: expected application/json"));
   }
-  if (request->body.size() <= kInlineBytes) {
+  if (request->body.size() <= kInlineBodyBytes) {
     return ParseAndHandle(state, *request, *responder, handle);
   }
   RunOnWorker(state, *request, responder, [&state, request, responder, handle = std::move(handle)] {

@@ -26,6 +26,9 @@ openai::ParseLimits DocumentedLimits(const ServerState& state);
 void SendJson(Responder& responder, int status, std::string body);
 void SendError(Responder& responder, const ApiError& error);
 
+// Bodies up to this are parsed on the I/O thread, which takes well under a millisecond.
+constexpr size_t kInlineBodyBytes = 64u << 10;
+
 // Parses the body as a JSON object and calls `handle`, on this thread or, when the body is large,
 // on a worker. Answers what is wrong itself.
 using JsonHandler = std::function<void(const Json& body)>;

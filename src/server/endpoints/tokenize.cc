@@ -162,11 +162,10 @@ void TokenizerInfo(ServerState& state, const HttpRequest& http, Responder& respo
   SendJson(responder, 200, out.Dump());
 }
 
-// Runs `work` on a worker when the body is long.
-void OffTheIoThread(ServerState& state, const RequestPtr& http, const ResponderPtr& responder,
-                    std::function<void()> work) {
-  if (http->body.size() <= kInlineBytes) return work();
-  RunOnWorker(state, *http, responder, std::move(work));
+// What a parsed body takes in memory is many times its text: one that was parsed on a worker is not
+// kept for another turn.
+bool IsForThisThread(const HttpRequest& http) {
+  return http.body.size() <= kInlineBytes || http.body.size() > kInlineBodyBytes;
 }
 
 }  // namespace
@@ -186,7 +185,8 @@ void AddTokenize(ServerState& state, std::vector<Route>& routes) {
         state, path,
         [&state, work](const RequestPtr& http, const ResponderPtr& responder, const Json& body,
                        const std::shared_ptr<ServedModel>& model) {
-          OffTheIoThread(state, http, responder, [=, &state, body = Json(body)] {
+          if (IsForThisThread(*http)) return work(state, http, *responder, body, model);
+          RunOnWorker(state, *http, responder, [=, &state, body = Json(body)] {
             work(state, http, *responder, body, model);
           });
         },
