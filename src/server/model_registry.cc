@@ -18,7 +18,7 @@ namespace rill::server {
 namespace {
 
 // "1.05 MB", "3.20 GB": a budget that was meant to be larger shows as what it is.
-std::string Gigabytes(int64_t bytes) {
+std::string SizeText(int64_t bytes) {
   if (bytes < 10'000) return fmt::format("{} bytes", bytes);
   return bytes < 100'000'000 ? fmt::format("{:.2f} MB", static_cast<double>(bytes) / 1e6)
                              : fmt::format("{:.2f} GB", static_cast<double>(bytes) / 1e9);
@@ -115,13 +115,13 @@ Result<std::vector<ModelMemory>> ModelRegistry::PlanMemory(
       parts += fmt::format(
           "; {}: weights {}, activations {}, one context of {} "
           "positions {}",
-          model.name, Gigabytes(model.weight_bytes), Gigabytes(model.activation_bytes),
-          model.max_context, Gigabytes(model.kv_token_bytes * model.max_context));
+          model.name, SizeText(model.weight_bytes), SizeText(model.activation_bytes),
+          model.max_context, SizeText(model.kv_token_bytes * model.max_context));
     }
     return ResourceExhausted(
         fmt::format("the models need at least {}, the memory budget is {} (--memory; "
                     "a smaller --context takes less){}",
-                    Gigabytes(least), Gigabytes(budget), parts));
+                    SizeText(least), SizeText(budget), parts));
   }
   int64_t left = budget;
   for (const ModelMemory& model : out) left -= model.weight_bytes + model.activation_bytes;
@@ -200,7 +200,7 @@ Status ModelRegistry::LoadWithinBudget(const ModelSpec& spec) {
   if (MinimumMemory(plan) > left) {
     return ResourceExhausted(
         fmt::format("{}: needs at least {}, the memory budget of {} has {} left", spec.name,
-                    Gigabytes(MinimumMemory(plan)), Gigabytes(budget_bytes()), Gigabytes(left)));
+                    SizeText(MinimumMemory(plan)), SizeText(budget_bytes()), SizeText(left)));
   }
   const int64_t per_context = plan.kv_token_bytes * plan.max_context;
   const int64_t room = left - plan.weight_bytes - plan.activation_bytes;
