@@ -154,6 +154,11 @@ class Server:
         self.folder.cleanup()
 
 
+def is_sanitized(rill) -> bool:
+    """Whether the binary's memory is not its own: shadow, quarantine, a reserved address space."""
+    return pathlib.Path(rill).parents[2].name in ("asan", "tsan")
+
+
 def sse(response: httpx.Response):
     """The events of a stream: JSON objects, or the string "[DONE]"."""
     for line in response.iter_lines():

@@ -12,7 +12,7 @@ import time
 import httpx
 import pytest
 
-from harness import Server
+from harness import Server, is_sanitized
 
 KEYS = {name: f"key-of-{name}-0123456789" for name in ("alice", "bob")}
 
@@ -69,14 +69,15 @@ def memory_mb(server, field):
         return next(int(line.split()[1]) for line in file if line.startswith(field)) / 1024
 
 
-def test_bodies_whose_clients_have_left_count_until_they_are_worked_off(server):
+def test_bodies_whose_clients_have_left_count_until_they_are_worked_off(rill, server):
     body = json.dumps({"prompt": 1, "x": [0] * 700_000}, separators=(",", ":")).encode()
     before = memory_mb(server, "VmRSS")
     for _ in range(300):
         held = hold_body(server, "alice", len(body), body)
         time.sleep(0.01)  # all of it has been read
         held.close()
-    assert memory_mb(server, "VmHWM") < before + 250
+    if not is_sanitized(rill):  # which keeps what was freed for a while
+        assert memory_mb(server, "VmHWM") < before + 250
     assert server.alive()
 
 
@@ -144,6 +145,8 @@ def test_detokenised_text_has_the_limit_of_an_answer(rill, smollm2):
         answer = large.post("/detokenize", {"tokens": [token] * (1 << 20)})
         assert answer.status_code == 400, answer.text[:200]
         assert answer.json()["error"]["code"] == "answer_too_large"
+        if is_sanitized(rill):  # for which the rest is too slow
+            return
         # Many at once: what is parsed does not wait in memory for another turn.
         before = memory_mb(large, "VmRSS")
         body = json.dumps({"tokens": [5] * 900_000}, separators=(",", ":")).encode()
