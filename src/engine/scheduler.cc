@@ -14,8 +14,8 @@ namespace {
 constexpr int32_t kMinChunk = 16;
 // Beyond this, chunks at most double: the first long prompt is not to rely on a guess.
 constexpr int32_t kFirstChunk = 64;
-// A target that decodes alone (almost) miss cannot be kept. The step may then take so much longer
-// than they do: at 16 tokens a step a long prompt would crawl, for next to nothing.
+// A target that decodes alone miss cannot be kept. The step may then take so much longer than they
+// do: at 16 tokens a step a long prompt would crawl, for next to nothing.
 constexpr double kLeastShare = 1.25;
 // Of the target, what a step may take; the rest is for its tokens' way to the client. Without it,
 // 99th percentiles were 2 to 6 ms beyond targets of 50 and 100 (docs/scheduler.md).
@@ -88,9 +88,10 @@ int32_t Scheduler::ChunkOf(const RequestState& request, const StepPlan& plan, co
   }
   if (options_.itl_target_ms <= 0 || plan.num_decodes == 0) return chunk;
   if (chunk <= kMinChunk && !room.has_prefill) return chunk;
-  const double known = 2 * step_time_.largest_prefill();
-  chunk = std::min(chunk, std::max(kFirstChunk, static_cast<int32_t>(known)));
-  if (!step_time_.ready()) return chunk;
+  // Of the step's prompt tokens, not of one prompt's: many short ones are a long chunk too.
+  const double known = std::max(double{kFirstChunk}, 2 * step_time_.largest_prefill());
+  chunk = std::min(chunk, static_cast<int32_t>(known - plan.size.prefill_tokens));
+  if (!step_time_.has_observed()) return room.has_prefill ? 0 : chunk;
   const auto fits = [&](int32_t tokens) {
     StepSize size = plan.size;
     size.prefill_tokens += tokens;
@@ -201,8 +202,9 @@ void Scheduler::Plan(StepPlan& plan, std::vector<RequestState*>& newly_admitted)
     }
   }
   plan.num_decodes = plan.num_seqs();
-  room.limit_ms =
-      std::max(kStepShare * options_.itl_target_ms, kLeastShare * step_time_.Bound(plan.size));
+  const double decodes_ms = step_time_.Bound(plan.size);
+  room.limit_ms = kStepShare * options_.itl_target_ms;
+  if (decodes_ms > room.limit_ms) room.limit_ms = kLeastShare * decodes_ms;
   for (size_t i = 0; i < running_.size() && prefills > 0; ++i) {
     if (running_[i]->phase != Phase::kPrefill) continue;
     --prefills;

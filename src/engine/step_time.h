@@ -26,7 +26,9 @@ class StepTime {
  public:
   StepTime();
   void Observe(const StepSize& size, double ms);
-  // Nothing is known before the first steps.
+  // One step shows what a prompt token takes at most: enough to choose the next chunk by.
+  bool has_observed() const { return num_observed_ >= 1; }
+  // What else a step's time is made of: not before a few, and no forecast before.
   bool ready() const { return num_observed_ >= 4; }
   double Predict(const StepSize& size) const;
   // The largest prompt chunk of the last steps: what is far beyond it is a guess.

@@ -81,6 +81,22 @@ TEST(StepTime, PutsFirstStepsDownToTheirPrompts) {
   }
 }
 
+// A crowd that comes at once: the first step is all prompts, and the second has decodes already.
+TEST(StepTime, TheSecondChunkFits) {
+  StepTime cost;
+  const auto truth = [](const StepSize& size) {
+    return 3.0 + 0.55 * size.prefill_tokens + 0.7 * size.decodes + 1e-5 * size.kv_reads;
+  };
+  EXPECT_FALSE(cost.has_observed());
+  const StepSize first{512, 0, 512.0 * 256};
+  cost.Observe(first, truth(first));
+  ASSERT_TRUE(cost.has_observed());
+  StepSize size{0, 16, 3000};
+  while (cost.Bound(size) < 100) ++size.prefill_tokens;
+  EXPECT_GT(size.prefill_tokens, 64);
+  EXPECT_LT(truth(size), 110);
+}
+
 TEST(StepTime, FollowsAChangeOfSpeedAndNeverPredictsLessForMore) {
   StepTime cost;
   for (int i = 0; i < 2000; ++i) {

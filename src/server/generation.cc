@@ -327,9 +327,10 @@ void Generation::SendPiece(size_t index, int32_t choice_index, bool is_end) {
     streaming_ = true;
     job_.responder->StartStream(200, StreamHeaders());
   }
-  // A token whose text is held back (half a character, the start of a stop string) waits for it;
-  // the first one goes out at once, because clients time it.
-  if (!choice.text.text.empty() || !choice.is_sent || (is_end && !choice.text.tokens.empty())) {
+  // An event for each token, as in vLLM: one whose text is held back (half a character, what may
+  // start a stop string) has empty text, and its text comes with a later one. Clients time tokens
+  // by events: without these, 2 % of a chat's gaps were of two steps (SmolLM2 on ShareGPT).
+  if (!choice.text.tokens.empty() || !choice.text.text.empty() || !choice.is_sent) {
     Write(job_.writer->Delta(answer_index, choice.text, !choice.is_sent,
                              choice.is_sent ? nullptr : &prompt.part, usage_));
     choice.is_sent = true;

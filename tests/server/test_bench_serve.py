@@ -183,6 +183,21 @@ def test_several_tokens_in_one_event_count_by_usage(rill):
         assert report["output_tokens_per_s"] == pytest.approx(10 * report["requests_per_s"])
 
 
+def test_a_token_without_text_counts_after_the_first_text(rill, tmp_path):
+    """Rill and vLLM send an event for a token whose text is held back. Heads and ends are none."""
+    chat = ['"delta":{"role":"assistant","content":""}', '"delta":{"content":""}', '"delta":{"content":"a"}',
+            '"delta":{"content":""}', '"delta":{"content":null}', '"delta":{"content":"b"},"finish_reason":null',
+            '"delta":{"content":""},"finish_reason":"stop"', '"delta":{},"finish_reason":"stop"']
+    legacy = ['"text":""', '"text":"a"', '"text":"","finish_reason":null', '"text":"b"', '"text":"","finish_reason":"length"']
+    for pieces, words in ((chat, ["--chat"]), (legacy, [])):
+        events = "".join('data: {"choices":[{"index":0,%s}]}\n\n' % piece for piece in pieces)
+        details = tmp_path / "details.jsonl"
+        with FakeServer(raw=(200, (events + "data: [DONE]\n\n").encode())) as fake:
+            bench(rill, fake.url, "--dataset", "fixed:3,3", "-n", 1, *words, "--details", details)
+        row = json.loads(details.read_text())
+        assert len(row["events_s"]) == 3 and row["output_tokens"] == 3, row
+
+
 def test_sharegpt_sample(rill, shared_data):
     path = shared_data / "traces" / "samples_1024.json"
     if not path.exists():

@@ -251,6 +251,27 @@ def test_stop_strings(tiny):
     assert len(counts) == 1
 
 
+def test_one_event_for_each_token(tiny):
+    """Clients count tokens and time them by events, also of those whose text is held back."""
+    whole = complete(tiny, max_tokens=40)["choices"][0]["text"]
+    starts = [word + "\x00" for word in whole.split()]  # each begins a stop string, none ends it
+    request = {**GREEDY, "max_tokens": 40, "stop": starts[:16], "return_token_ids": True,
+               "stream_options": {"include_usage": True}}
+    for path, prompt, text_of in (
+            ("/v1/completions", {"prompt": "Once upon a time"}, lambda c: c["text"]),
+            ("/v1/chat/completions", {"messages": MESSAGES}, lambda c: c["delta"]["content"])):
+        events = stream(tiny, path, {**request, **prompt})
+        assert events.pop() == "[DONE]"
+        usage = events.pop()["usage"]
+        end = events.pop()["choices"][0]
+        assert end["finish_reason"] in ("length", "stop")
+        assert len(events) == usage["completion_tokens"], path
+        assert all(len(e["choices"][0]["token_ids"]) == 1 for e in events)
+        texts = [text_of(e["choices"][0]) for e in events]
+        if path == "/v1/completions":
+            assert "" in texts and "".join(texts) == whole
+
+
 def test_large_stop_strings(tiny):
     """Threat C7: 16 stop strings of 10 KB."""
     stops = [chr(97 + i) * 10_000 for i in range(16)]

@@ -333,7 +333,11 @@ asio::awaitable<void> Runner::One(size_t index) {
       if (!event.error.empty() && sample.error.empty()) sample.error = event.error;
       if (event.output_tokens >= 0) usage_tokens = event.output_tokens;
       if (event.prompt_tokens >= 0) sample.prompt_tokens = event.prompt_tokens;
-      if (event.has_text) sample.events_s.push_back(now);
+      // A token whose text is held back has an event without text (vLLM, Rill). The first token is
+      // the first text all the same: heads of streams are not always told from it.
+      if (event.has_text || (event.has_empty && !sample.events_s.empty())) {
+        sample.events_s.push_back(now);
+      }
     }
   };
   std::string error;

@@ -30,14 +30,18 @@ std::string ReadChoices(const Json* choices, StreamEvent& event) {
   const Json& choice = choices->array()[0];
   if (!choice.is_object()) return "choices[0]: not an object";
   const Json* piece = choice.Find("text");
+  const Json* finish = choice.Find("finish_reason");
+  bool is_bare = !finish || finish->is_null();  // nothing but a piece of text
   if (const Json* delta = choice.Find("delta"); delta && !delta->is_null()) {
     if (!delta->is_object()) return "delta: not an object";
     piece = delta->Find("content");
     if (!piece || piece->is_null()) piece = delta->Find("reasoning_content");
+    is_bare = is_bare && !delta->Find("role");
   }
   if (!piece || piece->is_null()) return "";
   if (!piece->is_string()) return "a piece of text that is no string";
   event.has_text = !piece->string_value().empty();
+  event.has_empty = is_bare && !event.has_text;
   return "";
 }
 

@@ -12,6 +12,7 @@ namespace rill::server {
 struct StreamEvent {
   std::string error;           // not empty: the request has failed, for this reason
   bool has_text = false;       // the first choice got a piece of text
+  bool has_empty = false;      // or an empty one that is neither its head (a role) nor its end
   int64_t output_tokens = -1;  // of its usage; -1: not told
   int64_t prompt_tokens = -1;
 };
