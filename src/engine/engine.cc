@@ -7,6 +7,7 @@
 #include <new>
 
 #include "base/check.h"
+#include "sampling/row_passes.h"
 #include "sampling/validate.h"
 
 namespace rill::engine {
@@ -93,7 +94,10 @@ Engine::Engine(EngineOptions options, const SchedulerOptions& scheduler_options,
     : options_(std::move(options)),
       runner_(runner),
       predictor_(scheduler_options.predictor),
-      scheduler_(scheduler_options) {}
+      scheduler_(scheduler_options),
+      workspaces_(static_cast<size_t>(runner.num_threads())) {
+  draws_.reserve(static_cast<size_t>(options_.max_choices));
+}
 
 Engine::~Engine() {
   // Callbacks may point to what is already gone: pages go back, nobody is told.
@@ -287,20 +291,17 @@ void Engine::CancelAll() {
   for (RequestId id : ids) Cancel(id);
 }
 
-void Engine::SampleChoice(RequestState& request, int32_t choice, std::span<const float> logits) {
+void Engine::Record(RequestState& request, int32_t choice, Result<sampling::SampledToken> drawn) {
   Sequence& sequence = request.choices[static_cast<size_t>(choice)];
-  const auto sample = [&]() -> Result<sampling::SampledToken> {
+  const auto accept = [&]() -> Status {
+    if (!drawn.ok()) return drawn.status();
     try {
-      auto drawn = sequence.sampler->Sample(logits, workspace_);
-      if (!drawn.ok()) return drawn;
-      RILL_RETURN_IF_ERROR(sequence.sampler->Accept(drawn->token_id));
-      return drawn;
+      return sequence.sampler->Accept(drawn->token_id);
     } catch (const std::bad_alloc&) {
       return Unavailable("out of memory");
     }
   };
-  Result<sampling::SampledToken> sampled = sample();
-  const Status status = sampled.status();
+  const Status status = accept();
   if (!status.ok()) {
     scheduler_.Distrust(request);
     FinishRequest(request, FinishReason::kError, status);
@@ -309,10 +310,10 @@ void Engine::SampleChoice(RequestState& request, int32_t choice, std::span<const
   TokenEvent event;
   event.request_id = request.id;
   event.choice = choice;
-  event.token_id = sampled->token_id;
+  event.token_id = drawn->token_id;
   event.index = static_cast<int32_t>(sequence.output_ids.size());
-  event.logprob = sampled->logprob;
-  event.top_logprobs = std::move(sampled->top_logprobs);
+  event.logprob = drawn->logprob;
+  event.top_logprobs = std::move(drawn->top_logprobs);
   sequence.output_ids.push_back(event.token_id);
   ++counters_.generated_tokens;
   scheduler_.CountToken(request);
@@ -334,28 +335,50 @@ void Engine::SampleChoice(RequestState& request, int32_t choice, std::span<const
   }
 }
 
+std::span<const float> Engine::RowOf(const MutableTensorView& logits, int32_t row) const {
+  return {logits.Row<float>(row), static_cast<size_t>(runner_.info().vocab_size)};
+}
+
+// On a thread of the runner.
+Result<sampling::SampledToken> Engine::Score(const RequestState& request, int32_t position,
+                                             std::span<const float> row,
+                                             sampling::SamplerWorkspace& workspace) noexcept {
+  try {
+    if (const int64_t bad = sampling::FirstNonFinite(row); bad >= 0) {
+      return DataLoss(fmt::format("logit of token {} after prompt position {} is {}", bad, position,
+                                  row[static_cast<size_t>(bad)]));
+    }
+    sampling::SampledToken scored;
+    scored.token_id = request.request.prompt_ids[static_cast<size_t>(position) + 1];
+    sampling::ComputeLogprobs(row, request.request.prompt_logprobs, workspace, scored);
+    return scored;
+  } catch (const std::bad_alloc&) {
+    return Unavailable("out of memory");
+  }
+}
+
 bool Engine::EmitPromptLogprobs(RequestState& request, const PlannedSequence& planned,
                                 int32_t first_position, const MutableTensorView& logits) {
   TokenEvent event;
   event.request_id = request.id;
   event.prompt_position = first_position + 1;
   while (!request.choices[static_cast<size_t>(event.choice)].live()) ++event.choice;
-  const size_t vocab_size = static_cast<size_t>(runner_.info().vocab_size);
-  for (int32_t i = 0; i < planned.num_prompt_rows; ++i) {
-    const std::span<const float> row(logits.Row<float>(planned.first_prompt_row + i), vocab_size);
-    const auto bad =
-        std::find_if(row.begin(), row.end(), [](float x) { return !std::isfinite(x); });
-    if (bad != row.end()) {
+  const auto num_rows = static_cast<size_t>(planned.num_prompt_rows);
+  std::vector<Result<sampling::SampledToken>> scores(num_rows, sampling::SampledToken{});
+  runner_.ForEach(planned.num_prompt_rows, [&](int64_t i, int thread) {
+    scores[static_cast<size_t>(i)] =
+        Score(request, first_position + static_cast<int32_t>(i),
+              RowOf(logits, planned.first_prompt_row + static_cast<int32_t>(i)),
+              workspaces_[static_cast<size_t>(thread)]);
+  });
+  event.prompt_logprobs.reserve(num_rows);
+  for (Result<sampling::SampledToken>& scored : scores) {
+    if (!scored.ok()) {
       scheduler_.Distrust(request);
-      FinishRequest(request, FinishReason::kError,
-                    DataLoss(fmt::format("logit of token {} after prompt position {} is {}",
-                                         bad - row.begin(), first_position + i, *bad)));
+      FinishRequest(request, FinishReason::kError, scored.status());
       return false;
     }
-    sampling::SampledToken scored;
-    scored.token_id = request.request.prompt_ids[static_cast<size_t>(first_position + i + 1)];
-    sampling::ComputeLogprobs(row, request.request.prompt_logprobs, workspace_, scored);
-    event.prompt_logprobs.push_back({scored.logprob, std::move(scored.top_logprobs)});
+    event.prompt_logprobs.push_back({scored->logprob, std::move(scored->top_logprobs)});
   }
   if (request.callback) events_.push_back({request.callback, std::move(event)});
   return true;
@@ -374,40 +397,55 @@ void Engine::EndWithoutTokens(RequestState& request) {
   }
 }
 
-void Engine::Commit(const MutableTensorView& logits) {
-  const size_t vocab_size = static_cast<size_t>(runner_.info().vocab_size);
-  for (int32_t s = 0; s < plan_.num_seqs(); ++s) {
-    const PlannedSequence& planned = plan_.sequences[static_cast<size_t>(s)];
-    // Sampling another choice of the same request may have ended it.
-    const auto found = requests_.find(planned.request_id);
-    if (found == requests_.end()) continue;
-    RequestState& request = *found->second;
-    const int32_t num_tokens =
-        plan_.q_offsets[static_cast<size_t>(s) + 1] - plan_.q_offsets[static_cast<size_t>(s)];
-    scheduler_.Advance(request, planned.choice, num_tokens);
-    const bool is_prefill = s >= plan_.num_decodes;
-    if (is_prefill) counters_.prompt_tokens += num_tokens;
-    if (planned.num_prompt_rows > 0 &&
-        !EmitPromptLogprobs(request, planned, plan_.kv_lens[static_cast<size_t>(s)] - num_tokens,
-                            logits)) {
-      continue;
-    }
-    if (planned.logit_row < 0) continue;
-    const std::span<const float> row(logits.Row<float>(planned.logit_row), vocab_size);
-    if (!is_prefill) {
-      SampleChoice(request, planned.choice, row);
-      continue;
-    }
+void Engine::Advance(const PlannedSequence& planned, int32_t num_tokens, bool is_prefill,
+                     const MutableTensorView& logits) {
+  const auto found = requests_.find(planned.request_id);
+  if (found == requests_.end()) return;
+  RequestState& request = *found->second;
+  scheduler_.Advance(request, planned.choice, num_tokens);
+  if (is_prefill) counters_.prompt_tokens += num_tokens;
+  const int32_t computed = request.choices[static_cast<size_t>(planned.choice)].num_computed;
+  if (planned.num_prompt_rows > 0 &&
+      !EmitPromptLogprobs(request, planned, computed - num_tokens, logits)) {
+    return;
+  }
+  if (planned.logit_row < 0) return;
+  int32_t begin = planned.choice, end = begin + 1;
+  if (is_prefill) {
     scheduler_.ForkChoices(request);
-    if (request.request.sampling.max_tokens == 0) {
-      EndWithoutTokens(request);
-      continue;
+    if (request.request.sampling.max_tokens == 0) return EndWithoutTokens(request);
+    begin = 0;
+    end = request.request.n;
+  }
+  for (int32_t choice = begin; choice < end; ++choice) {
+    const Sequence& sequence = request.choices[static_cast<size_t>(choice)];
+    if (!sequence.live()) continue;
+    draws_.push_back({request.id, choice, planned.logit_row, sequence.sampler.get(), {}});
+  }
+}
+
+void Engine::Commit(const MutableTensorView& logits) {
+  draws_.clear();
+  for (int32_t s = 0; s < plan_.num_seqs(); ++s) {
+    const auto index = static_cast<size_t>(s);
+    Advance(plan_.sequences[index], plan_.q_offsets[index + 1] - plan_.q_offsets[index],
+            s >= plan_.num_decodes, logits);
+  }
+  // A draw reads its row, its choice's state and nothing else: any thread may do it.
+  runner_.ForEach(static_cast<int64_t>(draws_.size()), [&](int64_t i, int thread) {
+    Draw& draw = draws_[static_cast<size_t>(i)];
+    try {
+      draw.token =
+          draw.sampler->Sample(RowOf(logits, draw.row), workspaces_[static_cast<size_t>(thread)]);
+    } catch (const std::bad_alloc&) {
+      draw.token = Unavailable("out of memory");
     }
-    const RequestId id = planned.request_id;
-    const int32_t num_choices = request.request.n;
-    for (int32_t choice = 0; choice < num_choices && requests_.contains(id); ++choice) {
-      if (request.choices[static_cast<size_t>(choice)].live()) SampleChoice(request, choice, row);
-    }
+  });
+  for (Draw& draw : draws_) {
+    // An error of another choice may have ended the request.
+    const auto found = requests_.find(draw.request_id);
+    if (found == requests_.end()) continue;
+    Record(*found->second, draw.choice, *std::move(draw.token));
   }
 }
 

@@ -15,6 +15,8 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -109,6 +111,14 @@ class Engine {
   Status CheckIntegrity() const;
 
  private:
+  // A token to be drawn in this step: its choice's, from a row of logits.
+  struct Draw {
+    RequestId request_id = 0;
+    int32_t choice = 0;
+    int32_t row = 0;
+    const sampling::Sampler* sampler = nullptr;
+    std::optional<Result<sampling::SampledToken>> token;
+  };
   struct PendingEvent {
     std::shared_ptr<const EventCallback> callback;
     TokenEvent event;
@@ -123,9 +133,17 @@ class Engine {
   // The log-probabilities of a chunk of the prompt. False: the request has ended with an error.
   bool EmitPromptLogprobs(RequestState& request, const PlannedSequence& planned,
                           int32_t first_position, const MutableTensorView& logits);
+  // The log-probability of the prompt's token after `position`, from that position's row.
+  static Result<sampling::SampledToken> Score(const RequestState& request, int32_t position,
+                                              std::span<const float> row,
+                                              sampling::SamplerWorkspace& workspace) noexcept;
+  std::span<const float> RowOf(const MutableTensorView& logits, int32_t row) const;
   void EndWithoutTokens(RequestState& request);
-  // Samples one token of a choice and records it; ends the choice or the request where due.
-  void SampleChoice(RequestState& request, int32_t choice, std::span<const float> logits);
+  // Takes a computed sequence over into its request, and what is to be drawn for it into draws_.
+  void Advance(const PlannedSequence& planned, int32_t num_tokens, bool is_prefill,
+               const MutableTensorView& logits);
+  // Records a token of a choice; ends the choice or the request where due.
+  void Record(RequestState& request, int32_t choice, Result<sampling::SampledToken> drawn);
   Status ComputeStep();
   Status RunPlan();
   MutableTensorView LogitsOfPlan();
@@ -148,7 +166,8 @@ class Engine {
   std::vector<RequestState*> newly_admitted_;
   std::vector<Admission> last_admissions_;
   std::vector<float> logits_;
-  sampling::SamplerWorkspace workspace_;
+  std::vector<sampling::SamplerWorkspace> workspaces_;  // one for each thread of the runner
+  std::vector<Draw> draws_;                             // of this step; room for max_choices
   std::vector<PendingEvent> events_;
   bool emitting_ = false;
   Status dead_;

@@ -2,6 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <thread>
+#include <tuple>
+#include <vector>
+
 #include <limits>
 
 #include "engine/engine_test_util.h"
@@ -101,6 +106,56 @@ TEST(Engine, ThreeChoices_ShareThePromptsPagesAndCopyOnlyThePartialOne) {
   const auto expected = GreedyChain({1, 2, 3, 4, 5, 6}, 8, runner.info().vocab_size);
   for (int choice = 0; choice < 3; ++choice) EXPECT_EQ(recorder.tokens[choice], expected);
   EXPECT_EQ(recorder.finals, 1);
+}
+
+// Rows are drawn from on all threads of a runner, last ones first; nobody sees a difference.
+TEST(Engine, DrawsOnTheRunnersThreads_GiveTheSameTokens) {
+  class ThreadedRunner : public HashRunner {
+   public:
+    using HashRunner::HashRunner;
+    int num_threads() const override { return 3; }
+    void ForEach(int64_t count, FunctionRef<void(int64_t item, int thread)> task) override {
+      most = std::max(most, count);
+      std::vector<std::thread> threads;
+      for (int thread = 0; thread < num_threads(); ++thread) {
+        threads.emplace_back([=] {
+          for (int64_t i = count - 1 - thread; i >= 0; i -= 3) task(i, thread);
+        });
+      }
+      for (std::thread& thread : threads) thread.join();
+    }
+    int64_t most = 0;
+  };
+  const auto play = [](StepRunner& runner) {
+    auto engine = Engine::Create({}, runner);
+    std::vector<Recorder> recorders(9);
+    for (int32_t i = 0; i < 9; ++i) {
+      GenerateRequest request = Greedy({i, 2, 3, i}, 5 + i);
+      request.n = 1 + i % 3;
+      request.sampling.temperature = i % 2 == 0 ? 0.0f : 1.0f;
+      request.sampling.seed = 7 + i;
+      request.sampling.logprobs = i % 4 == 3 ? 2 : -1;
+      request.sampling.repetition_penalty = i % 3 == 0 ? 1.2f : 1.0f;
+      if (i % 4 == 1) request.prompt_logprobs = 1;
+      EXPECT_TRUE(
+          (*engine)->Submit(std::move(request), recorders[static_cast<size_t>(i)].Callback()).ok());
+    }
+    while ((*engine)->HasWork()) EXPECT_TRUE((*engine)->Step().ok());
+    EXPECT_EQ((*engine)->stats().used_pages, 0);
+    std::vector<std::tuple<size_t, int32_t, int32_t, float, size_t>> told;
+    for (size_t i = 0; i < recorders.size(); ++i) {
+      EXPECT_EQ(recorders[i].finals, 1) << i;
+      for (const TokenEvent& event : recorders[i].events) {
+        told.emplace_back(i, event.choice, event.token_id, event.logprob,
+                          event.top_logprobs.size() + 100 * event.prompt_logprobs.size());
+      }
+    }
+    return told;
+  };
+  HashRunner serial(SmallRunner());
+  ThreadedRunner threaded(SmallRunner());
+  EXPECT_EQ(play(threaded), play(serial));
+  EXPECT_GT(threaded.most, 6);
 }
 
 TEST(Engine, MalformedRequests_AreRefusedWithTheCulprit) {

@@ -40,7 +40,7 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(model::Model& model, op
   info.max_step_tokens = options.max_step_tokens;
   info.max_step_rows = options.max_step_rows > 0 ? options.max_step_rows : options.max_step_tokens;
   return std::unique_ptr<ModelRunner>(
-      new ModelRunner(model, info, layout, std::move(memory).value()));
+      new ModelRunner(model, backend, info, layout, std::move(memory).value()));
 }
 
 StepCost ModelRunner::Cost(const StepPlan& plan) const {

@@ -34,18 +34,22 @@ class ModelRunner : public StepRunner {
   const RunnerInfo& info() const override { return info_; }
   Status Run(const StepPlan& plan, MutableTensorView logits) override;
   StepCost Cost(const StepPlan& plan) const override;
+  int num_threads() const override { return backend_.num_host_threads(); }
+  void ForEach(int64_t count, ops::HostTask task) override { backend_.ForEach(count, task); }
   int64_t kv_bytes() const { return memory_->size_bytes(); }
 
  private:
-  ModelRunner(model::Model& model, const RunnerInfo& info, const KvLayout& layout,
-              std::unique_ptr<ops::Buffer> memory)
+  ModelRunner(model::Model& model, ops::Backend& backend, const RunnerInfo& info,
+              const KvLayout& layout, std::unique_ptr<ops::Buffer> memory)
       : model_(model),
+        backend_(backend),
         info_(info),
         layout_(layout),
         cost_(model.program(), layout),
         memory_(std::move(memory)) {}
 
   model::Model& model_;
+  ops::Backend& backend_;
   const RunnerInfo info_;
   const KvLayout layout_;
   const model::StepCostModel cost_;

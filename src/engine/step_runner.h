@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "base/function_ref.h"
 #include "engine/step_plan.h"
 #include "rill/hardware.h"
 #include "rill/status.h"
@@ -31,6 +32,12 @@ class StepRunner {
   virtual Status Run(const StepPlan& plan, MutableTensorView logits) = 0;
   // What the plan costs at least, for the "% of limit" that a server shows. Zeros: not known.
   virtual StepCost Cost(const StepPlan&) const { return {}; }
+  // The runner's threads, for work between steps: task(item, thread) once for each item in
+  // [0, count), in any order, at most num_threads() at the same time. `task` throws nothing.
+  virtual int num_threads() const { return 1; }
+  virtual void ForEach(int64_t count, FunctionRef<void(int64_t item, int thread)> task) {
+    for (int64_t item = 0; item < count; ++item) task(item, 0);
+  }
   // After a failed Run: may further steps be tried? An error means that the device is lost, and
   // the engine with it.
   virtual Status Recover() { return OkStatus(); }

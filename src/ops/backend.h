@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/function_ref.h"
 #include "ops/op_schema.h"
 #include "ops/weight.h"
 #include "rill/hardware.h"
@@ -82,6 +83,9 @@ struct KernelInfo {
   std::string kernel;  // "cpu avx2"
 };
 
+// See Backend::ForEach.
+using HostTask = FunctionRef<void(int64_t item, int thread)>;
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -98,6 +102,15 @@ class Backend {
   // threads: not while a step runs). kUnsupported where nothing is measured.
   virtual Result<Ceilings> MeasureCeilings(const CeilingOptions&) {
     return Unsupported(std::string(name()) + ": no ceilings are measured on this backend");
+  }
+  // The threads of the host that this backend computes on.
+  virtual int num_host_threads() const { return 1; }
+  // Calls task(item, thread) once for each item in [0, count) on those threads, in any order, and
+  // returns when all are done; 0 <= thread < num_host_threads(), one item at a time on each. For
+  // work of the host between steps (sampling), by the thread that owns `stream`. `task` throws
+  // nothing.
+  virtual void ForEach(int64_t count, HostTask task) {
+    for (int64_t item = 0; item < count; ++item) task(item, 0);
   }
   // Names what packed_data() of this backend's weights holds: another text whenever the same source
   // may give other bytes. Empty: they cannot be kept for a later load.

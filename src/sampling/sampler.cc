@@ -24,6 +24,10 @@ constexpr Processor kProcessors[] = {
 #undef PROCESSOR
 };
 
+Status NoneAllowed() {
+  return FailedPrecondition("no token is allowed here");
+}
+
 }  // namespace
 
 Sampler::Sampler(std::shared_ptr<const RequestSampling> request, int32_t choice,
@@ -48,16 +52,20 @@ Result<SampledToken> Sampler::Sample(std::span<const float> logits,
   for (const Processor& processor : kProcessors) {
     if (processor.kind == ProcessorKind::kFilter && !filtering) {
       filtering = true;
-      if (!candidates.BeginFilters(greedy ? 1.0 : static_cast<double>(params.temperature))) {
-        return FailedPrecondition("no token is allowed here");
-      }
       if (greedy) break;
+      if (!candidates.BeginFilters(static_cast<double>(params.temperature))) return NoneAllowed();
     }
     if (processor.wants(context)) processor.process(context, candidates);
   }
   SampledToken sampled;
-  sampled.token_id = greedy ? static_cast<int32_t>(ArgMax(candidates.logits()))
-                            : candidates.Draw(RandomBits(request_->seed, choice_, num_output_));
+  if (greedy) {
+    const std::span<const float> edited = candidates.logits();
+    const int64_t best = ArgMax(edited);
+    if (best < 0 || edited[static_cast<size_t>(best)] == kForbiddenLogit) return NoneAllowed();
+    sampled.token_id = static_cast<int32_t>(best);
+  } else {
+    sampled.token_id = candidates.Draw(RandomBits(request_->seed, choice_, num_output_));
+  }
   if (params.logprobs >= 0) ComputeLogprobs(logits, params.logprobs, workspace, sampled);
   return sampled;
 }

@@ -5,7 +5,8 @@
 // other requests run, and on which machine, does not enter. Weights are integers and the random
 // numbers a counter-based generator's, so the same bits come out everywhere.
 //
-// Owner thread: the engine's.
+// Owner thread: the engine's. Sample may run on another one meanwhile; many samplers at once, each
+// thread with a workspace of its own.
 #pragma once
 
 #include <cstdint>

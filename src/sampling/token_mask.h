@@ -1,6 +1,8 @@
 // TokenMask: which tokens may come next. The door through which grammars reach the sampler.
 //
-// One object follows one choice. Not thread-safe; calls come from the engine's thread.
+// One object follows one choice. Calls come one at a time, from the engine's thread or,
+// FillAllowed, from any thread of the runner; the masks of other choices are asked at the same
+// time.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Buffers that all samplers of an engine share; they grow to the vocabulary's size once.
+// Buffers that all samplers share on one thread; they grow to the vocabulary's size once.
 #pragma once
 
 #include <cstdint>

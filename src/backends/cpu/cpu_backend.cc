@@ -103,6 +103,11 @@ class CpuBackend : public ops::Backend {
     return cpu::MeasureCeilings(context_.k.name, context_.pool, options);
   }
 
+  int num_host_threads() const override { return context_.pool.num_workers(); }
+  void ForEach(int64_t count, ops::HostTask task) override {
+    context_.ForPieces(count, 1, [&](int worker, int64_t item, int64_t) { task(item, worker); });
+  }
+
   std::string PackedLayout() const override { return PanelLayoutName(); }
 
   bool FusesGatedFfn(const ops::PackedWeight& gate_up,

@@ -421,16 +421,30 @@ TEST(CpuLinear, WideLayouts_FollowTheirFormulaOnEveryKernel) {
                     out.data());
           expect(out, width);
         }
+        std::vector<uint8_t> work(static_cast<size_t>(WorkBytes(format, kK, group)));
+        if (e.expand != nullptr) e.expand(panel.data(), kK, group, work.data());
         for (int width : {8, 16}) {
           if (e.gemm_packed == nullptr) break;
-          std::vector<float> out(static_cast<size_t>(width * kPanelRows));
-          e.gemm_packed(panel.data(), 0, 1, kK, group, tile(memory, width, kernels->layout_q8),
-                        width, out.data());
-          expect(out, width);
+          for (bool leaves_work : {false, true}) {
+            if (leaves_work && width < 16) continue;
+            std::vector<float> out(static_cast<size_t>(width * kPanelRows));
+            std::vector<uint8_t> left(work.size());
+            PackedGemm g;
+            g.panels = panel.data();
+            g.k = kK;
+            g.group_units = group;
+            g.x = tile(memory, width, kernels->layout_q8);
+            g.width = width;
+            g.out = out.data();
+            g.work = leaves_work ? left.data() : nullptr;
+            e.gemm_packed(g);
+            expect(out, width);
+            if (leaves_work) {
+              ASSERT_EQ(left, work) << "the work form of expand";
+            }
+          }
         }
         if (e.gemm_work == nullptr) continue;
-        std::vector<uint8_t> work(static_cast<size_t>(WorkBytes(format, kK, group)));
-        e.expand(panel.data(), kK, group, work.data());
         for (int width = kernels->tile_q8_step; width <= kernels->tile_q8;
              width += kernels->tile_q8_step) {
           std::vector<float> out(static_cast<size_t>(width * kPanelRows));

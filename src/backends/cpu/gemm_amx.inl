@@ -160,79 +160,110 @@ void GemmTiles(const WorkGemm& g) {
 }
 
 // Packed panels times one tile of T tokens, units taken apart two steps before they are multiplied:
-// for so few tokens a work form costs more than it saves (q4_0, k = 2048, one core: 97 -> 170
-// GMAC/s for 8 tokens, 159 -> 255 for 16). The vector unit takes codes apart while the tile unit
-// multiplies; panels stream in one after the other, prefetched twice as far ahead as the vector
+// the vector unit takes codes apart while the tile unit multiplies. For one tile (q4_0, k = 2048,
+// one core, a work form made first: 97 -> 170 GMAC/s for 8 tokens, 159 -> 255 for 16) the units go
+// through a ring; for the first of several they are left as the panel's work form, and the others
+// find it made. Panels stream in one after the other, prefetched twice as far ahead as the vector
 // kernels' (8 tokens from DRAM: 145 -> 126 us a 2048 x 2048; three times as far: 136). Lost: four
-// sets of sums instead of two, units prepared four or six steps ahead (no difference).
-inline constexpr int kPackedTokens = 32;
-template <ExecFormat F, int T>
+// sets of sums instead of two, units prepared four or six steps ahead (no difference); every tile
+// through a ring of its own (SmolLM2: even at 64 tokens).
+// Groups of 32 or more k: with 16 a work form is faster.
+template <ExecFormat F, int T, bool leaves_work>
 struct PackedTile {
   static constexpr DotShape D = WorkOf(F);
-  static constexpr int kGroups = 32 / D.group;  // of a unit
-  static constexpr int kRing = 4;               // units that are ready or in use
-  // Bytes as a B tile holds them: read where they are.
+  static_assert(D.group == 32);
+  static constexpr int64_t kRing = 4;  // units that are ready or in use
+  // Unit u is at u & mask: of all that the panel has, or of the ring.
+  static constexpr int64_t kMask = leaves_work ? -1 : kRing - 1;
+  // Scales of groups of several units are needed where the group begins: always from a ring.
+  static constexpr int64_t kScaleMask = F.wide() ? kRing - 1 : kMask;
+  // Bytes as a B tile holds them: read where they are, unless a work form is to be left.
   static constexpr bool kInPlace =
-      F.zero_in_sum() || (F.bits == 8 && F.code == CodeKind::kSigned && D.is_signed);
+      !leaves_work &&
+      (F.zero_in_sum() || (F.bits == 8 && F.code == CodeKind::kSigned && D.is_signed));
+  // Not members of PackedTile: what is indexed by a variable would keep all of it in memory.
+  struct Ring {
+    const uint8_t* in_place[kRing];
+    alignas(64) uint8_t codes[kRing * kUnit * kPanelRows];
+    alignas(64) float scales[2 * kRing * 16];
+  };
 
   UnitWalk<F> walk;
   const int64_t units;
-  alignas(64) uint8_t codes[kInPlace ? 1 : kRing][kUnit * kPanelRows];
-  const uint8_t* in_place[kRing];
-  alignas(64) float scales[kRing][kGroups][2][16];
+  const uint8_t** in_place;
+  uint8_t* codes;
+  float *s, *m;
+  float *wide_s = nullptr, *wide_m = nullptr;  // of the work form, the next group's
 
-  RILL_INLINE PackedTile(const uint8_t* panel, int64_t k, int64_t group_units)
-      : walk(panel, group_units), units(k / kUnit) {}
+  RILL_INLINE PackedTile(const PackedGemm& g, int64_t p, Ring& ring)
+      : walk(g.panels + p * g.panel_bytes, g.group_units),
+        units(g.k / kUnit),
+        in_place(ring.in_place),
+        codes(ring.codes),
+        s(ring.scales),
+        m(ring.scales + kRing * 16) {
+    if constexpr (leaves_work) {
+      codes = g.work + p * g.work_stride;
+      auto* scales = reinterpret_cast<float*>(codes + g.k * kPanelRows);
+      float* minima = scales + WorkGroups(F, g.k, g.group_units) * kPanelRows;
+      (F.wide() ? wide_s : s) = scales;
+      (F.wide() ? wide_m : m) = minima;
+    }
+  }
   RILL_INLINE void Prepare(int64_t u) {
     if (u >= units) return;
+    const bool new_group = F.wide() && walk.left == 0;
     walk.Enter();
     PrefetchUnit<F>(walk.p, 2 * kPrefetchBytes);
     if constexpr (kInPlace) {
-      in_place[u % kRing] = walk.codes();
+      in_place[u & kMask] = walk.codes();
     } else {
-      ExpandQuads<F, 0>(walk.codes(), walk.header.zero, codes[u % kRing]);
+      ExpandQuads<F, 0>(walk.codes(), walk.header.zero, codes + (u & kMask) * kUnit * kPanelRows);
     }
-#pragma GCC unroll 2
-    for (int g = 0; g < kGroups; ++g) {
-      const Scales w = walk.scales(g);
-      Store(scales[u % kRing][g][0], w.s);
-      if constexpr (D.has_m()) Store(scales[u % kRing][g][1], w.m);
+    const Scales w = walk.scales(0);
+    const int64_t at = (u & kScaleMask) * 16;
+    Store(s + at, w.s);
+    if constexpr (D.has_m()) Store(m + at, w.m);
+    if constexpr (leaves_work && F.wide()) {
+      if (new_group) {
+        Store(wide_s, w.s);
+        wide_s += kPanelRows;
+        if constexpr (D.has_m()) {
+          Store(wide_m, w.m);
+          wide_m += kPanelRows;
+        }
+      }
     }
     walk.Next();
   }
-  // Of group i.
-  RILL_INLINE const uint8_t* B(int64_t i) const {
-    const int64_t u = i / kGroups;
-    const uint8_t* unit = kInPlace ? in_place[u % kRing] : codes[u % kRing];
-    return unit + i % kGroups * D.group * kPanelRows;
+  RILL_INLINE const uint8_t* B(int64_t u) const {
+    if constexpr (kInPlace) return in_place[u & kMask];
+    return codes + (u & kMask) * kUnit * kPanelRows;
   }
-  RILL_INLINE static const int8_t* A(const QuantTile& x, int64_t i) {
-    return x.codes + (i / kGroups * T) * kUnit + i % kGroups * 16;
+  RILL_INLINE static const int8_t* A(const QuantTile& x, int64_t u) {
+    return x.codes + u * T * kUnit;
   }
-  RILL_INLINE void Add(const int32_t* c, int64_t i, const QuantTile& x, V16* acc) const {
-    const float* s = scales[i / kGroups % kRing][i % kGroups][0];
-    const float* sums = kGroups == 1 ? x.scaled_sum : x.scaled_sum16;
-    const int32_t* neg_sums = kGroups == 1 ? x.neg_sum : x.neg_sum16;
-    AddTile<D, T>(c, s, s + 16, x.scale + i / kGroups * T, sums + i * T, neg_sums + i * T, acc);
+  RILL_INLINE void Add(const int32_t* c, int64_t u, const QuantTile& x, V16* acc) const {
+    const int64_t at = (u & kScaleMask) * 16;
+    AddTile<D, T>(c, s + at, m + at, x.scale + u * T, x.scaled_sum + u * T, x.neg_sum + u * T, acc);
   }
   RILL_INLINE void Run(const QuantTile& x, V16* acc) {
     alignas(64) int32_t c[2][16 * T];
-    const int64_t end = units * kGroups;
     Prepare(0);
     Prepare(1);
-    int64_t i = 0;
+    int64_t u = 0;
     RILL_TILE_DOT(0, 1, 2, A(x, 0), B(0), c[0]);
-    for (; i + 2 <= end; i += 2) {
-      Prepare(i / kGroups + 2);
-      RILL_TILE_DOT(3, 4, 5, A(x, i + 1), B(i + 1), c[1]);
-      Add(c[0], i, x, acc);
-      if constexpr (kGroups == 1) Prepare(i + 3);
-      if (i + 2 < end) {
-        RILL_TILE_DOT(0, 1, 2, A(x, i + 2), B(i + 2), c[0]);
+    for (; u + 2 <= units; u += 2) {
+      Prepare(u + 2);
+      RILL_TILE_DOT(3, 4, 5, A(x, u + 1), B(u + 1), c[1]);
+      Add(c[0], u, x, acc);
+      Prepare(u + 3);
+      if (u + 2 < units) {
+        RILL_TILE_DOT(0, 1, 2, A(x, u + 2), B(u + 2), c[0]);
       }
-      Add(c[1], i + 1, x, acc);
+      Add(c[1], u + 1, x, acc);
     }
-    if (i < end) Add(c[0], i, x, acc);
+    if (u < units) Add(c[0], u, x, acc);
   }
   // Groups of several units: the tile adds up over the group.
   RILL_INLINE void RunWide(const QuantTile& x, int64_t group_units, V16* acc) {
@@ -242,10 +273,10 @@ struct PackedTile {
     int64_t group = 0;
     for (int64_t u = 0; u < units; ++group) {
       const int64_t end = u + group_units < units ? u + group_units : units;
-      const float* s = scales[u % kRing][0][0];
+      const int64_t at = (u & kScaleMask) * 16;
       alignas(64) float kept[2][16];
-      Store(kept[0], Load(s));
-      if constexpr (D.has_m()) Store(kept[1], Load(s + 16));
+      Store(kept[0], Load(s + at));
+      if constexpr (D.has_m()) Store(kept[1], Load(m + at));
       _tile_zero(0);
       do {
         Prepare(u + 2);
@@ -263,33 +294,34 @@ struct PackedTile {
     }
   }
 };
-template <ExecFormat F, int T>
-void GemmPackedWidth(const uint8_t* panels, int64_t panel_bytes, int64_t num_panels, int64_t k,
-                     int64_t group_units, const QuantTile& tile, float* out) {
-  const QuantTile x = tile;
-  _tile_loadconfig(&kTileConfig<T, WorkOf(F).group>);
-  for (int64_t p = 0; p < num_panels; ++p) {
-    PackedTile<F, T> panel(panels + p * panel_bytes, k, group_units);
+template <ExecFormat F, int T, bool leaves_work>
+void GemmPackedWidth(const PackedGemm& args) {
+  using Tile = PackedTile<F, T, leaves_work>;
+  const PackedGemm g = args;
+  const QuantTile x = g.x;
+  _tile_loadconfig(&kTileConfig<T, 32>);
+  typename Tile::Ring ring;
+  for (int64_t p = 0; p < g.num_panels; ++p) {
+    Tile panel(g, p, ring);
     V16 acc[T];
 #pragma GCC unroll 16
     for (int t = 0; t < T; ++t) acc[t] = Set(0.0f);
     if constexpr (F.wide()) {
-      panel.RunWide(x, group_units, acc);
+      panel.RunWide(x, g.group_units, acc);
     } else {
       panel.Run(x, acc);
     }
+    float* out = g.out + p * g.out_stride;
 #pragma GCC unroll 16
-    for (int t = 0; t < T; ++t) Store(out + (p * T + t) * 16, acc[t]);
+    for (int t = 0; t < T; ++t) Store(out + t * 16, acc[t]);
   }
   _tile_release();
 }
-// width: 8 or 16.
 template <ExecFormat F>
-void GemmPacked(const uint8_t* panels, int64_t panel_bytes, int64_t num_panels, int64_t k,
-                int64_t group_units, const QuantTile& x, int width, float* out) {
-  if (width == 8)
-    return GemmPackedWidth<F, 8>(panels, panel_bytes, num_panels, k, group_units, x, out);
-  GemmPackedWidth<F, 16>(panels, panel_bytes, num_panels, k, group_units, x, out);
+void GemmPacked(const PackedGemm& g) {
+  if (g.work != nullptr) return GemmPackedWidth<F, 16, true>(g);
+  if (g.width == 8) return GemmPackedWidth<F, 8, false>(g);
+  GemmPackedWidth<F, 16, false>(g);
 }
 #undef RILL_TILE_DOT
 template <DotShape D>

@@ -23,7 +23,7 @@ constexpr Kernels MakeKernels() {
   k.isa = RILL_ISA_USER_NAME;
   k.gemv_q8_width = kGemvQ8Width;
 #if RILL_AMX
-  k.packed_q8 = kPackedTokens;
+  k.packed_q8 = true;
 #endif
   k.tile_q8 = kTileQ8;
   k.tile_q8_step = kTileQ8 > 1 ? kTileQ8 / kTileSteps : 1;

@@ -80,6 +80,22 @@ struct WorkGemm {
   float* out = nullptr;
   int64_t out_stride = 0;  // floats between panels
 };
+// `num_panels` packed panels times one tile (layout_q8; width 8 or 16); out [width][16] a panel.
+struct PackedGemm {
+  const uint8_t* panels = nullptr;
+  int64_t panel_bytes = 0, num_panels = 1;
+  int64_t k = 0;
+  int64_t group_units = 1;
+  QuantTile x;
+  int width = 0;
+  float* out = nullptr;
+  int64_t out_stride = 0;  // floats between panels
+  // Where the panels' work forms are left, for gemm_work of further tiles (width 16); null:
+  // nowhere.
+  uint8_t* work = nullptr;
+  int64_t work_stride = 0;  // bytes between panels
+};
+using GemmPackedFn = void (*)(const PackedGemm& args);
 using GemmWorkFn = void (*)(const WorkGemm& args);
 using ExpandFn = void (*)(const uint8_t* panel, int64_t k, int64_t group_units, uint8_t* work);
 using DecodeFn = void (*)(const uint8_t* panel, int64_t k, int64_t group_units, float* out);
@@ -97,19 +113,18 @@ struct ExecKernels {
   GemmWorkFn gemm_work;
   DecodeFn decode;  // panel -> f32 [k][16]
   GemvFn gemv;      // decode and gemm_f32 of one token in one; nullptr: none
-  // expand and gemm_work of one tile in one (layout_q8; width 8 or 16); nullptr: none, as for
-  // groups of 16, where it loses
-  GemvQ8Fn gemm_packed;
+  // expand and gemm_work of one tile in one; nullptr: none, as for groups of 16, where it loses
+  GemmPackedFn gemm_packed;
 };
 
 struct Kernels {
   const char* name;  // namespace: "scalar_fma"
   const char* isa;   // what users say: "scalar"
-  // Integer tiles: up to gemv_q8_width tokens go to gemv_q8 (a tile of 1 or that many, kQuads), up
-  // to packed_q8 to gemm_packed, more to gemm_work in tiles of `tile_q8`, or less by whole steps,
-  // of layout_q8.
+  // Integer tiles: up to gemv_q8_width tokens go to gemv_q8 (a tile of 1 or that many, kQuads),
+  // more to gemm_work in tiles of `tile_q8`, or less by whole steps, of layout_q8; the first of
+  // them to gemm_packed where there is one.
   int gemv_q8_width;
-  int packed_q8;  // up to so many tokens go to gemm_packed in tiles of 16; 0: none
+  bool packed_q8;  // there are formats with a gemm_packed
   int tile_q8, tile_q8_step;
   TileLayout layout_q8;
   // f32 tiles: 1 token, or up to tile_f32 by whole steps; panels that gemm_f32 takes at once.

@@ -50,7 +50,10 @@ Pieces Cut(const Tiles& tiles, int64_t num_panels, int64_t step = 1) {
   // each panel (q4_0, 2048 x 5632, 512 tokens: 331 GMAC/s with one, 383 with two).
   b.panels = std::clamp<int64_t>(kWorkBytes / panel_bytes, 2, kMaxPanels);
   // One panel at a time is 10 % slower for 8 tokens: the tile unit is set up for each call.
-  if (tiles.num_tokens == 1 || tiles.by_rows || tiles.direct || tiles.packed) b.panels = kMaxPanels;
+  if (tiles.num_tokens == 1 || tiles.by_rows || tiles.direct ||
+      (tiles.packed && tiles.num_tiles == 1)) {
+    b.panels = kMaxPanels;
+  }
   b.panels = (b.panels + step - 1) / step * step;
   static const int64_t l2 =
       std::max<int64_t>(256 << 10, static_cast<int64_t>(GetCpuFeatures().l2_bytes));
@@ -83,7 +86,9 @@ Sums Multiply(Context& c, const CpuWeight::Segment& s, int64_t expert, const Til
               int64_t p0, int64_t n, int64_t t0, int64_t t1, uint8_t* work, float* out) {
   const int64_t k = tiles.k;
   const int64_t tile_floats = int64_t{tiles.width} * kPanelRows;
-  if (s.q8 && !tiles.direct && !tiles.packed) {
+  if (s.q8 && !tiles.direct) {
+    const int64_t begin = t0;
+    float* const sums = out;
     const ExecKernels& e = c.k.exec[static_cast<int>(s.exec)];
     const ExecFormat format = FormatOf(s.exec);
     WorkGemm g;
@@ -94,8 +99,31 @@ Sums Multiply(Context& c, const CpuWeight::Segment& s, int64_t expert, const Til
     g.group_units = s.group_units;
     g.num_groups = WorkGroups(format, k, s.group_units);
     g.out_stride = (t1 - t0) * tile_floats;
-    for (int64_t p = 0; p < n; ++p) {
-      e.expand(s.Panel(expert, p0 + p), k, s.group_units, work + p * g.panel_stride);
+    // The last tile may be too narrow for gemm_packed.
+    const int first = tiles.StrideOf(t0);
+    const bool is_only = t1 - t0 == 1;
+    const bool takes_apart =
+        tiles.packed && e.gemm_packed && (first == 16 || (first == 8 && is_only));
+    if (takes_apart) {
+      PackedGemm packed;
+      packed.panels = s.Panel(expert, p0);
+      packed.panel_bytes = s.panel_bytes;
+      packed.num_panels = n;
+      packed.k = k;
+      packed.group_units = s.group_units;
+      packed.x = tiles.Q8(t0);
+      packed.width = first;
+      packed.out = out;
+      packed.out_stride = g.out_stride;
+      packed.work = is_only ? nullptr : work;
+      packed.work_stride = g.panel_stride;
+      e.gemm_packed(packed);
+      ++t0;
+      out += tile_floats;
+    } else {
+      for (int64_t p = 0; p < n; ++p) {
+        e.expand(s.Panel(expert, p0 + p), k, s.group_units, work + p * g.panel_stride);
+      }
     }
     const int64_t units = k / kUnit;
     const int64_t whole = (kUnitBlock + s.group_units - 1) / s.group_units * s.group_units;
@@ -109,15 +137,14 @@ Sums Multiply(Context& c, const CpuWeight::Segment& s, int64_t expert, const Til
         e.gemm_work(g);
       }
     }
-    return {tiles, t0, out, g.out_stride, tile_floats};
+    return {tiles, begin, sums, g.out_stride, tile_floats};
   }
   const Sums sums{tiles, t0, out, 0, n * tile_floats};
   if (s.q8) {
     const ExecKernels& e = c.k.exec[static_cast<int>(s.exec)];
-    const GemvQ8Fn gemv = tiles.packed ? e.gemm_packed : e.gemv_q8;
     for (int64_t t = t0; t < t1; ++t) {
-      gemv(s.Panel(expert, p0), s.panel_bytes, n, k, s.group_units, tiles.Q8(t), tiles.StrideOf(t),
-           out + (t - t0) * sums.tile_stride);
+      e.gemv_q8(s.Panel(expert, p0), s.panel_bytes, n, k, s.group_units, tiles.Q8(t),
+                tiles.StrideOf(t), out + (t - t0) * sums.tile_stride);
     }
     return sums;
   }

@@ -23,7 +23,8 @@ struct Tiles {
   bool by_rows = false;  // f32: tiles of one token for gemv
   // Integer tiles
   bool q8 = false, half_sums = false;
-  bool direct = false, packed = false;  // gemv_q8, gemm_packed: from packed panels
+  bool direct = false;  // gemv_q8: from packed panels
+  bool packed = false;  // the first of several tiles, too: gemm_packed
   TileLayout layout = TileLayout::kQuads;
   int64_t group_units = 1, groups = 0;
 
@@ -33,7 +34,7 @@ struct Tiles {
   int StrideOf(int64_t tile) const {
     const int n = WidthOf(tile);
     if (direct) return n == 1 ? 1 : width;
-    if (packed) return n <= 8 ? 8 : 16;
+    if (packed && num_tiles == 1) return n <= 8 ? 8 : 16;
     if (!q8 && n == 1) return 1;
     return (n + step - 1) / step * step;
   }
