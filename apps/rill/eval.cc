@@ -131,13 +131,18 @@ Status EvalFingerprint(EvalFlags& flags) {
   if (flags.model.json) {
     Json out;
     out.Set("fingerprint", hex);
+    out.Set("num_tokens", std::min(llm->info().max_context, Llm::kFingerprintTokens));
     out.Set("weights", flags.model.options.weights);
     out.Set("activations", flags.model.options.activations);
     out.Set("kv_dtype", flags.model.options.kv_dtype);
     out.Set("backend", llm->info().backend);
     PrintJson(out);
   } else {
-    WriteStdout(fmt::format("{}  {}\n", hex, ArithmeticText(flags.model.options, ", ")));
+    // A shorter context has another prompt, so its hash compares with no other.
+    const int32_t context = llm->info().max_context;
+    WriteStdout(
+        fmt::format("{}  {}{}\n", hex, ArithmeticText(flags.model.options, ", "),
+                    context < Llm::kFingerprintTokens ? fmt::format(", {} tokens", context) : ""));
   }
   return OkStatus();
 }

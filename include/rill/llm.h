@@ -181,6 +181,8 @@ class Llm {
   Result<PerplexityResult> EvalPerplexity(std::string_view text, int32_t window, int32_t stride,
                                           const OnPosition& on_position);
 
+  // Tokens of the fixed prompt of Fingerprint; a context that is shorter cuts it.
+  static constexpr int32_t kFingerprintTokens = 48;
   // Hash of the logits' bits of a fixed prompt: equal on every machine, ISA and thread count for
   // the same file, weights, activations and KV dtype. kFailedPrecondition: a logit is NaN or Inf.
   Result<uint64_t> Fingerprint();

@@ -80,9 +80,8 @@ Result<PerplexityResult> Llm::EvalPerplexity(std::string_view text, int32_t wind
 Result<uint64_t> Llm::Fingerprint() {
   // 48 ids spread over any vocabulary: long enough for three strips of keys and a second chunk of
   // most kernels, short enough for the slowest path.
-  constexpr int32_t kLength = 48;
   if (!impl_->model) return FailedPrecondition(impl_->info.path + ": opened for text only");
-  const int32_t length = std::min(kLength, impl_->model->config().max_context);
+  const int32_t length = std::min(kFingerprintTokens, impl_->model->config().max_context);
   std::vector<int32_t> ids;
   uint64_t state = 0x9E3779B97F4A7C15ull;
   for (int32_t i = 0; i < length; ++i) {

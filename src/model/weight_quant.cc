@@ -92,8 +92,14 @@ Result<TensorView> WeightSet::GetExact(const std::string& name, DType dtype, con
 }
 
 Result<WeightSet::Part> WeightSet::GetMatrix(const std::string& base, int64_t rows, int64_t cols) {
-  if (quant_.method != QuantMethod::kNone && tensors_.Find(base + ".qweight") != nullptr) {
-    return GetPacked(base, rows, cols);
+  if (quant_.method != QuantMethod::kNone) {
+    if (tensors_.Find(base + ".qweight") != nullptr) return GetPacked(base, rows, cols);
+    if (tensors_.Find(base + ".weight") == nullptr) {
+      return InvalidArgument(
+          fmt::format("{}: tensor '{}.qweight': the file has no such tensor, and no '{}.weight' "
+                      "that is not packed; supported: {}",
+                      culprit_, base, base, kSupportedQuantConfigs));
+    }
   }
   if (!names_.transposed || base == names_.lm_head) {
     RILL_ASSIGN_OR_RETURN(const TensorView view, Get(base + ".weight", Shape{rows, cols}));
@@ -106,6 +112,13 @@ Result<WeightSet::Part> WeightSet::GetMatrix(const std::string& base, int64_t ro
                     base, DTypeName(view.dtype)));
   }
   return Part(quant::MakeViewRows({view}, true), view.SizeBytes(), {base + ".weight"});
+}
+
+// The order of columns of a matrix of `num_groups` groups, or null. Zeros only are none, as exllama
+// has it: in group 0 there is no column of the other groups.
+const io::TensorEntry* WeightSet::FindOrder(const std::string& base, int64_t num_groups) const {
+  const io::TensorEntry* entry = tensors_.Find(base + ".g_idx");
+  return entry != nullptr && num_groups > 1 && IsAllZero(entry->view) ? nullptr : entry;
 }
 
 // qweight, qzeros and scales, with GPTQ maybe g_idx: shapes follow from the matrix, the bits and
@@ -137,7 +150,7 @@ Result<WeightSet::Part> WeightSet::GetPacked(const std::string& base, int64_t ro
       std::erase_if(fitting, [&](int64_t size) { return NumGroups(cols, size) != found; });
       if (fitting.size() == 1) {
         group = fitting[0];
-      } else if (tensors_.Find(base + ".g_idx") != nullptr) {  // which says it of each column
+      } else if (FindOrder(base, found) != nullptr) {  // which says it of each column
         group = NumGroups(cols, found);
       } else {
         return fail("scales", fmt::format("expected the rows that {} columns need in groups of {} "
@@ -181,11 +194,16 @@ Result<WeightSet::Part> WeightSet::GetPacked(const std::string& base, int64_t ro
     if (tensors_.Find(base + ".g_idx") != nullptr) {
       RILL_ASSIGN_OR_RETURN(g_idx, GetExact(base + ".g_idx", DType::kI32, Shape{cols}));
       bytes += g_idx.SizeBytes();
-    } else if (quant_.act_order && num_groups > 1) {  // in file order every weight would be wrong
-      return InvalidArgument(
-          fmt::format("{}: tensor '{}.g_idx': expected i32 [{}], as desc_act is true; the file has "
-                      "no such tensor; supported: {}",
-                      culprit_, base, cols, kSupportedQuantConfigs));
+      if (FindOrder(base, num_groups) == nullptr) g_idx = {};
+    }
+    // In file order every weight would be wrong.
+    if (g_idx.empty() && quant_.act_order && num_groups > 1) {
+      const bool is_there = tensors_.Find(base + ".g_idx") != nullptr;
+      return InvalidArgument(fmt::format(
+          "{}: tensor '{}.g_idx': expected i32 [{}], as desc_act is true; the file has {}; "
+          "supported: {}",
+          culprit_, base, cols, is_there ? "zeros only" : "no such tensor",
+          kSupportedQuantConfigs));
     }
     reader = quant::MakeGptqRows({.qweight = qweight,
                                   .qzeros = qzeros,
@@ -222,9 +240,11 @@ Result<WeightSet::Part> WeightSet::Stacked(const std::string& name,
   int64_t bytes = 0;
   for (const Part& part : experts) {
     if (part.view.dtype != experts[0].view.dtype) {
-      return Unsupported(fmt::format("{}: {}: expert {} is {}, expert 0 is {}", culprit_, name,
-                                     readers.size(), DTypeName(part.view.dtype),
-                                     DTypeName(experts[0].view.dtype)));
+      return Unsupported(fmt::format(
+          "{}: tensor '{}': {}, of expert {} of {}; expected {} as expert 0's '{}' is; supported: "
+          "experts of a layer in one format, of {}",
+          culprit_, part.tensors[0], DTypeName(part.view.dtype), readers.size(), name,
+          DTypeName(experts[0].view.dtype), experts[0].tensors[0], kSupportedQuantConfigs));
     }
     readers.push_back(part.Rows());
     tensors.push_back(part.tensors[0]);

@@ -234,13 +234,11 @@ Status WeightSet::CheckPackedTwice() const {
   return OkStatus();
 }
 
-namespace {
 bool IsAllZero(const TensorView& view) {
   if (view.data == nullptr) return false;
   const auto* bytes = reinterpret_cast<const uint8_t*>(view.data);
   return std::all_of(bytes, bytes + view.SizeBytes(), [](uint8_t byte) { return byte == 0; });
 }
-}  // namespace
 
 // A bias that the file has and the configuration does not mention would change every answer.
 Status WeightSet::CheckForgottenBiases() const {
@@ -263,22 +261,43 @@ Status WeightSet::CheckForgottenBiases() const {
   return OkStatus();
 }
 
+namespace {
+// "a.b" of "a.b.c"; empty for a name without a dot.
+std::string_view ParentOf(std::string_view name) {
+  const size_t dot = name.rfind('.');
+  return dot == name.npos ? std::string_view() : name.substr(0, dot);
+}
+}  // namespace
+
 // A module with a weight is a matrix, a norm or a table, so whatever else it has (scales and zero
 // points of a quantiser, halves of an adapter) belongs to what it computes. Names take up to three
 // components after the module's: q_proj.weight_scale, q_proj.weight.quant_state.bitsandbytes__nf4.
 Status WeightSet::CheckForgottenParts() const {
   const std::unordered_set<const io::TensorEntry*> used(used_.begin(), used_.end());
   std::unordered_map<std::string_view, std::string_view> modules;  // name -> its weight
+  std::unordered_set<std::string_view> parents;                    // of modules
   for (const io::TensorEntry* entry : used_) {
     const std::string_view name = entry->name;
     for (const std::string_view suffix : {".weight", ".qweight"}) {
-      if (name.ends_with(suffix))
-        modules.emplace(name.substr(0, name.size() - suffix.size()), name);
+      if (!name.ends_with(suffix)) continue;
+      const std::string_view module = name.substr(0, name.size() - suffix.size());
+      modules.emplace(module, name);
+      parents.insert(ParentOf(module));
     }
   }
   for (const io::TensorEntry& entry : tensors_.entries()) {
     if (used.contains(&entry)) continue;
     const std::string_view name = entry.name;
+    // AutoAWQ's mlp.act.scales: what an activation is divided by before the matrix that reads it.
+    // It is a module without a weight, beside modules that have one.
+    const std::string_view owner = ParentOf(name);
+    if (name.ends_with(".scales") && !modules.contains(owner) &&
+        parents.contains(ParentOf(owner))) {
+      return Unsupported(fmt::format(
+          "{}: tensor '{}': divides what '{}' gives, and is not read, so the network would be "
+          "another; supported: {}",
+          culprit_, name, owner, kSupportedQuantConfigs));
+    }
     size_t dot = name.size();
     for (int components = 1; components <= 3 && dot > 0; ++components) {
       dot = name.rfind('.', dot - 1);

@@ -140,6 +140,7 @@ class WeightSet {
   // `base`.weight, or the tensors that quantisation made of it.
   Result<Part> GetMatrix(const std::string& base, int64_t rows, int64_t cols);
   Result<Part> GetPacked(const std::string& base, int64_t rows, int64_t cols);
+  const io::TensorEntry* FindOrder(const std::string& base, int64_t num_groups) const;
   static Part SliceOf(const Part& part, int64_t begin, int64_t count);
   Status AddLinear(const std::string& base, int64_t rows, int64_t cols, bool bias,
                    LinearWeights& out);
@@ -192,5 +193,8 @@ class WeightSet {
   std::unique_ptr<ops::Buffer> constants_;
   int64_t packed_bytes_ = 0, mapped_bytes_ = 0;
 };
+
+// Every byte is there and 0.
+bool IsAllZero(const TensorView& view);
 
 }  // namespace rill::model

@@ -120,6 +120,12 @@ Result<std::shared_ptr<const RowReader>> MakeGptqRows(const GptqTensors& t) {
       ++counts[static_cast<size_t>(g)];
       sorted = sorted && (k == 0 || LoadBlock<int32_t>(g_idx, k - 1) <= g);
     }
+    for (size_t g = 0; g < counts.size(); ++g) {
+      if (counts[g] > 0) continue;
+      return InvalidArgument("g_idx: expected columns in each of the " +
+                             std::to_string(num_groups) + " groups, got none in group " +
+                             std::to_string(g));
+    }
     auto cut = CutGroups(t.bits, is_signed, counts);
     if (!cut.ok()) return cut.status().WithPrefix("g_idx");
     blocks = std::move(*cut);

@@ -7,6 +7,7 @@
 
 #include "quant/dequant.h"
 #include "quant/mxfp4.h"
+#include "quant/q8_k.h"
 
 namespace rill::quant {
 namespace {
@@ -33,7 +34,10 @@ struct FloatTest {
     return static_cast<Word>((bits & kExponent) + kLowest);
   }
 };
-using F64Test = FloatTest<uint64_t, 0x7FF0000000000000u, 0x0010000000000000u>;
+// From 2^127 on a f64 may be beyond f32, which weights become: those are looked at.
+using F64Test = FloatTest<uint64_t, 0x7FF0000000000000u, 0x3820000000000000u>;
+// From 2^121 on a f32 times a code of 8 bits may be.
+using Q8KTest = FloatTest<uint32_t, 0x7F800000u, 0x04000000u>;
 using F32Test = FloatTest<uint32_t, 0x7F800000u, 0x00800000u>;
 using F16Test = FloatTest<uint16_t, 0x7C00u, 0x0400u>;
 using BF16Test = FloatTest<uint16_t, 0x7F80u, 0x0080u>;
@@ -71,6 +75,17 @@ void Count(const uint8_t* data, int64_t count, int64_t stride, int64_t block_byt
   }
 }
 
+bool IsBadF64(const uint8_t* p) {
+  double value;
+  std::memcpy(&value, p, sizeof value);
+  return !std::isfinite(static_cast<float>(value));
+}
+
+void ScanF64(const uint8_t* data, int64_t count, int64_t stride, NonFinite& out) {
+  if (stride == 1 && !AnyBad<F64Test, 8>(data, count, 8)) return;
+  Count(data, count, stride, 8, IsBadF64, out);
+}
+
 template <typename Test>
 void ScanPlain(const uint8_t* data, int64_t count, int64_t stride, NonFinite& out) {
   constexpr int64_t kBytes = sizeof(typename Test::Word);
@@ -86,6 +101,13 @@ bool AnyBadScale(const ScaleField& field, const uint8_t* data, int64_t count, in
     case ScaleType::kE8M0: return AnyBad<E8M0Test>(data + field.offset, count, block_bytes);
   }
   return false;
+}
+
+bool IsBadQ8K(const uint8_t* data) {
+  BlockQ8_K block;
+  std::memcpy(&block, data, sizeof block);
+  return std::any_of(block.q, block.q + BlockQ8_K::kWeights,
+                     [&](int8_t code) { return !std::isfinite(block.scale * code); });
 }
 
 bool IsBadMXFP4(const uint8_t* block) {
@@ -135,13 +157,18 @@ NonFinite FindNonFinite(DType dtype, const void* data, int64_t num_elements,
   NonFinite out;
   out.looked_at = (count + stride_blocks - 1) / stride_blocks;
   switch (dtype) {
-    case DType::kF64: ScanPlain<F64Test>(bytes, count, stride_blocks, out); return out;
+    case DType::kF64: ScanF64(bytes, count, stride_blocks, out); return out;
     case DType::kF32: ScanPlain<F32Test>(bytes, count, stride_blocks, out); return out;
     case DType::kF16: ScanPlain<F16Test>(bytes, count, stride_blocks, out); return out;
     case DType::kBF16: ScanPlain<BF16Test>(bytes, count, stride_blocks, out); return out;
     case DType::kF8E4M3: ScanPlain<F8E4M3Test>(bytes, count, stride_blocks, out); return out;
     case DType::kF8E5M2: ScanPlain<F8E5M2Test>(bytes, count, stride_blocks, out); return out;
     default: break;
+  }
+  if (dtype == DType::kQ8_K) {
+    if (stride_blocks == 1 && !AnyBad<Q8KTest>(bytes, count, traits.block_bytes)) return out;
+    Count(bytes, count, stride_blocks, traits.block_bytes, IsBadQ8K, out);
+    return out;
   }
   const auto fields = ScaleFieldsOf(dtype);
   if (fields.empty()) out.looked_at = 0;

@@ -72,6 +72,28 @@ TEST(ScaleFields, MXFP4_IsBadWhereItsDecoderOverflowsAndAt255) {
   EXPECT_EQ(overflows, 4 + 8);  // 4 and 6 times 2^126; 2 to 6 times 2^127; of both signs
 }
 
+// A finite scale times a code, or a finite f64, may be beyond the f32 that weights become.
+TEST(ScaleFields, Q8K_And_F64_AreBadWhereF32Overflows) {
+  std::vector<uint8_t> block(292, 0);
+  for (const float scale : {1.0f, 0x1p120f, 0x1p121f, 0x1.02p121f, 0x1p125f, 3e38f, -3e38f}) {
+    for (const int code : {0, 1, 2, 126, 127, -128}) {
+      std::memcpy(block.data(), &scale, sizeof scale);
+      block[4 + 77] = static_cast<uint8_t>(code);
+      EXPECT_EQ(FindNonFinite(DType::kQ8_K, block.data(), 256).bad == 0,
+                AllFinite(DType::kQ8_K, block))
+          << scale << " " << code;
+    }
+  }
+  EXPECT_FALSE(AllFinite(DType::kQ8_K, block));
+  const double values[] = {1e300, -1e300, 3.5e38, 3.4028235e38, 3.40282357e38, 1e38, 1e-300};
+  for (const double value : values) {
+    const double row[4] = {0, 1, value, 2};
+    const NonFinite found = FindNonFinite(DType::kF64, row, 4);
+    EXPECT_EQ(found.bad == 0, std::isfinite(static_cast<float>(value))) << value;
+    EXPECT_EQ(found.first, found.bad > 0 ? 2 : -1);
+  }
+}
+
 TEST(ScaleFields, FindNonFinite_CountsAndLocates) {
   std::vector<float> x(100, 1.0f);
   x[17] = std::nanf("");

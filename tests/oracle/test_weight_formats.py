@@ -5,6 +5,7 @@ additions. With act-order the sums run in the order of the groups, so the bound 
 1e-5 of the logits' range, as for the families (a wrong zero point or nibble moves them by 0.1).
 """
 import json
+import subprocess
 
 import numpy as np
 import pytest
@@ -87,6 +88,50 @@ def test_configuration_beside_the_model(build_dir, tmp_path, method, name, renam
     (packed / name).write_text(json.dumps(old))
     args = (ids_file(tmp_path), tmp_path / "out.npy", "--backend", "reference")
     assert np.array_equal(run_logits(build_dir, packed, *args), run_logits(build_dir, plain, *args))
+
+
+def change_tensors(folder, change):
+    from safetensors.torch import load_file, save_file
+    tensors = load_file(str(folder / "model.safetensors"))
+    change(tensors)
+    save_file(tensors, str(folder / "model.safetensors"))
+
+
+def test_an_order_of_zeros_is_none(build_dir, tmp_path):
+    """exllama's loaders read it so; in group 0 alone, two thirds of the weights would be others."""
+    import torch
+    packed, plain = formats.make_pair(tmp_path, "gptq", group=64)
+
+    def add_order(tensors):
+        for name in [n for n in tensors if n.endswith(".qweight")]:
+            columns = tensors[name].shape[0] * 8
+            tensors[name[:-7] + "g_idx"] = torch.zeros(columns, dtype=torch.int32)
+    change_tensors(packed, add_order)
+    args = (ids_file(tmp_path), tmp_path / "out.npy", "--backend", "reference")
+    assert np.array_equal(run_logits(build_dir, packed, *args), run_logits(build_dir, plain, *args))
+
+
+LIST = "; supported: "
+
+
+@pytest.mark.parametrize("change, parts", [
+    (lambda t: t["model.layers.1.self_attn.k_proj.g_idx"].clamp_(max=0).add_(1),
+     ["model.layers.1.self_attn.k_proj", "g_idx: expected columns in each of the 2 groups, got none in group 0", LIST]),
+    (lambda t: t.pop("model.layers.0.self_attn.k_proj.qweight"),
+     ["tensor 'model.layers.0.self_attn.k_proj.qweight': the file has no such tensor", LIST]),
+    (lambda t: [t.pop(n) for n in list(t) if "layers.0.mlp.up_proj" in n],
+     ["tensor 'model.layers.0.mlp.up_proj.qweight': the file has no such tensor", LIST]),
+    (lambda t: t.update({"model.layers.0.mlp.act.scales": t["model.norm.weight"].clone()}),
+     ["tensor 'model.layers.0.mlp.act.scales': divides what 'model.layers.0.mlp.act' gives", LIST]),
+])
+def test_refused_with_tensor_and_list(build_dir, tmp_path, change, parts):
+    packed, _ = formats.make_pair(tmp_path, "gptq", group=64, sym=True)
+    change_tensors(packed, change)
+    done = subprocess.run([build_dir / "apps/rill/rill", "inspect", packed, "--plan"],
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode in (2, 3, 4, 5), done
+    for part in parts:
+        assert part in done.stderr, done.stderr
 
 
 def test_dynamic_widths(build_dir, tmp_path):
