@@ -53,6 +53,7 @@ void Generation::Start(ServerState& state, GenerationJob job) {
       });
   if (!generation->HoldKnownPart()) return;
   if (generation->job_.stream) {
+    generation->job_.responder->UseBudget(generation->held_);
     generation->job_.responder->StartStreamAfter(
         std::chrono::milliseconds(state.options.limits.stream_head_ms), 200, StreamHeaders());
   }
@@ -72,7 +73,12 @@ Generation::Generation(ServerState& state, GenerationJob job)
 }
 
 Generation::~Generation() {
+  ReleaseId();
+}
+
+void Generation::ReleaseId() {
   if (!client_id_.empty()) state_.active_ids.Erase(job_.http->tenant, client_id_);
+  client_id_.clear();
 }
 
 int64_t Generation::BytesOfTokens(int64_t tokens, int64_t alternatives) const {
@@ -177,6 +183,7 @@ void Generation::OnGone() {
   const std::lock_guard lock(mutex_);
   if (done_) return;
   done_ = true;
+  ReleaseId();
   CancelAll();
   RecordEnd("client_gone");
 }
@@ -243,7 +250,12 @@ void Generation::HandleEvent(size_t index, const llm::TextEvent& event) {
              "draining");
       } else {
         ApiError error = openai::RequestError(event.error, job_.http->request_id);
-        if (error.http_status == 400 && !error.param) error.param = job_.param;
+        if (error.http_status == 400 && !error.param) {
+          // All the request's own fields were checked before, but for the one whose limit, without
+          // max_tokens, is what the prompt leaves of the context.
+          const bool is_min_tokens = event.error.message().starts_with("min_tokens:");
+          error.param = is_min_tokens ? "min_tokens" : job_.param;
+        }
         if (error.http_status >= 500 && state_.log) {
           state_.log->Write(LogLine("error", "generation")
                                 .Add("request_id", job_.http->request_id)
@@ -344,6 +356,7 @@ void Generation::Write(std::string event) {
   if (done_) return;
   if (job_.responder->Write(std::move(event))) return;
   done_ = true;
+  ReleaseId();
   CancelAll();
   RecordEnd("client_gone");
 }
@@ -351,6 +364,7 @@ void Generation::Write(std::string event) {
 void Generation::Fail(const ApiError& error, std::string_view reason) {
   if (done_) return;
   done_ = true;
+  ReleaseId();
   CancelAll();
   if (job_.stream && job_.responder->HasStartedStream()) {
     // An error after 200: an event of its own, and no [DONE].
@@ -413,6 +427,7 @@ void Generation::SendWhole() {
   }
   if (!choices.empty()) finish_ = FinishReasonName(choices[0].finish);
   done_ = true;
+  ReleaseId();
   struct Answer {
     std::vector<openai::ChoiceText> choices;
     std::vector<openai::PromptPart> parts;
@@ -447,6 +462,7 @@ void Generation::EndStream() {
   Write(openai::AnswerWriter::Done());
   if (done_) return;
   done_ = true;
+  ReleaseId();
   job_.responder->End();
   RecordEnd("ok");
 }

@@ -78,6 +78,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
   // `replaces_ended`: from within the final event of one of its prompts.
   void SubmitMore(bool replaces_ended = false);
   void SetTimeouts(size_t index, llm::TextRequest& request) const;
+  // Before the answer's end is handed over: who has it may use the id again. mutex_ held.
+  void ReleaseId();
   void OnGone();
   void OnEvent(size_t prompt, const llm::TextEvent& event);
   void TakeTokens(Prompt& prompt, Choice& choice, const llm::TextEvent& event);
@@ -95,7 +97,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   // Until the answer is sent: the responder keeps it, too.
   std::shared_ptr<AnswerBudget::Hold> held_;
   const Clock::time_point started_ = Clock::now();
-  std::string client_id_;  // given by the client: erased from the active ones at the end
+  std::string client_id_;  // given by the client and active; "" otherwise
 
   // Guards all below. Recursive: a responder may find the client gone inside Write.
   std::recursive_mutex mutex_;

@@ -21,6 +21,12 @@ def keys(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def server_without_admin(build_dir):
+    with Server(build_dir) as server:
+        yield server
+
+
 def bearer(key):
     return [("Authorization", f"Bearer {key}")]
 
@@ -61,6 +67,25 @@ def test_keys_name_the_tenant_and_limit_it(build_dir, keys):
         status, _, body = server.request("POST", post, bearer("key-of-root"), port=server.admin_port)
         assert status == 200 and json.loads(body)["is_admin"]
     assert "key-of" not in server.errors
+
+
+def test_every_401_is_counted(build_dir, keys):
+    with Server(build_dir, keys=keys) as server:
+        for headers in ([], bearer("key-of-mallory"), bearer("key-of-root")):
+            server.get("/v1/echo", headers=headers)
+        assert server.counters()["auth_failures"] == 2
+
+
+def test_admin_routes_elsewhere_are_no_paths(server_without_admin):
+    """Whatever the method, as any path that there is not."""
+    server = server_without_admin
+    admin = {route["path"].replace("{id}", "a") for route in server.info["routes"]
+             if route["access"] == 2}
+    assert admin
+    for path in sorted(admin | {"/nothing"}):
+        for method in METHODS:
+            status, headers, _ = server.request(method, path)
+            assert status == 404 and "allow" not in headers, (method, path, status)
 
 
 def test_wrong_keys_are_throttled(build_dir, keys):

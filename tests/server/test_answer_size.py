@@ -1,5 +1,6 @@
 """Small requests that ask for huge answers are refused, and cost no memory."""
 import json
+import socket
 import subprocess
 import threading
 import time
@@ -101,3 +102,43 @@ def test_a_large_answer_does_not_hold_up_other_streams(server):
     gap = max(b - a for a, b in zip(times, times[1:]))
     # Written where tokens are handed on, it was four fifths of the time and more.
     assert gap < took / 2, f"{gap:.2f} s without a token while {took:.2f} s passed"
+
+
+def test_a_client_that_reads_is_not_cut_by_a_burst(rill, stories):
+    """The choices of a prompt echo it all at once: three times what a stream may have unsent."""
+    prompt = "\x01" * 2000  # six bytes each of the answer, one token each
+    with Server(rill, "m=" + stories, "--kv-memory", "64M", "--max-sequences", "64",
+                "--max-choices", "64") as server:
+        for count, n in [(1, 64), (6, 16)]:
+            body = {"model": "m", "prompt": [prompt] * count, "n": n, "echo": True, "stream": True,
+                    "max_tokens": 2, "ignore_eos": True}
+            texts = {}
+            with server.client() as client, client.stream("POST", "/v1/completions",
+                                                          json=body) as answer:
+                lines = [line[6:] for line in answer.iter_lines() if line.startswith("data: ")]
+            assert lines.pop() == "[DONE]"
+            for line in lines:
+                for choice in json.loads(line)["choices"]:
+                    texts[choice["index"]] = texts.get(choice["index"], "") + choice["text"]
+            assert len(texts) == count * n
+            assert all(text.startswith(prompt) for text in texts.values())
+        assert server.metric("rill_http_slow_readers_total") == 0
+        server.wait_idle()
+
+
+def test_a_client_that_does_not_read_is_cut_long_before_its_write_stalls(rill, stories, tmp_path):
+    path = tmp_path / "socket"
+    body = json.dumps({"model": "m", "prompt": "a", "n": 64, "stream": True, "max_tokens": 1900,
+                       "ignore_eos": True}).encode()
+    with Server(rill, "m=" + stories, "--kv-memory", "128M", "--max-sequences", "64",
+                "--max-choices", "64", "--unix", path) as server:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(path))
+            start = time.monotonic()
+            sock.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
+                         b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+                         % (len(body), body))
+            while server.metric("rill_http_slow_readers_total") == 0:
+                assert time.monotonic() - start < 20, "write_stall_ms is 30,000"
+                time.sleep(0.05)
+        server.wait_idle()

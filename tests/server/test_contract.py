@@ -497,6 +497,22 @@ def test_duplicate_request_id_is_refused(tiny):
     assert again.status_code == 200
 
 
+def test_a_request_id_is_free_when_its_answer_is_there(tiny):
+    with tiny.client() as client:
+        for more in ({}, {"stream": True}, {"max_tokens": 100_000}):
+            codes = {client.post("/v1/completions", headers={"x-request-id": "again"},
+                                 json={**GREEDY, "prompt": "a", "max_tokens": 1, **more}).text
+                     for _ in range(100)}
+            assert not [text for text in codes if "duplicate_request_id" in text]
+
+
+def test_min_tokens_that_the_context_cannot_hold_are_blamed(tiny):
+    answer = tiny.post("/v1/chat/completions", {**GREEDY, "min_tokens": 100_000, "messages": [
+        {"role": "user", "content": "hi"}]})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "min_tokens", answer.text
+
+
 def test_json_test_suite_bodies(tiny, shared_data):
     """318 files as bodies: 400 each (none is a valid request), and the server lives."""
     import httpx

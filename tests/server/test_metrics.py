@@ -54,6 +54,17 @@ def test_counters_count(tiny):
         assert tiny.metric("rill_stage_seconds_total", stage=stage) > 0, stage
 
 
+def test_start_time_is_that_of_the_process(rill, stories):
+    before = time.time()
+    with Server(rill, "m=" + stories) as server:
+        ready = time.time()
+        time.sleep(0.5)  # the first scrape is later
+        start = server.metric("process_start_time_seconds")
+        assert before - 0.1 < start < ready + 0.1
+        time.sleep(0.1)
+        assert server.metric("process_start_time_seconds") == start
+
+
 def test_labels_are_bounded(tiny):
     """Threat F7: what clients choose makes no label."""
     def series():

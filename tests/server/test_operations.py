@@ -123,7 +123,8 @@ def test_admin_load_and_unload(rill, stories, tiny_chat, tmp_path):
         assert results[0].status_code == 200
         assert results[0].json()["usage"]["completion_tokens"] == 400
         assert request(server, "b").status_code == 404
-        assert httpx.delete(admin + "/admin/models/b", timeout=60).status_code == 404
+        missing = httpx.delete(admin + "/admin/models/b", timeout=60)
+        assert missing.status_code == 404 and missing.json()["error"]["param"] == "model"
         assert request(server, "a").status_code == 200
         assert httpx.delete(admin + "/admin/models/a", timeout=60).status_code == 200
         none = server.post("/v1/completions", {"prompt": "x"})
@@ -378,6 +379,17 @@ def test_sighup_reads_keys_again(rill, stories, tmp_path):
             assert status("key-of-bob-0123456789") == 200  # the old ones stay
         assert server.get("/health").status_code == 200  # public
         assert server.get("/metrics").status_code == 401
+
+
+def test_a_key_may_hold_the_sign_of_a_comment(rill, stories, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("hash abcdefgh#ijklmnop\n#bob key-of-bob-0123456789\n"
+                    "carol key-of-carol-0123\t# her own\ndave key-of-dave-01234 #x\n")
+    with Server(rill, "m=" + stories, "--key-file", keys) as server:
+        status = {key: server.get("/v1/models", headers={"authorization": "Bearer " + key}).status_code
+                  for key in ("abcdefgh#ijklmnop", "abcdefgh", "key-of-bob-0123456789",
+                              "key-of-carol-0123", "key-of-dave-01234")}
+        assert list(status.values()) == [200, 401, 401, 200, 200], status
 
 
 def test_reload_is_all_or_nothing(rill, stories, tmp_path):

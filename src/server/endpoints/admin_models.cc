@@ -11,7 +11,7 @@ namespace rill::server {
 namespace {
 
 void AnswerStatus(ServerState& state, Responder& responder, const Status& status,
-                  const std::string& what, const std::string& name) {
+                  const std::string& what, const std::string& name, std::string_view param) {
   if (status.ok()) {
     state.log->Notice("admin", fmt::format("{} {}", what, name));
     Json out;
@@ -25,7 +25,7 @@ void AnswerStatus(ServerState& state, Responder& responder, const Status& status
   if (status.code() == StatusCode::kInternal || status.code() == StatusCode::kDataLoss) http = 500;
   ApiError error =
       MakeError(http, http == 404 ? "model_not_found" : "model_load_failed", status.message());
-  error.param = "path";
+  error.param = param;
   SendError(responder, error);
 }
 
@@ -90,7 +90,7 @@ void LoadModel(ServerState& state, const ResponderPtr& responder, const Json& bo
         }
       }
     }
-    AnswerStatus(state, *responder, status, "loaded", spec.name);
+    AnswerStatus(state, *responder, status, "loaded", spec.name, "path");
   });
   if (!queued) SendBusy(*responder);
 }
@@ -123,7 +123,7 @@ void AddAdminModels(ServerState& state, std::vector<Route>& routes) {
                           const std::string name = *http->FindParam("id");
                           const bool queued = state.admin.Run({}, [&state, responder, name] {
                             AnswerStatus(state, *responder, state.registry.Unload(name), "unloaded",
-                                         name);
+                                         name, "model");
                           });
                           if (!queued) SendBusy(*responder);
                         },

@@ -3,6 +3,7 @@
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
 
+#include <algorithm>
 #include <charconv>
 #include <fstream>
 #include <sstream>
@@ -42,6 +43,15 @@ Result<std::array<uint8_t, 32>> ParseHash(std::string_view hex) {
     }
   }
   return hash;
+}
+
+// A comment begins with a '#' at the line's begin or after white space: a key may hold one.
+size_t CommentBegin(std::string_view line) {
+  size_t at = line.find('#');
+  while (at != std::string_view::npos && at > 0 && line[at - 1] != ' ' && line[at - 1] != '\t') {
+    at = line.find('#', at + 1);
+  }
+  return std::min(at, line.size());
 }
 
 template <typename T>
@@ -106,7 +116,7 @@ Result<std::vector<ApiKey>> ApiKeys::Parse(std::string_view text, std::string_vi
     text.remove_prefix(std::min(end + 1, text.size()));
     ++number;
     const std::string where = std::string(culprit) + ":" + std::to_string(number);
-    std::istringstream words(line.substr(0, line.find('#')));
+    std::istringstream words(line.substr(0, CommentBegin(line)));
     std::string name, secret, word;
     if (!(words >> name)) continue;
     if (!(words >> secret)) return InvalidArgument(where + ": expected a key after the name");

@@ -109,6 +109,12 @@ bool Connection::IsQuiet() {
 }
 
 void Connection::WakeWriter() {
+  // The writer would find it only when the socket takes bytes again.
+  if (writing_ && exchange_ && exchange_->overflowed()) {
+    core_->counters().slow_readers_cut.fetch_add(1);
+    Close();
+    return;
+  }
   writer_signal_.cancel();
 }
 
@@ -243,6 +249,7 @@ Task Connection::Writer() {
       }
       done += count;
       write_window_bytes_ += count;
+      if (of_exchange && exchange_ && count > 0 && done < piece.size()) exchange_->Progress();
       core_->counters().bytes_out.fetch_add(count, std::memory_order_relaxed);
     }
     writing_ = false;
@@ -324,7 +331,7 @@ bool Connection::BeginRequest(std::string_view head_bytes) {
   if (request_->request_id.empty()) request_->request_id = NewRequestId();
 
   verdict_ = core_->gate().Judge(head_, listener_, {peer_.address, peer_.is_local}, now);
-  if (verdict_.wrong_key) core_->counters().auth_failures.fetch_add(1);
+  if (verdict_.fault.status == 401) core_->counters().auth_failures.fetch_add(1);
   if (verdict_.fault.status == 429 && verdict_.fault.code == "too_many_wrong_keys") {
     core_->counters().auth_throttled.fetch_add(1);
   }

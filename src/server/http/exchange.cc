@@ -10,6 +10,9 @@ namespace rill::server {
 
 namespace {
 
+// A socket that has taken nothing for so long has no reader: its stream gets no more budget.
+constexpr std::chrono::milliseconds kStalled{1000};
+
 // Values come from models, requests and configuration: none may end the line.
 std::string SafeValue(std::string value) {
   for (char& c : value) {
@@ -149,12 +152,28 @@ bool Exchange::HasStartedStream() {
   return streaming_;
 }
 
+bool Exchange::MayWait(size_t bytes) {
+  const auto wanted = static_cast<int64_t>(unsent_bytes_ + bytes);
+  int64_t allowed = static_cast<int64_t>(options_.max_unsent_bytes);
+  if (hold_) allowed += hold_->bytes();
+  if (wanted <= allowed) return true;
+  // What the socket was not offered yet says nothing of the client.
+  const bool stalled = in_flight_ && std::chrono::steady_clock::now() - last_progress_ > kStalled;
+  return hold_ && !stalled && hold_->Grow(wanted - allowed) == AnswerBudget::Verdict::kFits;
+}
+
+void Exchange::UseBudget(std::shared_ptr<AnswerBudget::Hold> hold) {
+  std::lock_guard lock(mutex_);
+  if (!gone_) hold_ = std::move(hold);
+}
+
 bool Exchange::WriteLocked(std::string_view event) {
   if (!streaming_ || ended_ || aborted_ || gone_) return false;
   if (event.empty() || options_.head_only) return true;  // an empty chunk would end the body
-  if (unsent_bytes_ + event.size() > options_.max_unsent_bytes && unsent_bytes_ > 0) {
+  if (unsent_bytes_ > 0 && !MayWait(event.size())) {
     overflowed_ = true;
     aborted_ = true;
+    waking_ = false;  // the writer waits for the socket and takes nothing: see WakeWriter()
     Wake();
     return false;
   }
@@ -249,6 +268,7 @@ Exchange::Next Exchange::Take(std::string* out) {
     // The element stays as the queue's front, so that unsent bytes and End() see it.
     *out = std::move(out_.front());
     in_flight_ = true;
+    last_progress_ = std::chrono::steady_clock::now();
     return Next::kBytes;
   }
   return ended_ ? Next::kEnd : Next::kNothing;
@@ -261,6 +281,11 @@ void Exchange::Sent(size_t bytes) {
   in_flight_ = false;
 }
 
+void Exchange::Progress() {
+  std::lock_guard lock(mutex_);
+  last_progress_ = std::chrono::steady_clock::now();
+}
+
 void Exchange::MarkGone() {
   std::function<void()> callback;
   {
@@ -270,6 +295,7 @@ void Exchange::MarkGone() {
     out_.clear();
     unsent_bytes_ = 0;
     in_flight_ = false;
+    hold_.reset();
     callback.swap(on_gone_);
   }
   if (callback) callback();
@@ -280,7 +306,9 @@ void Exchange::Detach() {
   // back.
   std::function<void()> on_gone, wake;
   std::function<bool()> draining;
+  std::shared_ptr<AnswerBudget::Hold> hold;
   std::lock_guard lock(mutex_);
+  hold.swap(hold_);
   on_gone.swap(on_gone_);
   wake.swap(options_.wake);
   draining.swap(options_.draining);

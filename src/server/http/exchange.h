@@ -4,7 +4,8 @@
 // Invariants:
 //   - bytes leave in the order of the calls; after End(), Abort() or gone, nothing more is queued
 //   - on_gone runs at most once, and never after the answer was handed over whole to the kernel
-//   - a stream never holds more than max_unsent_bytes; a call that would exceed it cuts the client
+//   - a stream never holds more than max_unsent_bytes and what UseBudget() gave; a call that would
+//     exceed it cuts the client. A budget grows only while the socket takes something
 //   - `wake_` is called under the mutex and is empty once the connection is gone, so a handler may
 //     keep its Responder for as long as it likes
 // Thread-safe.
@@ -45,6 +46,7 @@ class Exchange {
   void StartStream(int status, std::vector<Header> headers);
   void StartStreamAfter(std::chrono::milliseconds wait, int status, std::vector<Header> headers);
   bool HasStartedStream();
+  void UseBudget(std::shared_ptr<AnswerBudget::Hold> hold);
   bool Write(std::string_view event);
   void End();
   void Abort();
@@ -57,6 +59,7 @@ class Exchange {
   // kBytes: *out holds what to send next; call Sent() when it is in the kernel.
   Next Take(std::string* out);
   void Sent(size_t bytes);
+  void Progress();  // the kernel took some of it
   // No more can be sent: tells the handler.
   void MarkGone();
   // The connection forgets this exchange: no wake-ups from now on.
@@ -76,6 +79,7 @@ class Exchange {
   void Queue(std::string bytes);  // mutex held
   void Wake();                    // mutex held
   bool WriteLocked(std::string_view event);
+  bool MayWait(size_t bytes);  // so many more; mutex held
 
   const std::shared_ptr<HttpRequest> request_;
   Options options_;
@@ -89,6 +93,8 @@ class Exchange {
   bool waking_ = false;     // a wake-up is under way
   bool in_flight_ = false;  // the front was taken and is being sent
   std::chrono::steady_clock::time_point last_write_;
+  std::chrono::steady_clock::time_point last_progress_;  // of what is in flight
+  std::shared_ptr<AnswerBudget::Hold> hold_;
   std::function<void()> on_gone_;
   struct LateStart {
     std::chrono::steady_clock::time_point when;
@@ -114,6 +120,9 @@ class ExchangeResponder final : public Responder {
     exchange_->StartStreamAfter(wait, status, std::move(headers));
   }
   bool HasStartedStream() override { return exchange_->HasStartedStream(); }
+  void UseBudget(std::shared_ptr<AnswerBudget::Hold> hold) override {
+    exchange_->UseBudget(std::move(hold));
+  }
   bool Write(std::string event) override { return exchange_->Write(event); }
   void End() override { exchange_->End(); }
   void Abort() override { exchange_->Abort(); }

@@ -161,7 +161,6 @@ int Gate::CheckKey(const RequestHead& head, const KeyList& keys, const GatePeer&
   }
   if (index < 0) {
     peers_.RecordWrongKey(address, now, per_minute);
-    verdict->wrong_key = true;
     verdict->headers.push_back({"WWW-Authenticate", "Bearer"});
     verdict->fault = Fault(401, "invalid_api_key", "Incorrect API key provided");
     return -1;
@@ -214,9 +213,8 @@ Verdict Gate::Judge(const RequestHead& head, const ListenerTraits& listener, con
   // The route is looked up first, but nothing of it is told before the key was right.
   Result<Target> target = ParseTargetPath(head.target);
   Router::Match match;
-  if (target.ok()) match = router_.Find(head.method, target->segments);
   const bool admin_visible = listener.is_admin || admin_on_main_;
-  const bool hidden = match.route && match.route->access == Access::kAdmin && !admin_visible;
+  if (target.ok()) match = router_.Find(head.method, target->segments, admin_visible);
   const bool is_public = match.route && match.route->access == Access::kPublic;
 
   const std::shared_ptr<const KeyList> keys = this->keys();
@@ -231,7 +229,7 @@ Verdict Gate::Judge(const RequestHead& head, const ListenerTraits& listener, con
   if (!target.ok() && target.status().code() == StatusCode::kInvalidArgument) {
     return refuse(400, "invalid_value", target.status().message());
   }
-  if (!target.ok() || hidden || (!match.route && match.allow.empty())) {
+  if (!target.ok() || (!match.route && match.allow.empty())) {
     return refuse(404, "not_found", "no such path");
   }
   if (!match.route) {

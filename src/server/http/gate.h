@@ -70,7 +70,6 @@ struct Verdict {
   NameValues params;
   std::shared_ptr<KeyUse> key_use;  // admitted; null without key
   bool authenticated = false;       // a valid key came, whatever the rest says
-  bool wrong_key = false;
   bool is_admin = false;
   uint64_t max_body = 0;
 };

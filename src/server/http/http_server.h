@@ -30,7 +30,7 @@ struct HttpLimits {
   size_t max_head_bytes = 32 << 10;            // 431
   size_t max_body_bytes = 32u << 20;           // 413
   size_t max_buffered_bytes = 1024u << 20;     // request bodies of all connections together: 503
-  size_t max_unsent_bytes = 256 << 10;         // of one stream: the client is cut
+  size_t max_unsent_bytes = 256 << 10;         // of one stream: the client is cut (Responder)
   size_t max_pipelined_bytes = 64 << 10;       // read ahead while an answer is under way
   int max_requests_per_connection = 10'000;    // then Connection: close
   int max_connections = 10'000;                // oldest idle one is closed, else 503

@@ -13,9 +13,11 @@
 
 #include <chrono>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "server/answer_budget.h"
 #include "server/http/message.h"
 
 namespace rill::server {
@@ -40,8 +42,13 @@ class Responder {
   // later than this.
   virtual bool HasStartedStream() = 0;
 
+  // What `hold` has, and can take, of the answers' budget may wait for the client beyond
+  // max_unsent_bytes while its socket takes something: a burst larger than that limit (a prompt
+  // that n choices echo) is written in one go, before the I/O thread has sent any of it.
+  virtual void UseBudget(std::shared_ptr<AnswerBudget::Hold> hold) = 0;
+
   // One event = one write = one HTTP chunk. False when the client is gone or was cut because more
-  // than HttpLimits::max_unsent_bytes wait for it: stop, nobody reads.
+  // than HttpLimits::max_unsent_bytes wait for it (see UseBudget): stop, nobody reads.
   virtual bool Write(std::string event) = 0;
 
   // Ends the stream's body; the connection may serve another request.

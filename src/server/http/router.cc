@@ -84,11 +84,13 @@ Result<Router> Router::Create(std::vector<Route> routes) {
   return router;
 }
 
-Router::Match Router::Find(Method method, const std::vector<std::string>& segments) const {
+Router::Match Router::Find(Method method, const std::vector<std::string>& segments,
+                           bool with_admin) const {
   Match best;
   int best_score = -1;
   std::vector<Method> allowed;
   for (size_t i = 0; i < routes_.size(); ++i) {
+    if (routes_[i].access == Access::kAdmin && !with_admin) continue;
     NameValues params;
     const int score = ::rill::server::Match(patterns_[i], segments, &params);
     if (score < 0) continue;

@@ -63,7 +63,8 @@ class Router {
   };
 
   // `segments` as in http/target.h: percent-decoded, one per literal slash.
-  Match Find(Method method, const std::vector<std::string>& segments) const;
+  // Without `with_admin` there are no routes for admins: nothing tells that they exist.
+  Match Find(Method method, const std::vector<std::string>& segments, bool with_admin) const;
 
   const std::vector<Route>& routes() const { return routes_; }
 

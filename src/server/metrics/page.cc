@@ -4,9 +4,13 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <ctime>
+#include <fstream>
 #include <iterator>
+#include <sstream>
+#include <string>
 #include <vector>
 
 namespace rill::server {
@@ -304,6 +308,29 @@ void StepTokens(Page& page, std::string_view name, bool is_vllm) {
   }
 }
 
+double SecondsOf(clockid_t clock) {
+  timespec now = {};
+  clock_gettime(clock, &now);
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
+}
+
+// Unix time: field 22 of /proc/self/stat, in ticks since the machine's boot.
+double ProcessStartTime() {
+  std::ifstream file("/proc/self/stat");
+  std::string stat;
+  std::getline(file, stat);
+  // Of "pid (name) state ppid …" the name may hold anything.
+  const size_t close = std::min(stat.rfind(')'), stat.size());
+  std::istringstream fields(stat.substr(std::min(close + 1, stat.size())));
+  std::string skipped;
+  for (int field = 3; field < 22; ++field) fields >> skipped;
+  double ticks = 0;
+  const double now = SecondsOf(CLOCK_REALTIME);
+  if (!(fields >> ticks)) return now;
+  const auto per_second = static_cast<double>(sysconf(_SC_CLK_TCK));
+  return now - (SecondsOf(CLOCK_BOOTTIME) - ticks / per_second);
+}
+
 void Process(Page& page, ServerState& state) {
   page.Single("rill_memory_bandwidth_ratio", "gauge",
               "Bytes of weights and KV read in the last second, of the measured bandwidth.",
@@ -336,8 +363,9 @@ void Process(Page& page, ServerState& state) {
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
   page.Single("process_cpu_seconds_total", "counter", "CPU time of all threads.",
               static_cast<double>(cpu.tv_sec) + static_cast<double>(cpu.tv_nsec) * 1e-9);
-  static const double start_time = static_cast<double>(std::time(nullptr));
-  page.Single("process_start_time_seconds", "gauge", "Unix time of the start.", start_time);
+  static const double start_time = ProcessStartTime();
+  page.Single("process_start_time_seconds", "gauge", "Unix time of the process's start.",
+              start_time);
 }
 
 void Http(Page& page, const HttpCounters& http, bool with_vllm) {
