@@ -7,6 +7,7 @@
 
 #include "command.h"
 #include "numbers.h"
+#include "output_file.h"
 #include "progress.h"
 #include "rill/load_test.h"
 
@@ -100,24 +101,31 @@ Status BenchServe(BenchServeFlags& flags, int& exit_code) {
   if (const char* key = std::getenv(flags.key_variable.c_str())) load.api_key = key;
   RILL_ASSIGN_OR_RETURN(load.requests, MakeRequests(flags));
   PutPrefixes(flags, load.requests);
+  // Before the measurement: none is lost for want of a place.
+  OutputFile plot, details;
+  if (!flags.plot.empty()) RILL_RETURN_IF_ERROR(plot.Open(flags.plot));
+  if (!flags.details.empty()) RILL_RETURN_IF_ERROR(details.Open(flags.details));
   ProgressBar bar("bench serve", ProgressBar::Unit::kCount);
   InterruptScope interrupt;
   RILL_ASSIGN_OR_RETURN(
       const LoadReport report,
       RunLoadTest(
           load, [&](int64_t done, int64_t total) { bar.Update(done, total); }, interrupt.flag()));
-  if (!flags.plot.empty()) {
-    RILL_RETURN_IF_ERROR(WriteFileAtomically(flags.plot, report.ToSvg(flags.dataset)));
-  }
-  if (!flags.details.empty()) {
-    RILL_RETURN_IF_ERROR(WriteFileAtomically(flags.details, report.DetailsJsonLines()));
-  }
   if (flags.json) {
     PrintJson(report.ToJson());
     std::fputs(report.ErrorsText().c_str(), stderr);
   } else {
     WriteStdout(report.ToText());
   }
+  // The report is there, whatever becomes of these: their errors are on stderr.
+  auto write = [&](const std::string& path, OutputFile& file, const std::string& text) {
+    if (path.empty()) return;
+    Status status = file.Write(text);
+    if (status.ok()) status = file.Finish();
+    if (!status.ok()) exit_code = ReportError(status, /*json=*/false);
+  };
+  write(flags.plot, plot, report.ToSvg(flags.dataset));
+  write(flags.details, details, report.DetailsJsonLines());
   if (report.failed == report.requests) {
     // The report is the one object on stdout.
     exit_code = ReportError(

@@ -77,6 +77,9 @@ Status ReadModels(ServeFlags& flags) {
       spec.name = entry.substr(0, equals);
       model = entry.substr(equals + 1);
     }
+    if (model.empty()) {
+      return InvalidArgument("MODEL: expected [NAME=]MODEL, got '" + entry + "'");
+    }
     // Found by the server: one that is not there leaves the others serving.
     spec.path = model;
     if (spec.name.empty()) spec.name = DefaultName(model);
@@ -413,7 +416,7 @@ void AddServe(CLI::App& app, CommandContext& context) {
   command->footer(
       "Serves /v1/chat/completions, /v1/completions, /v1/models, /tokenize, /metrics and more:\n"
       "docs/server.md. SIGTERM lets requests end, a second one stops; SIGHUP reads keys and\n"
-      "certificates again.\n\n"
+      "certificates again and opens the log file anew.\n\n"
       "  rill serve smollm2\n"
       "  curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\\n"
       "       -d '{\"model\":\"smollm2\",\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}'");

@@ -115,12 +115,12 @@ struct ServerOptions {
 };
 
 // Serves until SIGTERM or SIGINT: the first drains (SIGINT, and with sockets of a service manager
-// SIGTERM too, without drain_delay_s), a second one stops at once. SIGHUP reads keys and
-// certificates again, all of them or none. Blocks these signals in the calling thread; call it
-// before other threads start. A model that does not load is told in the summary, and the others
-// serve. One of these signals while models load ends the process there and then, with exit code 0.
-// Errors: bad options, an address beside the sockets of a service manager, a port in use, no
-// model that loads.
+// SIGTERM too, without drain_delay_s), a second one stops at once. SIGHUP opens log_file
+// by its name again and reads keys and certificates again, all of them or none. Blocks these
+// signals in the calling thread; call it before other threads start. A model that does not load is
+// told in the summary, and the others serve. One of these signals while models load ends the
+// process there and then, with exit code 0. Errors: bad options, an address beside the sockets of a
+// service manager, a port in use, no model that loads.
 Status RunServer(const ServerOptions& options);
 
 }  // namespace rill

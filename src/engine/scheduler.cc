@@ -18,7 +18,7 @@ constexpr int32_t kFirstChunk = 64;
 // do: at 16 tokens a step a long prompt would crawl, for next to nothing.
 constexpr double kLeastShare = 1.25;
 // Of the target, what a step may take; the rest is for its tokens' way to the client. Without it,
-// 99th percentiles were 2 to 6 ms beyond targets of 50 and 100 (docs/scheduler.md).
+// 99th percentiles were 2 to 6 ms beyond targets of 50 and 100.
 constexpr double kStepShare = 0.9;
 
 double ReadsOf(int64_t begin, int64_t num_tokens) {

@@ -1,9 +1,12 @@
 #include "llm/serving_model.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <limits>
 #include <random>
 
+#include "base/size_text.h"
 #include "llm/chat_templates.h"
 #include "llm/llm_impl.h"
 
@@ -38,6 +41,26 @@ Result<std::unique_ptr<ServingModel>> ServingModel::Load(const std::string& path
                        " is an encoder, it generates nothing");
   }
   if (!impl.tokenizer) return impl.tokenizer_status;
+  const model::Model::MemoryUse use = impl.model->memory();
+  serving->weight_bytes_ = use.packed_bytes + use.mapped_bytes;
+  serving->activation_bytes_ = use.activation_bytes;
+  const KvLayout layout = impl.model->MakeKvLayout(impl.kv_dtype, impl.options.page_size);
+  const int64_t page_bytes = std::max<int64_t>(layout.page_bytes(), 1);
+  const int64_t least = engine::PagesForContexts(1, impl.info.max_context, impl.options.page_size);
+  int64_t kv_bytes = options.kv_bytes;
+  if (options.memory_bytes) {
+    const int64_t own_bytes = serving->weight_bytes_ + serving->activation_bytes_;
+    const int64_t room = *options.memory_bytes - own_bytes;
+    if (room < least * page_bytes) {
+      return ResourceExhausted(fmt::format(
+          "{}: loaded, it needs at least {}, the memory budget has {} for it (--memory; a smaller "
+          "--context takes less): weights {}, activations {}, one context of {} positions {}",
+          path, SizeText(own_bytes + least * page_bytes), SizeText(*options.memory_bytes),
+          SizeText(serving->weight_bytes_), SizeText(serving->activation_bytes_),
+          impl.info.max_context, SizeText(least * page_bytes)));
+    }
+    kv_bytes = std::min(kv_bytes, room);
+  }
   const Result<uint64_t> fingerprint = serving->llm_->Fingerprint();
   if (fingerprint.ok()) {
     serving->fingerprint_ = *fingerprint;
@@ -45,11 +68,8 @@ Result<std::unique_ptr<ServingModel>> ServingModel::Load(const std::string& path
     return fingerprint.status();
   }  // else logits of its prompt are no numbers: each request says so of its own
 
-  const KvLayout layout = impl.model->MakeKvLayout(impl.kv_dtype, impl.options.page_size);
-  const int64_t page_bytes = std::max<int64_t>(layout.page_bytes(), 1);
-  const int64_t least = engine::PagesForContexts(1, impl.info.max_context, impl.options.page_size);
-  const int64_t pages = std::clamp<int64_t>(options.kv_bytes / page_bytes, least,
-                                            std::numeric_limits<int32_t>::max());
+  const int64_t pages =
+      std::clamp<int64_t>(kv_bytes / page_bytes, least, std::numeric_limits<int32_t>::max());
   engine::ModelRunnerOptions runner_options;
   runner_options.kv_dtype = impl.kv_dtype;
   runner_options.page_size = impl.options.page_size;
@@ -79,9 +99,6 @@ Result<std::unique_ptr<ServingModel>> ServingModel::Load(const std::string& path
     serving->template_source_ = impl.chat_templates->source();
     serving->all_template_sources_ = impl.chat_templates->all_sources();
   }
-  const model::Model::MemoryUse use = impl.model->memory();
-  serving->weight_bytes_ = use.packed_bytes + use.mapped_bytes;
-  serving->activation_bytes_ = use.activation_bytes;
   serving->kv_bytes_ = serving->runner_->kv_bytes();
   serving->kv_token_bytes_ = page_bytes / layout.page_size;
   serving->page_size_ = layout.page_size;

@@ -20,8 +20,11 @@
 namespace rill::llm {
 
 struct ServingOptions {
-  LoadOptions load;            // load.max_sequences: choices that run at once
-  int64_t kv_bytes = 0;        // KV memory; never less than one whole context takes
+  LoadOptions load;      // load.max_sequences: choices that run at once
+  int64_t kv_bytes = 0;  // KV memory; never less than one whole context takes
+  // Most that weights, activations and KV memory may take together: KV memory shrinks to one
+  // context at least. Weights in memory may be more than ServingPlan says from the file.
+  std::optional<int64_t> memory_bytes;
   int32_t max_waiting = 1024;  // requests in the engine's queue, and never fewer than text's
   double itl_target_ms = 0;    // EngineOptions'
   // Of requests without a seed; absent: from std::random_device, so that no two starts and no two
@@ -44,7 +47,8 @@ class ServingModel {
  public:
   // Reads and checks the file, allocates nothing. `path` as for Llm::Open.
   static Result<ServingPlan> Plan(const std::string& path, const LoadOptions& options);
-  // Errors: Llm::Open's; kUnsupported for an encoder or a model without a tokenizer.
+  // Errors: Llm::Open's; kUnsupported for an encoder or a model without a tokenizer;
+  // kResourceExhausted, with the sums, for one that needs more than options.memory_bytes.
   static Result<std::unique_ptr<ServingModel>> Load(const std::string& path,
                                                     const ServingOptions& options);
   ~ServingModel();

@@ -9,6 +9,7 @@
 #include <ctime>
 #include <thread>
 
+#include "base/size_text.h"
 #include "base/utf8.h"
 #include "server/available_memory.h"
 #include "server/http/target.h"
@@ -16,13 +17,6 @@
 
 namespace rill::server {
 namespace {
-
-// "1.05 MB", "3.20 GB": a budget that was meant to be larger shows as what it is.
-std::string SizeText(int64_t bytes) {
-  if (bytes < 10'000) return fmt::format("{} bytes", bytes);
-  return bytes < 100'000'000 ? fmt::format("{:.2f} MB", static_cast<double>(bytes) / 1e6)
-                             : fmt::format("{:.2f} GB", static_cast<double>(bytes) / 1e9);
-}
 
 int64_t MinimumMemory(const llm::ServingPlan& plan) {
   return plan.weight_bytes + plan.activation_bytes + plan.kv_token_bytes * plan.max_context;
@@ -148,13 +142,15 @@ Result<std::vector<ModelMemory>> ModelRegistry::PlanMemory(
   return out;
 }
 
-Status ModelRegistry::Load(const ModelSpec& spec, int64_t kv_bytes) {
+Status ModelRegistry::Load(const ModelSpec& spec, int64_t kv_bytes, int64_t reserved_bytes) {
   const std::lock_guard loading(load_mutex_);
+  int64_t room = budget_bytes() - reserved_bytes;
   std::vector<std::string> names = spec.aliases;
   names.push_back(spec.name);
   {
     const std::lock_guard lock(mutex_);
     for (const auto& model : models_) {
+      room -= MemoryOf(*model).total_bytes();
       for (const std::string& name : names) {
         if (model->Answers(name)) {
           return InvalidArgument(fmt::format("the name '{}' is in use by {}", name, model->path));
@@ -169,6 +165,7 @@ Status ModelRegistry::Load(const ModelSpec& spec, int64_t kv_bytes) {
   llm::ServingOptions serving;
   serving.load = options_.load;
   serving.kv_bytes = kv_bytes;
+  serving.memory_bytes = room;
   serving.max_waiting = options_.max_waiting;
   serving.itl_target_ms = options_.itl_target_ms;
   serving.seed = options_.seed;

@@ -30,9 +30,10 @@ class ModelRegistry {
   // the weights and one context each do not fit.
   Result<std::vector<ModelMemory>> PlanMemory(const std::vector<ModelSpec>& specs) const;
 
-  // Loads `spec` with that much KV memory. Errors: kInvalidArgument for a name in use, the
-  // loader's.
-  Status Load(const ModelSpec& spec, int64_t kv_bytes);
+  // Loads `spec` with that much KV memory, or less where it turns out to take more than was
+  // planned. `reserved_bytes` of the budget are left for others. Errors: kInvalidArgument for a
+  // name in use, the loader's, kResourceExhausted with the sums when it does not fit.
+  Status Load(const ModelSpec& spec, int64_t kv_bytes, int64_t reserved_bytes = 0);
   // The same, KV memory from what the budget has left.
   Status LoadWithinBudget(const ModelSpec& spec);
   // Takes the name away at once, waits for requests under way, then frees the memory.

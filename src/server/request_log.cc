@@ -3,12 +3,14 @@
 #include <fmt/format.h>
 #include <spdlog/async.h>
 #include <spdlog/async_logger.h>
-#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/details/file_helper.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 
 #include <chrono>
 #include <ctime>
 #include <iterator>
+#include <mutex>
 
 #include "base/utf8.h"
 #include "rill/json.h"
@@ -33,6 +35,31 @@ std::string Timestamp() {
 }
 
 }  // namespace
+
+// Appends to a file that may be opened anew. Thread-safe, as every sink.
+class LogFileSink final : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  explicit LogFileSink(std::string path) : path_(std::move(path)) { Open(); }
+
+  // Throws when it cannot; the old one stays then.
+  void Open() {
+    auto next = std::make_unique<spdlog::details::file_helper>();
+    next->open(path_, /*truncate=*/false);
+    const std::lock_guard lock(mutex_);
+    file_.swap(next);
+  }
+
+ private:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t formatted;
+    formatter_->format(message, formatted);
+    file_->write(formatted);
+  }
+  void flush_() override { file_->flush(); }
+
+  const std::string path_;
+  std::unique_ptr<spdlog::details::file_helper> file_;
+};
 
 LogLine::LogLine(std::string_view level, std::string_view event) : level_(level), event_(event) {}
 
@@ -66,7 +93,8 @@ Result<std::unique_ptr<RequestLog>> RequestLog::Create(const LogOptions& options
     if (options.file.empty()) {
       sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
     } else {
-      sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(options.file, /*truncate=*/false);
+      log->file_sink_ = std::make_shared<LogFileSink>(options.file);
+      sink = log->file_sink_;
     }
     log->pool_ = std::make_shared<spdlog::details::thread_pool>(kQueueLines, 1);
     log->logger_ = std::make_shared<spdlog::async_logger>(
@@ -103,6 +131,16 @@ void RequestLog::Write(const LogLine& line) {
   } catch (const std::exception&) {
     // Nothing that a request should end for.
   }
+}
+
+Status RequestLog::Reopen() {
+  if (!file_sink_) return OkStatus();
+  try {
+    file_sink_->Open();
+  } catch (const std::exception& error) {
+    return InvalidArgument("log: " + std::string(error.what()));
+  }
+  return OkStatus();
 }
 
 uint64_t RequestLog::lines_dropped() const {

@@ -22,6 +22,8 @@ class thread_pool;
 
 namespace rill::server {
 
+class LogFileSink;
+
 struct LogOptions {
   std::string format = "text";  // "text", "json", "none"
   std::string file;             // "": stderr
@@ -53,6 +55,9 @@ class RequestLog {
   bool wants_requests() const { return logger_ && options_.requests; }
   bool wants_prompts() const { return logger_ && options_.prompts; }
   void Write(const LogLine& line);
+  // Opens the file by its name again, for one that was moved away (logrotate); lines that wait go
+  // to the new one. Errors: it cannot be opened; lines then go where they went.
+  Status Reopen();
   void Notice(std::string_view event, std::string_view message);
   void Error(std::string_view event, std::string_view message);
   // Lines that could not be written (disk full, reader gone) or that a full queue pushed out.
@@ -63,6 +68,7 @@ class RequestLog {
 
   const LogOptions options_;
   std::shared_ptr<spdlog::details::thread_pool> pool_;
+  std::shared_ptr<LogFileSink> file_sink_;  // null: stderr
   std::shared_ptr<spdlog::logger> logger_;  // null: format "none"
   std::atomic<uint64_t> write_errors_{0};
 };

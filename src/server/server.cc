@@ -276,10 +276,12 @@ class Server {
       int64_t planned_bytes = 0;
       for (const ModelMemory& model : plan_) planned_bytes += model.total_bytes();
       MeasureMachine(state_, planned_bytes);
+      int64_t later_bytes = planned_bytes;
       for (size_t i = 0; i < specs.size() && !stop_loading_; ++i) {
+        later_bytes -= plan_[i].total_bytes();
         Status status;
         try {
-          status = state_.registry.Load(specs[i], plan_[i].kv_bytes);
+          status = state_.registry.Load(specs[i], plan_[i].kv_bytes, later_bytes);
         } catch (const std::bad_alloc&) {
           status = ResourceExhausted(specs[i].name + ": memory ran out while loading");
         }
@@ -478,8 +480,11 @@ class Server {
     if (!hangs && (models.empty() || num_dead < models.size())) SystemdNotify("WATCHDOG=1");
   }
 
-  // Keys and certificates again. What is wrong changes nothing.
+  // The log's file, keys and certificates again. What is wrong changes nothing.
   void Reload() {
+    if (const Status log = state_.log->Reopen(); !log.ok()) {
+      Notice("reload", "the log goes on as it was: " + log.message());
+    }
     auto keys = ReadKeys(state_.options);
     const int num_keys = keys.ok() ? static_cast<int>(keys->size()) : 0;
     const Status status = keys.ok() ? http_->Reload(std::move(*keys)) : keys.status();

@@ -1,5 +1,7 @@
 """rill bench serve against a server whose delays are known."""
 import json
+import signal
+import socket
 import subprocess
 import xml.etree.ElementTree
 
@@ -115,6 +117,34 @@ def test_together_and_plot_and_text(rill, tmp_path):
         root = xml.etree.ElementTree.parse(plot).getroot()
         lines = root.findall(".//{http://www.w3.org/2000/svg}polyline")
         assert len(lines) == 4 and all(line.get("points") for line in lines)
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_measurement(rill, tmp_path):
+    with FakeServer() as fake:
+        for flag in ("--plot", "--details"):
+            done = bench(rill, fake.url, "-n", 4, flag, tmp_path / "none" / "file", ok=False)
+            assert "none/file" in done.stdout + done.stderr
+        assert not fake.bodies
+        # Full only when it is written: the report is there all the same.
+        done = bench(rill, fake.url, "-n", 4, "--details", "/dev/full", ok=False)
+        assert json.loads(done.stdout)["requests"] == 4 and "/dev/full" in done.stderr
+
+
+def test_ctrl_c_ends_the_question_for_the_model(rill):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        process = subprocess.Popen([rill, "bench", "serve", "--url", url, "-n", "4"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        silent.settimeout(20)
+        try:
+            with silent.accept()[0] as asked:
+                assert b"/v1/models" in asked.recv(1000)
+                process.send_signal(signal.SIGINT)
+                _, errors = process.communicate(timeout=5)
+            assert process.returncode == 130 and b"interrupted" in errors
+        finally:
+            process.kill()
+            process.wait()
 
 
 def test_failures_are_counted_and_named(rill):

@@ -1,6 +1,7 @@
 """Running a server: start, several models, reload, drain, logs, memory budget."""
 import concurrent.futures
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -215,8 +216,41 @@ def test_budget_too_small_is_refused_with_the_sums(rill, stories):
     assert b"memory budget" in done.stderr and b"weights" in done.stderr
 
 
+def in_bytes(text):
+    number, unit = re.fullmatch(r"([\d.]+) ([MG]B)", text).groups()
+    return float(number) * {"MB": 1e6, "GB": 1e9}[unit]
+
+
+def test_what_a_loaded_model_takes_is_within_the_budget(rill, stories, smollm2):
+    """SmolLM2's weights take more in memory than in the file."""
+    words = ["--context", "2048", "--kv-memory", "1", "--memory"]
+    with Server(rill, "m=" + smollm2, *words, "1G") as server:
+        used = re.search(r"weights (.*), activations (.*), KV (.*) = 2048 pos", server.stderr())
+    weights, activations, context = (in_bytes(text) for text in used.groups())
+    tight = weights + activations + context / 2
+    done = subprocess.run([rill, "serve", smollm2, "--port", "0", *words, str(int(tight))],
+                          capture_output=True, timeout=60, check=False)
+    assert done.returncode == 5, done.stderr
+    assert b"memory budget" in done.stderr and b"weights 0.1" in done.stderr
+    words = [*words[:2], words[-1], str(int(tight + context))]
+    with Server(rill, "m=" + smollm2, "--admin-port", "0", *words) as server:
+        text = server.stderr()
+        used, budget = re.search(r"memory: (.*) of a budget of (.*)", text).groups()
+        assert in_bytes(used) <= in_bytes(budget) * 1.001, text
+        # What the admin route loads is held to the same sum, and leaves nothing behind.
+        assert httpx.delete(server.admin_url + "/admin/models/m", timeout=60).status_code == 200
+        assert httpx.post(server.admin_url + "/admin/models", timeout=60,
+                          json={"path": stories, "name": "s"}).status_code == 200
+        for _ in range(2):
+            refused = httpx.post(server.admin_url + "/admin/models", timeout=60,
+                                 json={"path": smollm2, "name": "again"})
+            assert refused.status_code == 400 and "memory budget" in refused.text, refused.text
+        assert [m["id"] for m in server.get("/v1/models").json()["data"]] == ["s"]
+
+
 @pytest.mark.parametrize("words,code,text", [
     (["/no/such.gguf"], 3, "no/such.gguf"),
+    (["n="], 2, "MODEL: expected [NAME=]MODEL, got 'n='"),
     (["a={m}", "a={m}"], 2, "two models are called 'a'"),
     (["{m}", "--port", "99999"], 2, ""),
     (["{m}", "--memory", "lots"], 2, "--memory"),
@@ -390,6 +424,40 @@ def test_a_key_may_hold_the_sign_of_a_comment(rill, stories, tmp_path):
                   for key in ("abcdefgh#ijklmnop", "abcdefgh", "key-of-bob-0123456789",
                               "key-of-carol-0123", "key-of-dave-01234")}
         assert list(status.values()) == [200, 401, 401, 200, 200], status
+
+
+def test_sighup_opens_the_log_anew(rill, stories, tmp_path):
+    log, moved = tmp_path / "log", tmp_path / "log.1"
+    with Server(rill, "m=" + stories, "--log-file", log) as server:
+        def reload():
+            count = server.stderr().count("read again")
+            server.process.send_signal(signal.SIGHUP)
+            end = time.monotonic() + 10
+            while server.stderr().count("read again") == count:
+                assert time.monotonic() < end
+                time.sleep(0.02)
+
+        request(server, "m")
+        end = time.monotonic() + 10
+        while '"generation"' not in log.read_text():
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        log.rename(moved)
+        reload()
+        old = moved.read_text().count("\n")
+        request(server, "m")
+        # Where it cannot be opened the lines go on to the file that is open.
+        newer = tmp_path / "log.2"
+        log.rename(newer)
+        log.mkdir()
+        reload()
+        assert "the log goes on as it was" in server.stderr()
+        request(server, "m")
+        server.stop()
+    for path, requests in [(moved, 1), (newer, 2)]:
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        assert sum(line["event"] == "generation" for line in lines) == requests, (path, lines)
+    assert moved.read_text().count("\n") == old
 
 
 def test_reload_is_all_or_nothing(rill, stories, tmp_path):

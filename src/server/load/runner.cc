@@ -126,6 +126,9 @@ class Runner {
   asio::awaitable<void> ClosedClient();
   asio::awaitable<void> Dispatcher();
   asio::awaitable<void> Ticker();
+  // Until `*done`: ends what is under way once the user asks for it.
+  asio::awaitable<void> WatchCancel(const bool* done);
+  void StopIfCancelled();
   std::vector<double> ArrivalTimes() const;
   void Finished();
 
@@ -427,15 +430,26 @@ asio::awaitable<void> Runner::Ticker() {
     co_await ticker_.async_wait(kUse);
     if (progress_) progress_(static_cast<int64_t>(done_), static_cast<int64_t>(samples_.size()));
     std::erase_if(active_, [](const auto& link) { return link.expired(); });
-    if (cancel_ && *cancel_) {
-      cancelled_ = true;
-      free_slot_.cancel();
-      for (const auto& weak : active_) {
-        if (auto link = weak.lock()) link->Close();
-      }
-    }
+    StopIfCancelled();
   }
   idle_.clear();
+}
+
+void Runner::StopIfCancelled() {
+  if (!cancel_ || !*cancel_) return;
+  cancelled_ = true;
+  free_slot_.cancel();
+  for (const auto& weak : active_) {
+    if (auto link = weak.lock()) link->Close();
+  }
+}
+
+asio::awaitable<void> Runner::WatchCancel(const bool* done) {
+  while (!*done && !cancelled_) {
+    ticker_.expires_after(std::chrono::milliseconds(100));
+    co_await ticker_.async_wait(kUse);
+    if (!*done) StopIfCancelled();
+  }
 }
 
 Status Runner::Prepare() {
@@ -466,6 +480,7 @@ Status Runner::Prepare() {
 
   ResponseParser parser;
   std::string failure, body;
+  bool done = false;
   start_ = Clock::now();
   asio::co_spawn(
       context_,
@@ -476,10 +491,14 @@ Status Runner::Prepare() {
           part->clear();
         };
         co_await Exchange(std::move(bytes), keep, &parser, &failure);
+        done = true;
+        ticker_.cancel();
       },
       asio::detached);
+  asio::co_spawn(context_, WatchCancel(&done), asio::detached);
   context_.run();
   context_.restart();
+  if (cancelled_) return Cancelled("interrupted");
   if (!failure.empty()) return Unavailable(options_.url + ": " + failure);
   if (parser.status() != 200) {
     return Unavailable(options_.url + "/v1/models: HTTP " + std::to_string(parser.status()));
