@@ -427,7 +427,6 @@ void Generation::SendWhole() {
   }
   if (!choices.empty()) finish_ = FinishReasonName(choices[0].finish);
   done_ = true;
-  ReleaseId();
   struct Answer {
     std::vector<openai::ChoiceText> choices;
     std::vector<openai::PromptPart> parts;
@@ -435,9 +434,12 @@ void Generation::SendWhole() {
   // Shared, because a task is copied.
   const auto answer = std::make_shared<const Answer>(Answer{std::move(choices), std::move(parts)});
   const auto write = [self = shared_from_this(), answer] {
-    self->job_.responder->Send(
-        200, {{"content-type", "application/json"}},
-        self->job_.writer->Whole(answer->choices, answer->parts, self->usage_));
+    std::string body = self->job_.writer->Whole(answer->choices, answer->parts, self->usage_);
+    {
+      const std::lock_guard lock(self->mutex_);
+      self->ReleaseId();
+    }
+    self->job_.responder->Send(200, {{"content-type", "application/json"}}, std::move(body));
     const std::lock_guard lock(self->mutex_);
     self->RecordEnd("ok");
   };
