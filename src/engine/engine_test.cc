@@ -3,11 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 #include <thread>
 #include <tuple>
 #include <vector>
-
-#include <limits>
 
 #include "engine/engine_test_util.h"
 
