@@ -37,7 +37,7 @@ smollm2=${RILL_SMOLLM2:-$cache/models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf}
 
 need_clang() {
   command -v clang++-19 >/dev/null || {
-    say "needs clang++-19 (for Debian 12: the packages of apt.llvm.org)"
+    say "needs clang++-19 (Debian: apt-get install clang-19 libclang-rt-19-dev)"
     exit 1
   }
 }
