@@ -67,10 +67,10 @@ RILL_INLINE void AddProducts(const V16* k, const float* q, V16 (*acc)[S]) {
 }
 
 // Scores of S strips: scores[64 t + 16 s + lane]; q is [k_dim][T].
-// Keys `ahead` bytes further on are asked for meanwhile.
+// The strips `ask` are asked for meanwhile.
 template <class Kv, int T, int S>
-RILL_INLINE void StripScores(const std::byte* const* strips, int64_t ahead, int64_t k_dim,
-                             const float* q, float* scores) {
+RILL_INLINE void StripScores(const std::byte* const* strips, const std::byte* const* ask,
+                             int64_t k_dim, const float* q, float* scores) {
   V16 acc[T][S];
   const std::byte* at[S];
 #pragma GCC unroll 8
@@ -90,13 +90,14 @@ RILL_INLINE void StripScores(const std::byte* const* strips, int64_t ahead, int6
     }
     k_dim = 0;
   }
-  for (int64_t d = 0; d < k_dim; d += Kv::kGroup) {
+  int64_t group = 0;  // bytes
+  for (int64_t d = 0; d < k_dim; d += Kv::kGroup, group += Kv::kGroupBytes) {
     typename Kv::Params params[S];
 #pragma GCC unroll 4
     for (int s = 0; s < S; ++s) {
       params[s] = Kv::KeyParams(at[s]);
 #pragma GCC unroll 5
-      for (int64_t i = 0; i < Kv::kGroupBytes; i += 64) AskFor(at[s] + ahead + i);
+      for (int64_t i = 0; i < Kv::kGroupBytes; i += 64) AskFor(ask[s] + group + i);
     }
     const int n = k_dim - d < Kv::kGroup ? static_cast<int>(k_dim - d) : Kv::kGroup;
     int j = 0;
@@ -124,20 +125,25 @@ RILL_INLINE void StripScores(const std::byte* const* strips, int64_t ahead, int6
   }
 }
 
-// acc[t][c] = fma(p[t][i], V[i], acc[t][c]) for i in [begin, end) of one 64-position tile.
+// acc[t][c] = fma(p[t][i], V[i], acc[t][c]) for i in [begin, end) of one 64-position tile; the same
+// rows of the strips `ask` are asked for meanwhile.
 template <class Kv, int T, int C>
-RILL_INLINE void AccumulateV(const std::byte* const* strips, int64_t ahead, int64_t row_bytes,
-                             int64_t code_bytes, int64_t column, const float* p, int begin, int end,
-                             V16 (*acc)[C]) {
+RILL_INLINE void AccumulateV(const std::byte* const* strips, const std::byte* const* ask,
+                             int64_t row_bytes, int64_t code_bytes, int64_t column, const float* p,
+                             int begin, int end, V16 (*acc)[C]) {
   int i = begin;
   while (i < end) {
     int stop = (i / 16 + 1) * 16;
     if (stop > end) stop = end;
     const std::byte* row = strips[i / 16] + (i % 16) * row_bytes;
+    const std::byte* ask_row = Kv::kIsF32 ? nullptr : ask[i / 16] + (i % 16) * row_bytes;
     for (; i < stop; ++i, row += row_bytes) {
       V16 v[C];
       Kv::template Values<C>(row, code_bytes, column, v);
-      if constexpr (!Kv::kIsF32) Kv::template PrefetchValues<C>(row + ahead, column);
+      if constexpr (!Kv::kIsF32) {
+        Kv::template PrefetchValues<C>(ask_row, column);
+        ask_row += row_bytes;
+      }
 #pragma GCC unroll 8
       for (int t = 0; t < T; ++t) {
         const V16 weight = Set(p[64 * t + i]);
@@ -153,8 +159,11 @@ struct AttentionTile {
   int32_t p0;  // position of the first lane
   const std::byte* k_strips[4];
   const std::byte* v_strips[4];
+  // Of the tile that is read after it, to be asked for: the hardware does not see over the end of a
+  // slab. Strips that nobody will read have an address that is in the cache.
+  const std::byte* k_ask[4];
+  const std::byte* v_ask[4];
   int64_t v_row_bytes, v_code_bytes;
-  int64_t k_ahead, v_ahead;  // bytes from a strip to that of the tile after it; 0: not known
 };
 
 // m, l, acc of rows in one span, or merged so far.
@@ -313,7 +322,7 @@ __attribute__((noinline)) void EdgeOutput(const AttentionTile& tile, int64_t col
   V16 acc[1][C];
 #pragma GCC unroll 4
   for (int c = 0; c < C; ++c) acc[0][c] = Mul(Load(out + 16 * c), Set(factor));
-  AccumulateV<KvF32, 1, C>(tile.v_strips, 0, tile.v_row_bytes, 0, column, p, begin, end, acc);
+  AccumulateV<KvF32, 1, C>(tile.v_strips, nullptr, tile.v_row_bytes, 0, column, p, begin, end, acc);
 #pragma GCC unroll 4
   for (int c = 0; c < C; ++c) {
     if (c >= skip) Store(out + 16 * c, acc[0][c]);
@@ -342,7 +351,7 @@ RILL_INLINE void TileOutput(const AttentionTile& tile, const VisibleRange<T>& v,
       acc[t][c] = Mul(Load(out + t * v_stride + 16 * c), Set(factor[t]));
     }
   }
-  AccumulateV<Kv, T, C>(tile.v_strips, tile.v_ahead, tile.v_row_bytes, tile.v_code_bytes, column, p,
+  AccumulateV<Kv, T, C>(tile.v_strips, tile.v_ask, tile.v_row_bytes, tile.v_code_bytes, column, p,
                         v.common_begin, v.common_end, acc);
 #pragma GCC unroll 8
   for (int t = 0; t < T; ++t) {
@@ -376,7 +385,14 @@ void AttendTile(const AttentionBlock& b, const AttentionTile& tile, const Softma
       strip = strip < strip0 ? strip0 : strip >= strip1 ? strip1 - 1 : strip;
       strips[i] = tile.k_strips[strip];
     }
-    StripScores<Kv, T, kWidth>(strips, tile.k_ahead, b.k_dim, q, p + 16 * s0);
+    StripScores<Kv, T, kWidth>(strips, tile.k_ask + s0, b.k_dim, q, p + 16 * s0);
+  }
+  if constexpr (!Kv::kIsF32) {
+    // What the loop over the values, which has as many rows as are visible here, does not ask for.
+    for (int s = 0; s < 4; ++s) {
+      if (s >= strip0 && s < strip1) continue;
+      for (int64_t i = 0; i < 16 * tile.v_row_bytes; i += 64) AskFor(tile.v_ask[s] + i);
+    }
   }
   alignas(64) float correction[16];
   TileSoftmax<T>(b, state, r0, tile.p0, v, p, correction);
@@ -410,7 +426,9 @@ void ConvertTile(const AttentionBlock& b, const AttentionTile& from, float* keys
     for (int64_t d = 0; d < b.k_dim; d += Kv::kGroup, group += Kv::kGroupBytes) {
       const typename Kv::Params params = Kv::KeyParams(group);
 #pragma GCC unroll 5
-      for (int64_t i = 0; i < Kv::kGroupBytes; i += 64) AskFor(group + from.k_ahead + i);
+      for (int64_t i = 0; i < Kv::kGroupBytes; i += 64) {
+        AskFor(from.k_ask[s] + (group - from.k_strips[s]) + i);
+      }
       const int n = b.k_dim - d < Kv::kGroup ? static_cast<int>(b.k_dim - d) : Kv::kGroup;
       int j = 0;
       for (; j + 2 <= n; j += 2, k += 32) {
@@ -430,7 +448,7 @@ void ConvertTile(const AttentionBlock& b, const AttentionTile& from, float* keys
       for (; column + 64 <= b.v_stride; column += 64) {
         V16 x[4];
         Kv::template Values<4>(row, from.v_code_bytes, column, x);
-        Kv::template PrefetchValues<4>(row + from.v_ahead, column);
+        Kv::template PrefetchValues<4>(from.v_ask[s] + (row - from.v_strips[s]), column);
 #pragma GCC unroll 4
         for (int c = 0; c < 4; ++c) Store(v + column + 16 * c, x[c]);
       }
@@ -510,6 +528,30 @@ RILL_INLINE float* Take(float*& at, int64_t floats) {
   return taken;
 }
 
+// Rows of queries to [k_dim][T].
+template <int T>
+void TransposeQueries(const float* const* rows, int64_t k_dim, float* to) {
+  for (int64_t d = 0; d < k_dim; ++d, to += T) {
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t) to[t] = rows[t][d];
+  }
+}
+
+// The strips of the tile at p0 that any row sees; others are null: they are never read, their pages
+// may be gone.
+RILL_INLINE void FindStrips(const AttentionBlock& b, int32_t p0, int32_t first, int32_t last,
+                            const std::byte** k, const std::byte** v) {
+  for (int s = 0; s < 4; ++s) {
+    const int32_t position = p0 + 16 * s;
+    k[s] = v[s] = nullptr;
+    if (position >= last || position + 16 <= first) continue;
+    const std::byte* slab = b.slab0 + b.pages[position / b.page_size] * b.page_bytes;
+    const int64_t in_page = position % b.page_size;
+    k[s] = slab + in_page / 16 * b.k_strip_bytes;
+    v[s] = slab + b.v_offset_bytes + in_page * b.v_row_bytes;
+  }
+}
+
 template <class Kv>
 void AttendSpans(AttentionBlock& b, int32_t span_begin, int32_t span_end, float* partials) {
   constexpr int kRows = AttentionBlock::kPaddedRows;
@@ -532,7 +574,13 @@ void AttendSpans(AttentionBlock& b, int32_t span_begin, int32_t span_end, float*
     last = b.end[r] > last ? b.end[r] : last;
     same_range = same_range && b.begin[r] == b.begin[0] && b.end[r] == b.end[0];
   }
-  alignas(64) float m[2][kRows + 16] = {}, l[2][kRows + 16] = {};
+  alignas(64) float m[2][kRows + 16], l[2][kRows + 16];
+  for (int r = 0; r < rows + 16; r += 16) {  // whole vectors of them are read
+    for (int i = 0; i < 2; ++i) {
+      Store(m[i] + r, Set(0.0f));
+      Store(l[i] + r, Set(0.0f));
+    }
+  }
   float* at = AlignedScratch(b);
   float* q = Take(at, int64_t{rows} * b.k_dim);
   float* p = Take(at, kAttentionRows * 64);
@@ -545,11 +593,9 @@ void AttendSpans(AttentionBlock& b, int32_t span_begin, int32_t span_end, float*
   float* values = Take(at, convert ? 64 * b.v_stride : 0);
 
   for (int r0 = 0; r0 < rows; r0 += kAttentionRows) {  // [k_dim][T] of each tile of rows
-    const int width = rows - r0 < kAttentionRows ? rows - r0 : kAttentionRows;
-    float* to = q + r0 * int64_t{b.k_dim};
-    for (int64_t d = 0; d < b.k_dim; ++d) {
-      for (int t = 0; t < width; ++t) *to++ = b.q[r0 + t][d];
-    }
+#define RILL_CALL(T) TransposeQueries<T>(b.q + r0, b.k_dim, q + r0 * int64_t{b.k_dim})
+    RILL_ATTENTION_ROWS(rows - r0, RILL_CALL)
+#undef RILL_CALL
   }
   const bool merge = partials == nullptr;
   if (merge) ResetState(b, total, rows, b.has_sinks);
@@ -565,29 +611,18 @@ void AttendSpans(AttentionBlock& b, int32_t span_begin, int32_t span_end, float*
       tile.p0 = p0;
       tile.v_row_bytes = b.v_row_bytes;
       tile.v_code_bytes = b.v_code_bytes;
+      FindStrips(b, p0, first, last, tile.k_strips, tile.v_strips);
+      const bool ends = p0 + 64 >= last;
+      if (!ends) FindStrips(b, p0 + 64, first, last, tile.k_ask, tile.v_ask);
       for (int s = 0; s < 4; ++s) {
-        const int32_t position = p0 + 16 * s;
-        // Strips outside every row's range are never read; their pages may be gone.
-        if (position >= last || position + 16 <= first) {
-          tile.k_strips[s] = tile.v_strips[s] = nullptr;
-          continue;
+        if (ends) {
+          tile.k_ask[s] = b.next_k[s];
+          tile.v_ask[s] = b.next_v[s];
         }
-        const std::byte* slab = b.slab0 + b.pages[position / b.page_size] * b.page_bytes;
-        const int64_t in_page = position % b.page_size;
-        tile.k_strips[s] = slab + in_page / 16 * b.k_strip_bytes;
-        tile.v_strips[s] = slab + b.v_offset_bytes + in_page * b.v_row_bytes;
-      }
-      tile.k_ahead = tile.v_ahead = 0;
-      if (p0 + 64 < last && tile.k_strips[0] != nullptr) {
-        // The hardware does not see over the end of a slab.
-        const int32_t position = p0 + 64;
-        const std::byte* slab = b.slab0 + b.pages[position / b.page_size] * b.page_bytes;
-        const int64_t in_page = position % b.page_size;
-        tile.k_ahead = slab + in_page / 16 * b.k_strip_bytes - tile.k_strips[0];
-        tile.v_ahead = slab + b.v_offset_bytes + in_page * b.v_row_bytes - tile.v_strips[0];
-      } else if (b.next_k != nullptr && tile.k_strips[0] != nullptr) {
-        tile.k_ahead = b.next_k - tile.k_strips[0];
-        tile.v_ahead = b.next_v - tile.v_strips[0];
+        if (tile.k_ask[s] == nullptr) {
+          tile.k_ask[s] = reinterpret_cast<const std::byte*>(q);
+          tile.v_ask[s] = reinterpret_cast<const std::byte*>(q);
+        }
       }
       if (convert) {
         AttentionTile converted;

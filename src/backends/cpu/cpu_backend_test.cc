@@ -423,10 +423,11 @@ TEST(CpuLinear, WideLayouts_FollowTheirFormulaOnEveryKernel) {
         }
         std::vector<uint8_t> work(static_cast<size_t>(WorkBytes(format, kK, group)));
         if (e.expand != nullptr) e.expand(panel.data(), kK, group, work.data());
-        for (int width : {8, 16}) {
-          if (e.gemm_packed == nullptr) break;
+        for (int width = kernels->packed_q8_step;
+             e.gemm_packed != nullptr && width <= kernels->tile_q8;
+             width += kernels->packed_q8_step) {
           for (bool leaves_work : {false, true}) {
-            if (leaves_work && width < 16) continue;
+            if (leaves_work && width < kernels->tile_q8) continue;
             std::vector<float> out(static_cast<size_t>(width * kPanelRows));
             std::vector<uint8_t> left(work.size());
             PackedGemm g;

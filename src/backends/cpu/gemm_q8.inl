@@ -12,10 +12,14 @@
 // fit: 15 * 127 * 2 * 8 = 30480 for 4-bit codes, 4 quads at 5 bits, 2 at 6; 8-bit codes are signed
 // there and widened each time. Where each place is added by itself (smlal) twice as many fit.
 //
-// Two kernels. GemvQ8 reads packed units and takes them apart in registers, for a few tokens: it is
-// bound by the memory that the weights come from. GemmWork reads panels in work form (codes.inl),
-// expanded once for many tiles of tokens: offset folded into the start value of the dot product,
-// activations broadcast from memory, the tile's sums in registers from group to group.
+// Two kernels. GemvQ8Panels reads packed units and takes them apart in registers: for a few tokens,
+// bound by the memory that the weights come from, and for the first tile of more, which leaves the
+// panels' work forms behind (GemmPacked; against expanding first, Zen 5 with VNNI, 2048 x 2048 from
+// memory: 8 tokens 136 -> 83 us, 12 163 -> 114, 32 297 -> 264; AVX2: 8 tokens 209 -> 151).
+// GemmWork reads panels in work form (codes.inl), for the other tiles: offset folded into the start
+// value of the dot product, activations broadcast from memory, the tile's sums in registers from
+// group to group. Two panels share each broadcast where there are registers for it (half of the
+// tile's tokens at a time): loads bind there, 1.06 times as fast.
 //
 // Activations, per group, from m = max|x| (as integers, so NaN wins over Inf over numbers):
 //     d = m / 127, code = round_to_even(x * (127 / m))           |code| <= 127
@@ -55,48 +59,82 @@ struct WorkQuads {
     return LoadB(codes + 64 * q);
   }
 };
+// Packed units that leave their work form at `work`.
+template <ExecFormat F>
+struct LeavingQuads {
+  const uint8_t* codes;
+  B64 zero;
+  uint8_t* work;
+  template <int q>
+  RILL_INLINE B64 Quad() const {
+    const B64 v = BiasedQuad<F, kWorkBias<F>, q>(codes, zero);
+    StoreB(work + 64 * q, v);
+    return v;
+  }
+};
 
-template <int T, int q, typename Source>
+template <int T, int q, int S, typename Source>
 RILL_INLINE void AddQuadU(const Source& w, const int8_t* x, DotAcc* acc) {
   const B64 v = w.template Quad<q>();
 #pragma GCC unroll 16
-  for (int t = 0; t < T; ++t) acc[t] = DotU(acc[t], v, x + (q * T + t) * 4);
+  for (int t = 0; t < T; ++t) acc[t] = DotU(acc[t], v, x + (q * S + t) * 4);
 }
-template <int T, int q, typename Source>
+template <int T, int q, int S, typename Source>
 RILL_INLINE void AddQuadS(const Source& w, const int8_t* x, I32* acc) {
   const B64 v = w.template Quad<q>();
   const B64 v_abs = AbsB(v);
 #pragma GCC unroll 16
-  for (int t = 0; t < T; ++t) acc[t] = DotS(acc[t], v_abs, v, x + (q * T + t) * 4);
+  for (int t = 0; t < T; ++t) acc[t] = DotS(acc[t], v_abs, v, x + (q * S + t) * 4);
 }
 
-// dots[t] += sum over quads [q, q + n) of codes * x; x is the tile's unit.
-template <DotShape D, int T, int q, int n, typename Source>
+// dots[t] += sum over quads [q, q + n) of codes * x; x is the unit of a tile of S tokens.
+template <DotShape D, int T, int q, int n, int S = T, typename Source>
 RILL_INLINE void AddQuads(const Source& w, const int8_t* x, I32* dots) {
   if constexpr (D.is_signed) {
-    AddQuadS<T, q>(w, x, dots);
-    if constexpr (n > 1) AddQuads<D, T, q + 1, n - 1>(w, x, dots);
+    AddQuadS<T, q, S>(w, x, dots);
+    if constexpr (n > 1) AddQuads<D, T, q + 1, n - 1, S>(w, x, dots);
   } else if constexpr (n > DotQuads(D)) {
-    AddQuads<D, T, q, n / 2>(w, x, dots);
-    AddQuads<D, T, q + n / 2, n / 2>(w, x, dots);
+    AddQuads<D, T, q, n / 2, S>(w, x, dots);
+    AddQuads<D, T, q + n / 2, n / 2, S>(w, x, dots);
   } else {
     DotAcc acc[T];
 #pragma GCC unroll 16
     for (int t = 0; t < T; ++t) acc[t] = StartDot(dots[t]);
-    AddQuadU<T, q>(w, x, acc);
-    AddQuadU<T, q + 1>(w, x, acc);
+    AddQuadU<T, q, S>(w, x, acc);
+    AddQuadU<T, q + 1, S>(w, x, acc);
     if constexpr (n >= 4) {
-      AddQuadU<T, q + 2>(w, x, acc);
-      AddQuadU<T, q + 3>(w, x, acc);
+      AddQuadU<T, q + 2, S>(w, x, acc);
+      AddQuadU<T, q + 3, S>(w, x, acc);
     }
     if constexpr (n == 8) {
-      AddQuadU<T, q + 4>(w, x, acc);
-      AddQuadU<T, q + 5>(w, x, acc);
-      AddQuadU<T, q + 6>(w, x, acc);
-      AddQuadU<T, q + 7>(w, x, acc);
+      AddQuadU<T, q + 4, S>(w, x, acc);
+      AddQuadU<T, q + 5, S>(w, x, acc);
+      AddQuadU<T, q + 6, S>(w, x, acc);
+      AddQuadU<T, q + 7, S>(w, x, acc);
     }
 #pragma GCC unroll 16
     for (int t = 0; t < T; ++t) dots[t] = FinishDot(dots[t], acc[t]);
+  }
+}
+
+// The same for P panels whose codes begin at codes[p] + at; quad by quad, so that an activation is
+// broadcast once for all of them.
+template <DotShape D, int T, int P, int S>
+RILL_INLINE void AddQuadsOf(const uint8_t* const* codes, int64_t at, const int8_t* x,
+                            I32 (*dots)[T]) {
+  if constexpr (P == 2 && kIntegerDot == IntegerDot::kQuad) {
+#pragma GCC unroll 8
+    for (int q = 0; q < 8; ++q) {
+      const B64 v0 = LoadB(codes[0] + at + 64 * q), v1 = LoadB(codes[1] + at + 64 * q);
+#pragma GCC unroll 16
+      for (int t = 0; t < T; ++t) {
+        dots[0][t] = DotU(dots[0][t], v0, x + (q * S + t) * 4);
+        dots[1][t] = DotU(dots[1][t], v1, x + (q * S + t) * 4);
+      }
+    }
+  } else {
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p) AddQuads<D, T, 0, 8, S>(WorkQuads{codes[p] + at}, x, dots[p]);
   }
 }
 
@@ -131,11 +169,48 @@ RILL_INLINE void AddGroup(const I32* dots, const Scales& w, const float* d, cons
   }
 }
 
+// Where a panel's work form is left, unit by unit; without `leaves` nowhere.
+template <ExecFormat F, bool leaves>
+struct WorkTarget {
+  uint8_t* codes = nullptr;
+  float *s = nullptr, *m = nullptr;
+
+  static constexpr DotShape Shape() { return leaves ? WorkOf(F) : DirectOf(F); }
+  WorkTarget() = default;
+  WorkTarget(uint8_t* work, int64_t k, int64_t group_units) {
+    codes = work;
+    s = reinterpret_cast<float*>(work + k * kPanelRows);
+    m = s + WorkGroups(F, k, group_units) * kPanelRows;
+  }
+  RILL_INLINE auto Source(const uint8_t* unit, B64 zero) const {
+    if constexpr (leaves) {
+      return LeavingQuads<F>{unit, zero, codes};
+    } else {
+      return PackedQuads<F>{unit, zero};
+    }
+  }
+  // After each unit, and of each group.
+  RILL_INLINE void NextUnit() {
+    if constexpr (leaves) codes += kUnit * kPanelRows;
+  }
+  RILL_INLINE void Group(const Scales& w) {
+    if constexpr (leaves) {
+      Store(s, w.s);
+      s += kPanelRows;
+      if constexpr (F.has_m()) {
+        Store(m, w.m);
+        m += kPanelRows;
+      }
+    }
+  }
+};
+
 // P panels times T tokens from packed units. `at[p]` walks panel p.
-template <ExecFormat F, int T, int P>
+template <ExecFormat F, int T, int P, bool leaves = false>
 void GemvQ8Panels(const uint8_t* const* panels, int64_t panel_bytes, int64_t k, int64_t group_units,
-                  const QuantTile& tile, float* out) {
-  constexpr DotShape D = DirectOf(F);
+                  const QuantTile& tile, float* out, WorkTarget<F, leaves> work = {}) {
+  static_assert(!leaves || P == 1);
+  constexpr DotShape D = WorkTarget<F, leaves>::Shape();
   const QuantTile x = tile;
   V16 acc[P][T];
   const uint8_t* at[P];
@@ -144,7 +219,7 @@ void GemvQ8Panels(const uint8_t* const* panels, int64_t panel_bytes, int64_t k, 
   for (int p = 0; p < P; ++p) {
     at[p] = panels[p];
     header[p] = {{Set(0.0f), Set(0.0f)}, AsBytes(SetI(0))};
-#pragma GCC unroll 4
+#pragma GCC unroll 16
     for (int t = 0; t < T; ++t) acc[p][t] = Set(0.0f);
   }
   const int64_t units = k / kUnit;
@@ -161,12 +236,14 @@ void GemvQ8Panels(const uint8_t* const* panels, int64_t panel_bytes, int64_t k, 
         StartDots<D, T>(x.neg_sum + group * T, dots);
         for (int64_t i = 0; i < n; ++i) {
           PrefetchUnit<F>(at[p], PrefetchAhead<F, P>(units - u - i, panel_bytes));
-          AddQuads<D, T, 0, 8>(PackedQuads<F>{at[p], header[p].zero}, x.codes + (u + i) * kUnit * T,
+          AddQuads<D, T, 0, 8>(work.Source(at[p], header[p].zero), x.codes + (u + i) * kUnit * T,
                                dots);
           at[p] += F.unit_bytes();
+          work.NextUnit();
         }
         AddGroup<D, T>(dots, header[p].w, x.scale + group * T, x.scaled_sum + group * T,
                        x.neg_sum + group * T, acc[p]);
+        work.Group(header[p].w);
       }
     }
   } else {
@@ -189,30 +266,36 @@ void GemvQ8Panels(const uint8_t* const* panels, int64_t panel_bytes, int64_t k, 
       for (int p = 0; p < P; ++p) {
         const uint8_t* unit = at[p];
         PrefetchUnit<F>(unit, ahead);
-        const PackedQuads<F> source{unit + F.scale_bytes(), header[p].zero};
+        const auto source = work.Source(unit + F.scale_bytes(), header[p].zero);
         I32 dots[T];
         if constexpr (F.group == 32) {
           StartDots<D, T>(x.neg_sum + u * T, dots);
           AddQuads<D, T, 0, 8>(source, codes_x, dots);
-          AddGroup<D, T>(dots, LoadScales<F>(unit, 0, header[p].w), x.scale + u * T,
-                         x.scaled_sum + u * T, x.neg_sum + u * T, acc[p]);
+          const Scales w = LoadScales<F>(unit, 0, header[p].w);
+          AddGroup<D, T>(dots, w, x.scale + u * T, x.scaled_sum + u * T, x.neg_sum + u * T, acc[p]);
+          work.Group(w);
         } else {
           StartDots<D, T>(x.neg_sum16 + 2 * u * T, dots);
           AddQuads<D, T, 0, 4>(source, codes_x, dots);
-          AddGroup<D, T>(dots, LoadScales<F>(unit, 0, header[p].w), x.scale + u * T,
-                         x.scaled_sum16 + 2 * u * T, x.neg_sum16 + 2 * u * T, acc[p]);
+          Scales w = LoadScales<F>(unit, 0, header[p].w);
+          AddGroup<D, T>(dots, w, x.scale + u * T, x.scaled_sum16 + 2 * u * T,
+                         x.neg_sum16 + 2 * u * T, acc[p]);
+          work.Group(w);
           StartDots<D, T>(x.neg_sum16 + (2 * u + 1) * T, dots);
           AddQuads<D, T, 4, 4>(source, codes_x, dots);
-          AddGroup<D, T>(dots, LoadScales<F>(unit, 1, header[p].w), x.scale + u * T,
-                         x.scaled_sum16 + (2 * u + 1) * T, x.neg_sum16 + (2 * u + 1) * T, acc[p]);
+          w = LoadScales<F>(unit, 1, header[p].w);
+          AddGroup<D, T>(dots, w, x.scale + u * T, x.scaled_sum16 + (2 * u + 1) * T,
+                         x.neg_sum16 + (2 * u + 1) * T, acc[p]);
+          work.Group(w);
         }
         at[p] += F.unit_bytes();
+        work.NextUnit();
       }
     }
   }
 #pragma GCC unroll 4
   for (int p = 0; p < P; ++p) {
-#pragma GCC unroll 4
+#pragma GCC unroll 16
     for (int t = 0; t < T; ++t) Store(out + (p * T + t) * 16, acc[p][t]);
   }
 }
@@ -256,56 +339,80 @@ void GemvQ8(const uint8_t* panels, int64_t panel_bytes, int64_t num_panels, int6
   GemvQ8Width<F, 1>(panels, panel_bytes, num_panels, k, group_units, x, out);
 }
 
-// Units [unit0, unit1) of panels in work form times T tokens.
+// Units [unit0, unit1) of P panels in work form times T tokens, which lie in a tile of S.
+template <DotShape D, int T, int P = 1, int S = T>
+RILL_INLINE void GemmWorkPanels(const WorkGemm& g, int first_panel, int first_token) {
+  const QuantTile x = g.x;
+  const uint8_t* codes[P];
+  V16 acc[P][T];
+#pragma GCC unroll 4
+  for (int p = 0; p < P; ++p) {
+    codes[p] = g.panels + (first_panel + p) * g.panel_stride;
+    const float* out = g.out + (first_panel + p) * g.out_stride + 16 * first_token;
+#pragma GCC unroll 16
+    for (int t = 0; t < T; ++t) acc[p][t] = g.unit0 == 0 ? Set(0.0f) : Load(out + 16 * t);
+  }
+  const auto scales = [&](int p, int64_t group) {
+    const auto* s = reinterpret_cast<const float*>(codes[p] + g.k * kPanelRows);
+    Scales w{Load(s + group * kPanelRows), Set(0.0f)};
+    if constexpr (D.has_m()) w.m = Load(s + (g.num_groups + group) * kPanelRows);
+    return w;
+  };
+  if constexpr (D.group == 16) {
+    for (int64_t u = g.unit0; u < g.unit1; ++u) {
+      const int8_t* codes_x = x.codes + u * kUnit * S + 4 * first_token;
+      const float* d = x.scale + u * S + first_token;
+      const int64_t h = 2 * u * S + first_token;
+#pragma GCC unroll 4
+      for (int p = 0; p < P; ++p) {
+        const WorkQuads source{codes[p] + u * kUnit * kPanelRows};
+        I32 dots[T];
+        StartDots<D, T>(x.neg_sum16 + h, dots);
+        AddQuads<D, T, 0, 4, S>(source, codes_x, dots);
+        AddGroup<D, T>(dots, scales(p, 2 * u), d, x.scaled_sum16 + h, x.neg_sum16 + h, acc[p]);
+        StartDots<D, T>(x.neg_sum16 + h + S, dots);
+        AddQuads<D, T, 4, 4, S>(source, codes_x, dots);
+        AddGroup<D, T>(dots, scales(p, 2 * u + 1), d, x.scaled_sum16 + h + S, x.neg_sum16 + h + S,
+                       acc[p]);
+      }
+    }
+  } else {
+    int64_t group = g.unit0 / g.group_units;
+    for (int64_t u = g.unit0; u < g.unit1; ++group) {
+      const int64_t end = u + g.group_units < g.unit1 ? u + g.group_units : g.unit1;
+      I32 dots[P][T];
+      const int64_t h = group * S + first_token;
+#pragma GCC unroll 4
+      for (int p = 0; p < P; ++p) StartDots<D, T>(x.neg_sum + h, dots[p]);
+      do {
+        AddQuadsOf<D, T, P, S>(codes, u * kUnit * kPanelRows,
+                               x.codes + u * kUnit * S + 4 * first_token, dots);
+      } while (++u < end);
+#pragma GCC unroll 4
+      for (int p = 0; p < P; ++p) {
+        AddGroup<D, T>(dots[p], scales(p, group), x.scale + h, x.scaled_sum + h, x.neg_sum + h,
+                       acc[p]);
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int p = 0; p < P; ++p) {
+    float* out = g.out + (first_panel + p) * g.out_stride + 16 * first_token;
+#pragma GCC unroll 16
+    for (int t = 0; t < T; ++t) Store(out + 16 * t, acc[p][t]);
+  }
+}
 template <DotShape D, int T>
 void GemmWorkWidth(const WorkGemm& args) {
   const WorkGemm g = args;
-  const QuantTile x = g.x;
-  for (int p = 0; p < g.num_panels; ++p) {
-    const uint8_t* codes = g.panels + p * g.panel_stride;
-    const auto* s = reinterpret_cast<const float*>(codes + g.k * kPanelRows);
-    const float* m = s + g.num_groups * kPanelRows;
-    float* out = g.out + p * g.out_stride;
-    V16 acc[T];
-#pragma GCC unroll 16
-    for (int t = 0; t < T; ++t) acc[t] = g.unit0 == 0 ? Set(0.0f) : Load(out + 16 * t);
-    if constexpr (D.group == 16) {
-      for (int64_t u = g.unit0; u < g.unit1; ++u) {
-        const WorkQuads source{codes + u * kUnit * kPanelRows};
-        const int8_t* codes_x = x.codes + u * kUnit * T;
-        I32 dots[T];
-        StartDots<D, T>(x.neg_sum16 + 2 * u * T, dots);
-        AddQuads<D, T, 0, 4>(source, codes_x, dots);
-        Scales w{Load(s + 2 * u * kPanelRows), Set(0.0f)};
-        if constexpr (D.has_min) w.m = Load(m + 2 * u * kPanelRows);
-        AddGroup<D, T>(dots, w, x.scale + u * T, x.scaled_sum16 + 2 * u * T,
-                       x.neg_sum16 + 2 * u * T, acc);
-        StartDots<D, T>(x.neg_sum16 + (2 * u + 1) * T, dots);
-        AddQuads<D, T, 4, 4>(source, codes_x, dots);
-        w.s = Load(s + (2 * u + 1) * kPanelRows);
-        if constexpr (D.has_min) w.m = Load(m + (2 * u + 1) * kPanelRows);
-        AddGroup<D, T>(dots, w, x.scale + u * T, x.scaled_sum16 + (2 * u + 1) * T,
-                       x.neg_sum16 + (2 * u + 1) * T, acc);
-      }
-    } else {
-      int64_t group = g.unit0 / g.group_units;
-      for (int64_t u = g.unit0; u < g.unit1; ++group) {
-        const int64_t end = u + g.group_units < g.unit1 ? u + g.group_units : g.unit1;
-        I32 dots[T];
-        StartDots<D, T>(x.neg_sum + group * T, dots);
-        do {
-          AddQuads<D, T, 0, 8>(WorkQuads{codes + u * kUnit * kPanelRows}, x.codes + u * kUnit * T,
-                               dots);
-        } while (++u < end);
-        Scales w{Load(s + group * kPanelRows), Set(0.0f)};
-        if constexpr (D.has_m()) w.m = Load(m + group * kPanelRows);
-        AddGroup<D, T>(dots, w, x.scale + group * T, x.scaled_sum + group * T,
-                       x.neg_sum + group * T, acc);
-      }
+  int p = 0;
+  if constexpr (kWorkPanels == 2 && T == kTileQ8 && D.group != 16) {
+    for (; p + 2 <= g.num_panels; p += 2) {
+      GemmWorkPanels<D, T / 2, 2, T>(g, p, 0);
+      GemmWorkPanels<D, T / 2, 2, T>(g, p, T / 2);
     }
-#pragma GCC unroll 16
-    for (int t = 0; t < T; ++t) Store(out + 16 * t, acc[t]);
   }
+  for (; p < g.num_panels; ++p) GemmWorkPanels<D, T>(g, p, 0);
 }
 #if !RILL_AMX && !RILL_I8MM
 template <DotShape D>
@@ -320,5 +427,29 @@ void GemmWork(const WorkGemm& g) {
 template <DotShape D>
 constexpr GemmWorkFn GemmWorkOf() {
   return GemmWork<D>;
+}
+
+// A tile from packed units, panel by panel: up to a whole tile alone, or a whole one that leaves
+// the panels' work forms for the next tiles.
+template <ExecFormat F>
+void GemmPacked(const PackedGemm& g) {
+  constexpr int step = kTileQ8 / kTileSteps;
+  for (int64_t p = 0; p < g.num_panels; ++p) {
+    const uint8_t* panel = g.panels + p * g.panel_bytes;
+    float* out = g.out + p * g.out_stride;
+    const auto multiply = [&]<int T>() {
+      GemvQ8Panels<F, T, 1>(&panel, g.panel_bytes, g.k, g.group_units, g.x, out);
+    };
+    if (g.work != nullptr) {
+      GemvQ8Panels<F, kTileQ8, 1, true>(&panel, g.panel_bytes, g.k, g.group_units, g.x, out,
+                                        {g.work + p * g.work_stride, g.k, g.group_units});
+    } else if (g.width <= step) {
+      multiply.template operator()<step>();
+    } else if (g.width <= 2 * step) {
+      multiply.template operator()<2 * step>();
+    } else {
+      multiply.template operator()<kTileQ8>();
+    }
+  }
 }
 #endif

@@ -10,8 +10,10 @@ constexpr ExecKernels MakeExecKernels() {
     e.expand = Expand<F>;
     e.gemm_work = GemmWorkOf<WorkOf(F)>();
     e.gemv = Gemv<F>;
-#if RILL_AMX
-    if constexpr (WorkOf(F).group == 32) e.gemm_packed = GemmPacked<F>;
+#if !RILL_I8MM
+    if constexpr (kPackedStep > 0 && (WorkOf(F).group == 32 || kPackedHalves)) {
+      e.gemm_packed = GemmPacked<F>;
+    }
 #endif
   }
   return e;
@@ -22,9 +24,8 @@ constexpr Kernels MakeKernels() {
   k.name = RILL_ISA_NAME;
   k.isa = RILL_ISA_USER_NAME;
   k.gemv_q8_width = kGemvQ8Width;
-#if RILL_AMX
-  k.packed_q8 = true;
-#endif
+  k.packed_q8_step = kPackedStep;
+  k.packed_halves = kPackedHalves;
   k.tile_q8 = kTileQ8;
   k.tile_q8_step = kTileQ8 > 1 ? kTileQ8 / kTileSteps : 1;
   k.layout_q8 = kIntegerDot == IntegerDot::kTiles      ? TileLayout::kUnits

@@ -48,9 +48,10 @@ struct AttentionBlock {
   int64_t page_bytes = 0;
   const std::byte* slab0 = nullptr;  // slab of page 0
   const int32_t* pages = nullptr;    // page table row
-  // Keys and values that will be read after these, to be asked for in time; may be null.
-  const std::byte* next_k = nullptr;
-  const std::byte* next_v = nullptr;
+  // Strips of 16 positions of the first 64 that will be read after these, to be asked for in time;
+  // those that will not are null.
+  const std::byte* next_k[4] = {};
+  const std::byte* next_v[4] = {};
   float* scratch = nullptr;  // AttentionScratchFloats(k_dim, v_stride)
 };
 
@@ -80,7 +81,8 @@ struct WorkGemm {
   float* out = nullptr;
   int64_t out_stride = 0;  // floats between panels
 };
-// `num_panels` packed panels times one tile (layout_q8; width 8 or 16); out [width][16] a panel.
+// `num_panels` packed panels times one tile of layout_q8, packed_q8_step to tile_q8 wide; out
+// [width][16] a panel.
 struct PackedGemm {
   const uint8_t* panels = nullptr;
   int64_t panel_bytes = 0, num_panels = 1;
@@ -90,7 +92,7 @@ struct PackedGemm {
   int width = 0;
   float* out = nullptr;
   int64_t out_stride = 0;  // floats between panels
-  // Where the panels' work forms are left, for gemm_work of further tiles (width 16); null:
+  // Where the panels' work forms are left, for gemm_work of further tiles (width tile_q8); null:
   // nowhere.
   uint8_t* work = nullptr;
   int64_t work_stride = 0;  // bytes between panels
@@ -113,7 +115,8 @@ struct ExecKernels {
   GemmWorkFn gemm_work;
   DecodeFn decode;  // panel -> f32 [k][16]
   GemvFn gemv;      // decode and gemm_f32 of one token in one; nullptr: none
-  // expand and gemm_work of one tile in one; nullptr: none, as for groups of 16, where it loses
+  // expand and gemm_work of one tile in one; nullptr: none, as for groups of 16 where
+  // packed_halves says no
   GemmPackedFn gemm_packed;
 };
 
@@ -124,7 +127,8 @@ struct Kernels {
   // more to gemm_work in tiles of `tile_q8`, or less by whole steps, of layout_q8; the first of
   // them to gemm_packed where there is one.
   int gemv_q8_width;
-  bool packed_q8;  // there are formats with a gemm_packed
+  int packed_q8_step;  // of the widths of gemm_packed; 0: there is none
+  bool packed_halves;  // it takes groups of 16
   int tile_q8, tile_q8_step;
   TileLayout layout_q8;
   // f32 tiles: 1 token, or up to tile_f32 by whole steps; panels that gemm_f32 takes at once.

@@ -158,8 +158,7 @@ class PagedAttention {
       if (PartOf(unit.cost) > part) break;
       if (!unit.is_cut) {
         SetRows(unit, b);
-        b.next_k = b.next_v = nullptr;
-        if (i + 1 < num_units_) SetNext(units_[i + 1], b);
+        SetNext(i + 1 < num_units_ ? &units_[i + 1] : nullptr, b);
         c_.k.attention(b, unit.span_begin, unit.span_end, nullptr);
         continue;
       }
@@ -174,7 +173,7 @@ class PagedAttention {
       }
       if (begin >= end) continue;
       SetRows(unit, b);
-      b.next_k = b.next_v = nullptr;
+      SetNext(nullptr, b);
       float* partials = partials_ + unit.partials;
       c_.k.attention(b, begin, end,
                      partials + (begin - unit.span_begin) * unit.num_rows() * partial);
@@ -185,14 +184,20 @@ class PagedAttention {
     }
   }
 
-  // Where the keys and values of a unit begin.
-  void SetNext(const Unit& unit, AttentionBlock& b) const {
-    const int32_t position = unit.visible.begin / 64 * 64;
-    const int32_t page = kv_.page_table[int64_t{unit.seq} * kv_.max_pages + position / b.page_size];
-    const std::byte* slab = kv_.Slab(page, args_.layer, unit.kv_head);
-    const int64_t in_page = position % b.page_size;
-    b.next_k = slab + in_page / 16 * b.k_strip_bytes;
-    b.next_v = slab + b.v_offset_bytes + in_page * b.v_row_bytes;
+  // The first tile of `unit`; null: none.
+  void SetNext(const Unit* unit, AttentionBlock& b) const {
+    for (int s = 0; s < 4; ++s) {
+      b.next_k[s] = b.next_v[s] = nullptr;
+      if (unit == nullptr) continue;
+      const int32_t position = unit->visible.begin / 64 * 64 + 16 * s;
+      if (position >= unit->visible.end || position + 16 <= unit->visible.begin) continue;
+      const int64_t row = int64_t{unit->seq} * kv_.max_pages;
+      const std::byte* slab =
+          kv_.Slab(kv_.page_table[row + position / b.page_size], args_.layer, unit->kv_head);
+      const int64_t in_page = position % b.page_size;
+      b.next_k[s] = slab + in_page / 16 * b.k_strip_bytes;
+      b.next_v[s] = slab + b.v_offset_bytes + in_page * b.v_row_bytes;
+    }
   }
 
   void SetRows(const Unit& unit, AttentionBlock& b) const {

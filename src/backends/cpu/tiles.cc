@@ -116,7 +116,8 @@ Tiles PlanQ8(const Context& c, const CpuWeight& w, int64_t group_units, int64_t 
   t.groups = (t.k / kUnit + group_units - 1) / group_units;
   t.half_sums = w.any_half_groups();
   t.direct = num_tokens <= c.k.gemv_q8_width || c.k.tile_q8 == 1;
-  t.packed = !t.direct && c.k.packed_q8 && !t.half_sums;
+  t.packed_step = std::max(1, c.k.packed_q8_step);
+  t.packed = !t.direct && c.k.packed_q8_step > 0 && (c.k.packed_halves || !t.half_sums);
   t.width = t.direct ? c.k.gemv_q8_width : c.k.tile_q8;
   t.step = c.k.tile_q8_step;
   t.layout = t.direct ? TileLayout::kQuads : c.k.layout_q8;

@@ -25,6 +25,7 @@ struct Tiles {
   bool q8 = false, half_sums = false;
   bool direct = false;  // gemv_q8: from packed panels
   bool packed = false;  // the first of several tiles, too: gemm_packed
+  int packed_step = 1;
   TileLayout layout = TileLayout::kQuads;
   int64_t group_units = 1, groups = 0;
 
@@ -34,7 +35,7 @@ struct Tiles {
   int StrideOf(int64_t tile) const {
     const int n = WidthOf(tile);
     if (direct) return n == 1 ? 1 : width;
-    if (packed && num_tiles == 1) return n <= 8 ? 8 : 16;
+    if (packed && num_tiles == 1) return (n + packed_step - 1) / packed_step * packed_step;
     if (!q8 && n == 1) return 1;
     return (n + step - 1) / step * step;
   }

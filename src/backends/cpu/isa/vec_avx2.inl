@@ -308,7 +308,9 @@ RILL_INLINE void Prefetch(const void* p) {
 inline constexpr int kTile = 6;
 // Tiles of tokens of the matrix kernels, and panels that they take at once.
 inline constexpr IntegerDot kIntegerDot = RILL_VNNI ? IntegerDot::kQuad : IntegerDot::kPairs;
-inline constexpr int kTileQ8 = 6, kTileSteps = 3;
+inline constexpr int kTileQ8 = 6, kTileSteps = 3, kPackedStep = 2;
+inline constexpr bool kPackedHalves = true;
+inline constexpr int kWorkPanels = 1;
 inline constexpr int kGemvQ8Width = 4, kGemvQ8Panels = 2;
 inline constexpr int kTileF32 = 6, kTileF32Panels = 1;
 inline constexpr int kPrefetchBytes = 1536;

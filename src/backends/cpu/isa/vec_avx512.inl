@@ -330,10 +330,14 @@ inline constexpr int kTile = 6;
 // Tiles of tokens of the matrix kernels, and panels that they take at once.
 #if RILL_AMX
 inline constexpr IntegerDot kIntegerDot = IntegerDot::kTiles;
-inline constexpr int kTileQ8 = 16, kTileSteps = 4;
+inline constexpr int kTileQ8 = 16, kTileSteps = 4, kPackedStep = 8;
+inline constexpr bool kPackedHalves = false;  // it loses there
+inline constexpr int kWorkPanels = 1;
 #else
 inline constexpr IntegerDot kIntegerDot = RILL_VNNI ? IntegerDot::kQuad : IntegerDot::kPairs;
-inline constexpr int kTileQ8 = 12, kTileSteps = 3;
+inline constexpr int kTileQ8 = 12, kTileSteps = 3, kPackedStep = 4;
+inline constexpr bool kPackedHalves = true;
+inline constexpr int kWorkPanels = RILL_VNNI ? 2 : 1;
 #endif
 inline constexpr int kGemvQ8Width = 4, kGemvQ8Panels = 4;
 inline constexpr int kTileF32 = 12, kTileF32Panels = 2;

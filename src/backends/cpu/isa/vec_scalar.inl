@@ -304,7 +304,9 @@ inline constexpr int kTile = 1;
 // Tiles of tokens of the matrix kernels (1: wider ones gain nothing here, and take the compiler
 // minutes), and panels that they take at once.
 inline constexpr IntegerDot kIntegerDot = IntegerDot::kQuad;
-inline constexpr int kTileQ8 = 1, kTileSteps = 1;
+inline constexpr int kTileQ8 = 1, kTileSteps = 1, kPackedStep = 0;
+inline constexpr bool kPackedHalves = false;
+inline constexpr int kWorkPanels = 1;
 inline constexpr int kGemvQ8Width = 1, kGemvQ8Panels = 1;
 inline constexpr int kTileF32 = 1, kTileF32Panels = 1;
 inline constexpr int kPrefetchBytes = 0;
