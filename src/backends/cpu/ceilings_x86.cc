@@ -26,14 +26,18 @@ void Bump(int32_t* sink, int32_t value) {
   *sink = static_cast<int32_t>(static_cast<uint32_t>(*sink) + static_cast<uint32_t>(value));
 }
 
-// "+v"(x): the compiler must take x for changed, so that nothing is computed once for all rounds.
+// "+v"(x): the compiler must take x for changed, so that nothing is computed once for all rounds,
+// or for all chains.
 #define RILL_OPAQUE(x) asm volatile("" : "+v"(x))
 
 __attribute__((target("avx512f,avx512bw,avx512vnni"))) void Vpdpbusd512(int64_t rounds,
                                                                         int32_t* sink) {
   __m512i a = _mm512_set1_epi32(*sink + 1), b = _mm512_set1_epi32(*sink + 2), acc[kChains];
   RILL_UNROLL
-  for (__m512i& x : acc) x = a;
+  for (__m512i& x : acc) {
+    x = a;
+    RILL_OPAQUE(x);
+  }
   for (int64_t r = 0; r < rounds; ++r) {
     RILL_OPAQUE(b);
     RILL_UNROLL
@@ -47,7 +51,10 @@ __attribute__((target("avx512f,avx512bw,avx512vnni"))) void Vpdpbusd512(int64_t 
 __attribute__((target("avx512f,avx512bw"))) void Vpmaddubsw512(int64_t rounds, int32_t* sink) {
   __m512i a = _mm512_set1_epi32(*sink + 1), b = _mm512_set1_epi32(*sink + 2), acc[kAddChains];
   RILL_UNROLL
-  for (__m512i& x : acc) x = a;
+  for (__m512i& x : acc) {
+    x = a;
+    RILL_OPAQUE(x);
+  }
   for (int64_t r = 0; r < rounds; ++r) {
     RILL_UNROLL
     for (__m512i& x : acc) {
@@ -62,7 +69,10 @@ __attribute__((target("avx512f,avx512bw"))) void Vpmaddubsw512(int64_t rounds, i
 __attribute__((target("avx512f"))) void Fma512(int64_t rounds, int32_t* sink) {
   __m512 a = _mm512_set1_ps(1e-3f + static_cast<float>(*sink)), b = a, acc[kChains];
   RILL_UNROLL
-  for (__m512& x : acc) x = a;
+  for (__m512& x : acc) {
+    x = a;
+    RILL_OPAQUE(x);
+  }
   for (int64_t r = 0; r < rounds; ++r) {
     RILL_OPAQUE(b);
     RILL_UNROLL
@@ -83,7 +93,10 @@ __attribute__((target("avx2"))) int32_t Sum256(__m256i x) {
 __attribute__((target("avx2"))) void Vpmaddubsw256(int64_t rounds, int32_t* sink) {
   __m256i a = _mm256_set1_epi32(*sink + 1), b = _mm256_set1_epi32(*sink + 2), acc[kAddChains];
   RILL_UNROLL
-  for (__m256i& x : acc) x = a;
+  for (__m256i& x : acc) {
+    x = a;
+    RILL_OPAQUE(x);
+  }
   for (int64_t r = 0; r < rounds; ++r) {
     RILL_UNROLL
     for (__m256i& x : acc) {
@@ -98,7 +111,10 @@ __attribute__((target("avx2"))) void Vpmaddubsw256(int64_t rounds, int32_t* sink
 __attribute__((target("avx2,avxvnni"))) void Vpdpbusd256(int64_t rounds, int32_t* sink) {
   __m256i a = _mm256_set1_epi32(*sink + 1), b = _mm256_set1_epi32(*sink + 2), acc[kChains];
   RILL_UNROLL
-  for (__m256i& x : acc) x = a;
+  for (__m256i& x : acc) {
+    x = a;
+    RILL_OPAQUE(x);
+  }
   for (int64_t r = 0; r < rounds; ++r) {
     RILL_OPAQUE(b);
     RILL_UNROLL
@@ -111,7 +127,10 @@ __attribute__((target("avx2,avxvnni"))) void Vpdpbusd256(int64_t rounds, int32_t
 __attribute__((target("avx2,fma"))) void Fma256(int64_t rounds, int32_t* sink) {
   __m256 a = _mm256_set1_ps(1e-3f + static_cast<float>(*sink)), b = a, acc[kChains];
   RILL_UNROLL
-  for (__m256& x : acc) x = a;
+  for (__m256& x : acc) {
+    x = a;
+    RILL_OPAQUE(x);
+  }
   for (int64_t r = 0; r < rounds; ++r) {
     RILL_OPAQUE(b);
     RILL_UNROLL
