@@ -52,6 +52,11 @@ bool WorkerPool::Run(WorkTurn turn, std::function<void()> task) {
   return true;
 }
 
+double WorkerPool::Now() const {
+  if (options_.now) return options_.now();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
 void WorkerPool::Main(bool small_only) {
   std::unique_lock lock(mutex_);
   while (true) {
@@ -62,7 +67,7 @@ void WorkerPool::Main(bool small_only) {
     Task& task = node.mapped();
     turns.Serve(task.turn.tenant, {0, node.key()});
     lock.unlock();
-    const auto start = std::chrono::steady_clock::now();
+    const double start = Now();
     try {
       task.run();
     } catch (const std::exception&) {
@@ -70,9 +75,9 @@ void WorkerPool::Main(bool small_only) {
       // others go on.
     }
     task.run = nullptr;
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    const double took = Now() - start;
     lock.lock();
-    turns.Charge(task.turn.tenant, took.count() / std::max(task.turn.weight, 1e-9));
+    turns.Charge(task.turn.tenant, took / std::max(task.turn.weight, 1e-9));
   }
 }
 

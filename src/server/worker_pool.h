@@ -25,6 +25,7 @@ struct WorkerPoolOptions {
   size_t max_tasks = 1024;
   // Of max_tasks, for one tenant, as TextServiceOptions::tenant_share; no tenant (""): all.
   double tenant_share = 1;
+  std::function<double()> now = {};  // seconds; none: the steady clock
 };
 
 // Whose work it is and how much.
@@ -53,6 +54,7 @@ class WorkerPool {
   };
 
   void Main(bool small_only);
+  double Now() const;
   bool IsFull(const std::string& tenant) const;  // mutex_ is held
 
   const WorkerPoolOptions options_;

@@ -38,16 +38,17 @@ class Gate {
 
 TEST(WorkerPool, TenantsTakeTurns) {
   std::string order;
+  std::atomic<double> now{0};  // a task takes what it says, however busy the machine is
   Gate gate;
   std::promise<void> end;
   {
-    WorkerPool pool({.threads = 1});
+    WorkerPool pool({.threads = 1, .now = [&now] { return now.load(); }});
     ASSERT_TRUE(pool.Run({.tenant = "alice", .bytes = kLarge}, gate.Task()));
     gate.WaitUntilRunning(1);
     const auto run = [&](const std::string& tenant, char mark) {
-      ASSERT_TRUE(pool.Run({.tenant = tenant, .bytes = kLarge}, [&order, mark] {
+      ASSERT_TRUE(pool.Run({.tenant = tenant, .bytes = kLarge}, [&, mark] {
         order += mark;
-        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+        now = now + 0.002;
       }));
     };
     for (int i = 0; i < 6; ++i) run("alice", 'a');
@@ -60,7 +61,7 @@ TEST(WorkerPool, TenantsTakeTurns) {
     rest.get_future().wait();
   }
   EXPECT_EQ(order.size(), 8u);
-  EXPECT_LE(order.rfind('b'), 4u) << order;
+  EXPECT_LE(order.rfind('b'), 3u) << order;
 }
 
 TEST(WorkerPool, SmallTasks_DoNotWaitForLargeOnes) {
