@@ -60,9 +60,9 @@ RILL_INLINE void StoreCodes(I32 a, I32 b, int64_t u, int t, int stride, TileLayo
 
 // 16 groups of one unit each, side by side in lanes (a group at a time took 47 cycles, most of them
 // for the reductions and the two divisions): units u0 … u0 + 15 of token t, or, kTokens, unit u0 of
-// tokens 0 … 15. row(g): the 32 elements of group g.
+// tokens 0 … count - 1. row(g): the 32 elements of group g; beyond count any that may be read.
 template <bool kTokens, typename Row>
-RILL_INLINE void Quantize16(Row&& row, int64_t u0, int t0, int stride, TileLayout layout,
+RILL_INLINE void Quantize16(Row&& row, int64_t u0, int t0, int count, int stride, TileLayout layout,
                             const QuantTile& out) {
   I32 top[16];
 #pragma GCC unroll 16
@@ -78,10 +78,10 @@ RILL_INLINE void Quantize16(Row&& row, int64_t u0, int t0, int stride, TileLayou
   alignas(64) float d[16], inverse[16];
   Store(d, d_v);
   Store(inverse, inverse_v);
-  const auto unit = [&](int64_t g)
-      __attribute__((always_inline)) { return kTokens ? u0 : u0 + g; };
-  const auto token = [&](int64_t g)
-      __attribute__((always_inline)) { return kTokens ? static_cast<int>(g) : t0; };
+  const auto unit = [&](int64_t g) __attribute__((always_inline)) { return kTokens ? u0 : u0 + g; };
+  const auto token = [&](int64_t g) __attribute__((always_inline)) {
+    return kTokens ? static_cast<int>(g) : t0;
+  };
   I32 sum_a[16], sum_b[16];
 #pragma GCC unroll 16
   for (int g = 0; g < 16; ++g) {
@@ -90,7 +90,7 @@ RILL_INLINE void Quantize16(Row&& row, int64_t u0, int t0, int stride, TileLayou
       a = Codes16(row(g), Set(inverse[g]));
       b = Codes16(row(g) + 16, Set(inverse[g]));
     }
-    StoreCodes(a, b, unit(g), token(g), stride, layout, out.codes);
+    if (!kTokens || g < count) StoreCodes(a, b, unit(g), token(g), stride, layout, out.codes);
     sum_a[g] = a;
     sum_b[g] = b;
   }
@@ -101,7 +101,7 @@ RILL_INLINE void Quantize16(Row&& row, int64_t u0, int t0, int stride, TileLayou
     for (int h = 0; h < 2; ++h) {
       StoreI(neg, SubI(SetI(0), half[h]));
       Store(scaled, Mul(d_v, ToFloat(half[h])));
-      for (int64_t g = 0; g < 16; ++g) {
+      for (int64_t g = 0; g < count; ++g) {
         out.neg_sum16[(2 * unit(g) + h) * stride + token(g)] = neg[g];
         out.scaled_sum16[(2 * unit(g) + h) * stride + token(g)] = scaled[g];
       }
@@ -111,9 +111,10 @@ RILL_INLINE void Quantize16(Row&& row, int64_t u0, int t0, int stride, TileLayou
   for (int g = 0; g < 16; ++g) sum_a[g] = AddI(sum_a[g], sum_b[g]);
   const I32 sum = ReduceEach<AddOp>(sum_a);
   if constexpr (kTokens) {
-    Store(out.scale + u0 * stride, d_v);
-    StoreI(out.neg_sum + u0 * stride, SubI(SetI(0), sum));
-    Store(out.scaled_sum + u0 * stride, Mul(d_v, ToFloat(sum)));
+    StoreN(out.scale + u0 * stride, d_v, count);
+    StoreI(neg, SubI(SetI(0), sum));
+    __builtin_memcpy(out.neg_sum + u0 * stride, neg, static_cast<size_t>(count) * 4);
+    StoreN(out.scaled_sum + u0 * stride, Mul(d_v, ToFloat(sum)), count);
     return;
   }
   StoreI(neg, SubI(SetI(0), sum));
@@ -158,12 +159,13 @@ void Quantize(const float* const* rows, int width, int stride, int64_t unit0, in
               int64_t group_units, TileLayout layout, const QuantTile& tile) {
   const QuantTile out = tile;
   const int pad = stride - width;
-  // A whole tile of a few units (gated_ffn.h).
-  if (width == 16 && group_units == 1 && unit1 - unit0 < 16) {
+  // A wide tile of a few units (gated_ffn.h).
+  if (width >= 8 && width <= 16 && group_units == 1 && unit1 - unit0 < 16) {
     for (int64_t u = unit0; u < unit1; ++u) {
-      const auto row = [&](int64_t g)
-          __attribute__((always_inline)) { return rows[g] + u * kUnit; };
-      Quantize16<true>(row, u, 0, stride, layout, out);
+      const auto row = [&](int64_t g) __attribute__((always_inline)) {
+        return rows[g < width ? g : 0] + u * kUnit;
+      };
+      Quantize16<true>(row, u, 0, width, stride, layout, out);
     }
     width = 0;
   }
@@ -173,7 +175,7 @@ void Quantize(const float* const* rows, int width, int stride, int64_t unit0, in
       for (; u + 16 <= unit1; u += 16) {
         const float* x = rows[t] + u * kUnit;
         const auto row = [x](int64_t g) __attribute__((always_inline)) { return x + g * kUnit; };
-        Quantize16<false>(row, u, t, stride, layout, out);
+        Quantize16<false>(row, u, t, 16, stride, layout, out);
       }
     }
     int64_t group = u / group_units;
