@@ -2,7 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <cstdio>
+#include <sys/ioctl.h>
+
 #include <cstdlib>
 #include <filesystem>
 
@@ -10,6 +11,7 @@
 #include "numbers.h"
 #include "rill/model_store.h"
 #include "rill/server.h"
+#include "rill/stderr_writer.h"
 
 namespace rill::app {
 namespace {
@@ -129,6 +131,12 @@ std::string Gigabytes(int64_t bytes) {
                              : fmt::format("{:.2f} GB", static_cast<double>(bytes) / 1e9);
 }
 
+// What this command says may wait for no reader: the same thread waits for SIGTERM.
+void Say(std::string_view text) {
+  static StderrWriter writer;
+  writer.Write(text);
+}
+
 void PrintSummary(const ServerSummary& summary) {
   std::string out;
   for (const ModelMemory& model : summary.models) {
@@ -150,24 +158,31 @@ void PrintSummary(const ServerSummary& summary) {
                            summary.has_tls ? "; TLS" : "");
   if (!summary.admin_url.empty()) out += "  admin: " + summary.admin_url + "\n";
   const std::string where = !summary.url.empty() ? summary.url + "/v1" : summary.unix_path;
-  std::fprintf(stderr, "rill: serving %zu model%s after %.1f s\n%srill: ready on %s\n",
-               summary.models.size(), summary.models.size() == 1 ? "" : "s", summary.load_s,
-               out.c_str(), where.c_str());
+  Say(fmt::format("rill: serving {} model{} after {:.1f} s\n{}rill: ready on {}\n",
+                  summary.models.size(), summary.models.size() == 1 ? "" : "s", summary.load_s, out,
+                  where));
 }
 
-// One line that is written again each second.
+// Of the terminal on stderr; 80 where it does not say.
+size_t TerminalColumns() {
+  winsize size = {};
+  return ioctl(2, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
+}
+
+// One line that is written again each second, no longer than the terminal is wide: what wraps could
+// not be wiped.
 void PrintStatus(const ServerStatus& status) {
   auto share = [](double value) {
     return value < 0 ? std::string("?") : fmt::format("{:.0f} %", value * 100);
   };
-  const std::string line = fmt::format(
+  std::string line = fmt::format(
       "{} running, {} waiting | {:.0f} tok/s out, {:.0f} in | of the machine: memory "
       "{}, compute {}, KV {}{}",
       status.running, status.waiting, status.output_tokens_per_s, status.prompt_tokens_per_s,
       share(status.memory_share), share(status.compute_share), share(status.kv_share),
       status.draining ? " | draining" : "");
-  std::fprintf(stderr, "\r\x1b[K%s", line.c_str());
-  std::fflush(stderr);
+  line.resize(std::min(line.size(), TerminalColumns() - 1));
+  Say("\r\x1b[K" + line);
 }
 
 Status Serve(ServeFlags& flags) {
@@ -198,7 +213,7 @@ Status Serve(ServeFlags& flags) {
   if (!flags.quiet) {
     options.on_started = PrintSummary;
     options.on_notice = [live](const std::string& notice) {
-      std::fprintf(stderr, "%srill: %s\n", live ? "\r\x1b[K" : "", notice.c_str());
+      Say(fmt::format("{}rill: {}\n", live ? "\r\x1b[K" : "", notice));
     };
   }
   if (live) options.on_status = PrintStatus;

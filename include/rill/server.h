@@ -108,7 +108,7 @@ struct ServerOptions {
   int drain_delay_s = 15;
   double watchdog_s = 60;  // a step of the engine that takes longer: /live fails; 0: never
 
-  // On the thread that called RunServer.
+  // On the thread that called RunServer, which waits for signals: none of them may block for long.
   std::function<void(const ServerSummary&)> on_started;
   std::function<void(const ServerStatus&)> on_status;  // once a second
   std::function<void(const std::string&)> on_notice;   // "draining: 12 requests under way"

@@ -5,15 +5,18 @@
 #include <spdlog/async_logger.h>
 #include <spdlog/details/file_helper.h>
 #include <spdlog/sinks/base_sink.h>
-#include <spdlog/sinks/stdout_sinks.h>
 
+#include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <ctime>
+#include <filesystem>
 #include <iterator>
 #include <mutex>
 
 #include "base/utf8.h"
 #include "rill/json.h"
+#include "rill/stderr_writer.h"
 
 namespace rill::server {
 namespace {
@@ -33,6 +36,28 @@ std::string Timestamp() {
   std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
   return fmt::format("{}.{:03}Z", text, ms);
 }
+
+}  // namespace
+
+namespace {
+
+// stderr; a line that nobody takes is an error, which the logger counts.
+class StderrSink final : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  explicit StderrSink(StderrWriter& writer) : writer_(writer) {}
+
+ private:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t formatted;
+    formatter_->format(message, formatted);
+    if (!writer_.Write({formatted.data(), formatted.size()})) {
+      throw spdlog::spdlog_ex("stderr", errno);
+    }
+  }
+  void flush_() override {}
+
+  StderrWriter& writer_;
+};
 
 }  // namespace
 
@@ -91,8 +116,13 @@ Result<std::unique_ptr<RequestLog>> RequestLog::Create(const LogOptions& options
   try {
     spdlog::sink_ptr sink;
     if (options.file.empty()) {
-      sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
+      sink = std::make_shared<StderrSink>(log->stderr_);
     } else {
+      // spdlog would make the folders of a path that was mistyped.
+      const auto folder = std::filesystem::absolute(options.file).parent_path();
+      if (!std::filesystem::is_directory(folder)) {
+        return InvalidArgument("log: " + options.file + ": there is no folder " + folder.string());
+      }
       log->file_sink_ = std::make_shared<LogFileSink>(options.file);
       sink = log->file_sink_;
     }

@@ -1,8 +1,9 @@
 // RequestLog: what the server says about its work, one line each, as text or as JSON.
 //
-// Lines are written by a thread of the log's own; when it cannot keep up, or the disk is full, the
-// oldest lines are dropped and counted, and requests go on. Text of prompts and answers is never
-// logged, but for bodies when that was asked for. Everything that came from a client is escaped.
+// Lines are written by a thread of the log's own; when it cannot keep up, the disk is full or
+// nobody reads stderr, lines are dropped and counted, and requests go on. Text of prompts and
+// answers is never logged, but for bodies when that was asked for. Everything that came from a
+// client is escaped.
 #pragma once
 
 #include <atomic>
@@ -12,6 +13,7 @@
 #include <string_view>
 
 #include "rill/status.h"
+#include "rill/stderr_writer.h"
 
 namespace spdlog {
 class logger;
@@ -67,6 +69,7 @@ class RequestLog {
   explicit RequestLog(LogOptions options) : options_(std::move(options)) {}
 
   const LogOptions options_;
+  StderrWriter stderr_;
   std::shared_ptr<spdlog::details::thread_pool> pool_;
   std::shared_ptr<LogFileSink> file_sink_;  // null: stderr
   std::shared_ptr<spdlog::logger> logger_;  // null: format "none"

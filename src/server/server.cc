@@ -14,6 +14,7 @@
 #include <thread>
 #include <tuple>
 
+#include "base/size_text.h"
 #include "base/utf8.h"
 #include "rill/model_store.h"
 #include "rill/server.h"
@@ -267,6 +268,7 @@ class Server {
     inherited_ = !http.inherited_fds.empty();
     RILL_ASSIGN_OR_RETURN(http_, HttpServer::Create(std::move(http), AllRoutes(state_)));
     state_.http = http_.get();
+    WarnOfPlan();
     // Models are listed, and requests refused, while they load; in a service manager's socket
     // connections wait for the end of it instead.
     if (!inherited_) http_->Start();
@@ -333,6 +335,28 @@ class Server {
     // The log has a thread of its own, which writes its lines meanwhile.
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
     std::_Exit(0);
+  }
+
+  // What was asked for and is less, or open.
+  void WarnOfPlan() {
+    const ServerOptions& options = state_.options;
+    for (const ModelMemory& model : plan_) {
+      if (options.kv_bytes <= model.kv_bytes) continue;
+      Notice("memory",
+             fmt::format("{}: {} of KV memory; the budget of {} leaves no {}", model.name,
+                         SizeText(model.kv_bytes), SizeText(state_.registry.budget_bytes()),
+                         SizeText(options.kv_bytes)));
+    }
+    const bool is_open = std::any_of(
+        options.addresses.begin(), options.addresses.end(), [](const std::string& address) {
+          return !address.starts_with("127.") && address != "::1" && address != "localhost";
+        });
+    if (is_open && num_keys_ == 0 && options.allowed_hosts.empty()) {
+      Notice(
+          "access",
+          "no keys and no --allowed-host: a page of any site whose name is made to point here can "
+          "use this server");
+    }
   }
 
   // Replaces the model's name by its path.

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from harness import Server, copy_with_chat_template, stream
+from test_deploy import free_ports
 
 
 def request(server, model, **extra):
@@ -56,6 +57,30 @@ def test_what_is_wrong_with_a_model_that_loads_is_told(rill, stories, tmp_path):
         assert loaded.status_code == 200, loaded.text
         assert warned(server, "later")
 
+
+def test_admin_loads_wait_for_those_of_the_command_line(rill, stories, tiny_chat):
+    """While those load nobody takes their names or their memory."""
+    port, = free_ports(1)
+    server = Server(rill, "a=" + stories, "b=" + stories, "--admin-port", port, wait=False)
+    try:
+        answers = []
+        end = time.monotonic() + 60
+        while not answers or answers[-1].status_code == 503:
+            assert time.monotonic() < end
+            with contextlib.suppress(httpx.TransportError):
+                answers.append(httpx.post(f"http://127.0.0.1:{port}/admin/models",
+                                          json={"path": str(tiny_chat), "name": "b"}, timeout=30))
+            time.sleep(0.002)
+        assert answers[0].status_code == 503
+        assert answers[0].json()["error"]["code"] == "model_loading"
+        assert int(answers[0].headers["retry-after"]) >= 1
+        # The configured one has the name.
+        assert answers[-1].status_code == 400
+        assert answers[-1].json()["error"]["param"] == "name"
+        server.wait_ready()
+        assert {m["id"] for m in server.get("/v1/models").json()["data"]} == {"a", "b"}
+    finally:
+        server.stop()
 
 def test_two_models_aliases_and_one_that_fails(rill, stories, tiny_chat, tmp_path):
     broken = tmp_path / "broken.gguf"

@@ -1,6 +1,7 @@
 """The process and its surroundings (threats I3, I4, I7, I8, I10): killed, without disk, without
 memory, with the clock set, and as it is built."""
 import asyncio
+import contextlib
 import os
 import pathlib
 import re
@@ -10,6 +11,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -88,6 +90,64 @@ def test_full_disk_and_closed_pipe_lose_lines_and_no_requests(rill, stories):
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
 
+
+def test_stderr_that_nobody_reads_holds_up_nothing(rill, stories):
+    """I4, I6: a reader that stopped reading costs lines, which are counted, and never the end."""
+    read, write = os.pipe()
+    try:
+        process = subprocess.Popen([rill, "serve", "m=" + stories, "--port", "0", "--unix", "s.sock",
+                                    "--threads", "1", "--drain-delay", "0"], stderr=write,
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                   cwd=(folder := tempfile.mkdtemp(prefix="rill-")))
+        os.close(write)
+        with httpx.Client(transport=httpx.HTTPTransport(uds=folder + "/s.sock", retries=100),
+                          base_url="http://localhost", timeout=30) as client:
+            for _ in range(600):
+                with contextlib.suppress(httpx.HTTPError):
+                    if client.get("/health").status_code == 200:
+                        break
+                time.sleep(0.05)
+            for _ in range(700):  # more than a pipe holds
+                assert client.get("/v1/models").status_code == 200
+            for _ in range(200):
+                page = client.get("/metrics").text
+                dropped = float(re.search(r"^rill_log_lines_dropped_total (\S+)", page, re.M)[1])
+                if dropped > 0:
+                    break
+                time.sleep(0.05)
+            assert dropped > 0
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
+    finally:
+        os.close(read)
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_lines_that_stderr_refuses_are_counted(rill, stories):
+    with open("/dev/full", "w") as full:
+        process = subprocess.Popen([rill, "serve", "m=" + stories, "--port", "0", "--unix", "s.sock",
+                                    "--threads", "1", "--drain-delay", "0", "-q"], stderr=full,
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                   cwd=(folder := tempfile.mkdtemp(prefix="rill-")))
+    try:
+        with httpx.Client(transport=httpx.HTTPTransport(uds=folder + "/s.sock"),
+                          base_url="http://localhost", timeout=30) as client:
+            for _ in range(600):
+                with contextlib.suppress(httpx.HTTPError):
+                    page = client.get("/metrics").text
+                    found = re.search(r"^rill_log_lines_dropped_total (\S+)", page, re.M)
+                    if found and float(found[1]) > 0:
+                        break
+                time.sleep(0.05)
+            else:
+                pytest.fail("no dropped line was counted")
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+        shutil.rmtree(folder, ignore_errors=True)
 
 def memory_cgroup(limit):
     """A new memory cgroup (v2 or v1) with that limit; (path, procs file). Skips without the right."""

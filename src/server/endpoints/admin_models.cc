@@ -2,6 +2,8 @@
 // A load that fails changes nothing; an unload lets requests under way end.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "rill/model_store.h"
 #include "server/endpoints/endpoint.h"
 #include "server/openai/api_error.h"
@@ -27,6 +29,16 @@ void AnswerStatus(ServerState& state, Responder& responder, const Status& status
       MakeError(http, http == 404 ? "model_not_found" : "model_load_failed", status.message());
   error.param = param;
   SendError(responder, error);
+}
+
+// True, with the answer sent, while the models of the command line load: they have been promised
+// their names and their memory.
+bool RefuseWhileLoading(const ServerState& state, Responder& responder) {
+  if (!state.loading) return false;
+  SendError(responder, MakeError(503, "model_loading",
+                                 "The models of the command line are being loaded; their names and "
+                                 "their memory are not known yet."));
+  return true;
 }
 
 void SendBusy(Responder& responder) {
@@ -69,6 +81,7 @@ void LoadModel(ServerState& state, const ResponderPtr& responder, const Json& bo
   if (reader.error()) return SendError(*responder, *reader.error());
   const bool is_named = !spec.name.empty();
   if (!is_named) spec.name = ModelNameOf(wanted);
+  if (RefuseWhileLoading(state, *responder)) return;
   if (const Status names = CheckModelNames({spec}); !names.ok()) {
     const char* culprit = !CheckModelNames({{.path = "", .name = spec.name, .aliases = {}}}).ok()
                               ? (is_named ? "name" : "path")
@@ -77,6 +90,18 @@ void LoadModel(ServerState& state, const ResponderPtr& responder, const Json& bo
   }
   // The work takes seconds: on a thread of its own, one load or unload at a time.
   const bool queued = state.admin.Run({}, [&state, responder, wanted, spec]() mutable {
+    for (const auto& model : state.registry.List()) {
+      const bool by_name = model->Answers(spec.name);
+      const auto alias =
+          std::find_if(spec.aliases.begin(), spec.aliases.end(),
+                       [&](const std::string& name) { return model->Answers(name); });
+      if (!by_name && alias == spec.aliases.end()) continue;
+      const std::string& taken = by_name ? spec.name : *alias;
+      const Status in_use = InvalidArgument(
+          fmt::format("the name '{}' is in use by the model '{}'", taken, model->id));
+      return AnswerStatus(state, *responder, in_use, "loaded", spec.name,
+                          by_name ? "name" : "aliases");
+    }
     auto path = ResolveModel(wanted);
     Status status = path.status();
     if (status.ok()) {
@@ -120,6 +145,7 @@ void AddAdminModels(ServerState& state, std::vector<Route>& routes) {
                     .access = Access::kAdmin,
                     .handler =
                         [&state](RequestPtr http, ResponderPtr responder) {
+                          if (RefuseWhileLoading(state, *responder)) return;
                           const std::string name = *http->FindParam("id");
                           const bool queued = state.admin.Run({}, [&state, responder, name] {
                             AnswerStatus(state, *responder, state.registry.Unload(name), "unloaded",
