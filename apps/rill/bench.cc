@@ -47,6 +47,11 @@ Result<BenchCase> ParseMixed(const std::string& text) {
     return InvalidArgument("--mixed: expected DECODESxCONTEXT+CHUNK like 8x512+128, got '" + text +
                            "'");
   }
+  constexpr int64_t kMaxTokens = 1 << 20;  // of a step
+  if (int64_t{decodes} + chunk > kMaxTokens) {
+    return InvalidArgument(fmt::format("--mixed {}: expected at most {} tokens a step, got {}",
+                                       text, kMaxTokens, int64_t{decodes} + chunk));
+  }
   return BenchCase{"mixed", decodes + 1, decodes + chunk, context};
 }
 

@@ -230,6 +230,8 @@ def test_synthetic_models_run_like_others(rill):
     (["--synthetic", "llama-tiny"], 2, "SHAPE:FORMAT"),
     (["--write-gguf", "x.gguf"], 2, "--synthetic"),
     (["--synthetic", "llama-tiny:q4_0", "--mixed", "8by2"], 2, "8x512+128"),
+    (["--synthetic", "llama-tiny:q4_0", "--mixed", "4096x0+1048576", "-p", "none", "-b", "none"], 2,
+     "--mixed 4096x0+1048576: expected at most 1048576 tokens"),
     (["kernels", "--only", "linear:q9"], 2, "linear:q4_0"),
     (["kernels", "--only", "linear", "--kv-dtype", "q8"], 2, "int8"),
     (["kernels", "--only", "linear", "--activations", "q4"], 2, "q8"),
