@@ -196,7 +196,9 @@ void AddBenchServe(CLI::App& bench, CommandContext& context) {
       ->check(Between(0, 100))
       ->capture_default_str();
   command->add_option("--extra-body", load.extra_body, "JSON object merged into every request");
-  command->add_option("--timeout", load.request_timeout_s, "Seconds for one request")
+  command
+      ->add_option("--timeout", load.request_timeout_s,
+                   "Seconds for one request, its connection included")
       ->check(Between(0.001, 86'400))
       ->capture_default_str();
   command->add_flag("--insecure", load.insecure_tls, "Accept any TLS certificate");

@@ -147,6 +147,35 @@ def test_ctrl_c_ends_the_question_for_the_model(rill):
             process.wait()
 
 
+def full_listener():
+    """A listening socket that takes no further connection, and what fills it."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    fillers = [socket.socket() for _ in range(4)]
+    for filler in fillers:
+        filler.setblocking(False)
+        filler.connect_ex(listener.getsockname())
+    return listener, fillers
+
+
+def test_the_timeout_covers_the_connection_and_the_handshake(rill):
+    """Not only the answer: one that takes the connection and says nothing, and one that does not take it."""
+    silent = socket.create_server(("127.0.0.1", 0))
+    full, fillers = full_listener()
+    try:
+        for scheme, listener in (("https", silent), ("http", full)):
+            url = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
+            words = ["--insecure", "--timeout", 0.5, "--dataset", "fixed:4,4", "-n", 2]
+            done = bench(rill, url, *words, "--model", "x", ok=False)
+            assert done.returncode == 6 and json.loads(done.stdout)["errors"] == {"timeout": 2}
+            done = bench(rill, url, *words, ok=False)  # asks for the model first
+            assert done.returncode == 6 and f"{url}: timeout" in done.stderr
+    finally:
+        for sock in (silent, full, *fillers):
+            sock.close()
+
+
 def test_failures_are_counted_and_named(rill):
     with FakeServer(first_s=0.01, gap_s=0.001, fail_every=4) as fake:
         report = bench(rill, fake.url, "--dataset", "fixed:5,5", "-n", 20, "-c", 2)

@@ -115,7 +115,10 @@ class Runner {
                            const std::string& body) const;
   std::string Body(const LoadRequest& request) const;
 
-  asio::awaitable<void> Connect(std::shared_ptr<Link>* link, std::string* error);
+  // `error`: "" once it is connected, its TLS handshake included.
+  asio::awaitable<void> Connect(std::shared_ptr<Link> link, std::string* error);
+  // Why an operation on `link` failed: what we did to it, else `failure`.
+  std::string Reason(const Link& link, const char* step, const error_code& failure) const;
   // Sends and reads one answer; on_bytes(body so far, whole) sees it grow.
   asio::awaitable<void> Exchange(std::string request, std::function<void(std::string*)> on_body,
                                  ResponseParser* parser, std::string* error);
@@ -187,29 +190,27 @@ std::string Runner::Body(const LoadRequest& request) const {
   return body.Dump();
 }
 
-asio::awaitable<void> Runner::Connect(std::shared_ptr<Link>* link, std::string* error) {
-  auto fresh = std::make_shared<Link>(context_);
-  active_.push_back(fresh);
-  auto [connect_error, endpoint] = co_await asio::async_connect(fresh->socket, endpoints_, kUse);
+std::string Runner::Reason(const Link& link, const char* step, const error_code& failure) const {
+  if (cancelled_) return "cancelled";
+  return link.timed_out ? "timeout" : step + failure.message();
+}
+
+asio::awaitable<void> Runner::Connect(std::shared_ptr<Link> link, std::string* error) {
+  auto [connect_error, endpoint] = co_await asio::async_connect(link->socket, endpoints_, kUse);
   if (connect_error) {
-    *error = "connect: " + connect_error.message();
+    *error = Reason(*link, "connect: ", connect_error);
     co_return;
   }
   error_code ignored;
-  fresh->socket.set_option(tcp::no_delay(true), ignored);
-  if (url_.tls) {
-    fresh->tls.emplace(fresh->socket, *tls_);
-    SSL_set_tlsext_host_name(fresh->tls->native_handle(), url_.host.c_str());
-    if (!options_.insecure_tls) {
-      fresh->tls->set_verify_callback(asio::ssl::host_name_verification(url_.host), ignored);
-    }
-    auto [tls_error] = co_await fresh->tls->async_handshake(asio::ssl::stream_base::client, kUse);
-    if (tls_error) {
-      *error = "TLS: " + tls_error.message();
-      co_return;
-    }
+  link->socket.set_option(tcp::no_delay(true), ignored);
+  if (!url_.tls) co_return;
+  link->tls.emplace(link->socket, *tls_);
+  SSL_set_tlsext_host_name(link->tls->native_handle(), url_.host.c_str());
+  if (!options_.insecure_tls) {
+    link->tls->set_verify_callback(asio::ssl::host_name_verification(url_.host), ignored);
   }
-  *link = std::move(fresh);
+  auto [tls_error] = co_await link->tls->async_handshake(asio::ssl::stream_base::client, kUse);
+  if (tls_error) *error = Reason(*link, "TLS: ", tls_error);
 }
 
 // False when the connection was found closed before a byte of the answer: try another one.
@@ -267,9 +268,7 @@ asio::awaitable<bool> Runner::Try(std::shared_ptr<Link> link, const std::string&
   }
   link->Close();
   if (!any && link->used && !link->timed_out && !cancelled_) co_return false;
-  *error = cancelled_        ? "cancelled"
-           : link->timed_out ? "timeout"
-                             : "connection lost: " + failure.message();
+  *error = Reason(*link, "connection lost: ", failure);
   co_return true;
 }
 
@@ -279,16 +278,17 @@ asio::awaitable<void> Runner::Exchange(std::string request,
   asio::steady_timer deadline(context_);
   deadline.expires_after(
       std::chrono::microseconds(static_cast<int64_t>(options_.request_timeout_s * 1e6)));
-  std::shared_ptr<Link> link;
-  while (true) {
-    link.reset();
-    if (!idle_.empty()) {
+  while (!cancelled_) {
+    std::shared_ptr<Link> link;
+    const bool fresh = idle_.empty();
+    if (fresh) {
+      link = std::make_shared<Link>(context_);
+      active_.push_back(link);
+    } else {
       link = idle_.back();
       idle_.pop_back();
-    } else {
-      co_await Connect(&link, error);
-      if (!link) co_return;
     }
+    // From here on: a server may take a connection and never finish the handshake.
     deadline.cancel();
     deadline.async_wait([weak = std::weak_ptr<Link>(link)](error_code code) {
       if (auto self = weak.lock(); self && !code) {
@@ -296,11 +296,14 @@ asio::awaitable<void> Runner::Exchange(std::string request,
         self->Close();
       }
     });
-    const bool answered = co_await Try(link, request, on_body, parser, error);
-    if (answered) break;
+    if (fresh) {
+      co_await Connect(link, error);
+      if (!error->empty()) co_return;
+    }
+    if (co_await Try(link, request, on_body, parser, error)) co_return;
     *parser = ResponseParser();
   }
-  deadline.cancel();
+  *error = "cancelled";
 }
 
 asio::awaitable<void> Runner::One(size_t index) {
