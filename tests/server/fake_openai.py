@@ -12,7 +12,8 @@ class FakeServer:
 
     def __init__(self, first_s=0.05, gap_s=0.01, slots=None, fail_every=0, merge=1, drop_every=0,
                  raw=None):
-        """raw: (status line's number, bytes) that every request is answered with."""
+        """raw: (status line's number, bytes) that every request is answered with; a list of bytes: gap_s
+        apart."""
         self.raw = raw
         self.first_s, self.gap_s, self.fail_every, self.merge, self.drop_every = first_s, gap_s, fail_every, merge, drop_every
         self.slots = threading.Semaphore(slots) if slots else None
@@ -77,8 +78,12 @@ class FakeServer:
             wfile.write(b"HTTP/1.1 500 X\r\nContent-Length: %d\r\n\r\n" % len(answer) + answer)
             return True
         if self.raw:
-            status, answer = self.raw
-            wfile.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, len(answer)) + answer)
+            status, pieces = self.raw
+            pieces = pieces if isinstance(pieces, list) else [pieces]
+            wfile.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, sum(map(len, pieces))) + pieces[0])
+            for piece in pieces[1:]:
+                time.sleep(self.gap_s)
+                wfile.write(piece)
             return True
         chat = b"/chat/" in line
         if self.slots:

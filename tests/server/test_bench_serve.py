@@ -257,6 +257,22 @@ def test_a_token_without_text_counts_after_the_first_text(rill, tmp_path):
         assert len(row["events_s"]) == 3 and row["output_tokens"] == 3, row
 
 
+def test_a_stream_ends_with_done(rill, tmp_path):
+    """What a server sends after it is no token, no gap, no end and no error of the request."""
+    token = b'data: {"choices":[{"text":"a","finish_reason":null}]}\n\n'
+    usage = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}\n\n'
+    late = token + b'data: {"error":"late"}\n\n' + usage.replace(b"2}", b"9}") + b"data: [DONE]\n\n"
+    details = tmp_path / "details.jsonl"
+    for before, prompt in ((token * 2, 0), (token * 2 + usage, 3)):
+        start = before + b"data: [DONE]\n\n"
+        for pieces in ([start + late], [start, late], [start, b"x" * 2_000_000]):
+            with FakeServer(raw=(200, pieces), gap_s=0.2) as fake:
+                bench(rill, fake.url, "--dataset", "fixed:3,2", "-n", 1, "--details", details)
+            row = json.loads(details.read_text())
+            assert len(row["events_s"]) == row["output_tokens"] == 2 and row["prompt_tokens"] == prompt, row
+            assert row["end_s"] == row["events_s"][1], row
+
+
 def test_sharegpt_sample(rill, shared_data):
     path = shared_data / "traces" / "samples_1024.json"
     if not path.exists():

@@ -325,15 +325,14 @@ asio::awaitable<void> Runner::One(size_t index) {
       return;
     }
     events.clear();
-    // Nothing is read of a stream after what cannot be.
-    too_large = too_large || !sse.Feed(*body, &events);
-    if (too_large && sample.error.empty()) sample.error = "an event over 1 MiB";
+    // Nothing is read of a stream after its end, or after what cannot be.
+    if (!done && !too_large) too_large = !sse.Feed(*body, &events);
     body->clear();
     for (const std::string& data : events) {
       if (data == "[DONE]") {
         done = true;
         sample.end_s = now;
-        continue;
+        break;
       }
       const server::StreamEvent event = server::ReadStreamEvent(data);
       if (!event.error.empty() && sample.error.empty()) sample.error = event.error;
@@ -345,6 +344,7 @@ asio::awaitable<void> Runner::One(size_t index) {
         sample.events_s.push_back(now);
       }
     }
+    if (too_large && !done && sample.error.empty()) sample.error = "an event over 1 MiB";
   };
   std::string error;
   const std::string path = options_.chat ? "/v1/chat/completions" : "/v1/completions";
