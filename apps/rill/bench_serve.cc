@@ -113,9 +113,9 @@ Status BenchServe(BenchServeFlags& flags, int& exit_code) {
           load, [&](int64_t done, int64_t total) { bar.Update(done, total); }, interrupt.flag()));
   if (flags.json) {
     PrintJson(report.ToJson());
-    std::fputs(report.ErrorsText().c_str(), stderr);
+    std::fputs(ForTerminal(report.ErrorsText()).c_str(), stderr);
   } else {
-    WriteStdout(report.ToText());
+    WriteText(report.ToText());
   }
   // The report is there, whatever becomes of these: their errors are on stderr.
   auto write = [&](const std::string& path, OutputFile& file, const std::string& text) {

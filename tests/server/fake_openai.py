@@ -13,7 +13,7 @@ class FakeServer:
     def __init__(self, first_s=0.05, gap_s=0.01, slots=None, fail_every=0, merge=1, drop_every=0,
                  raw=None):
         """raw: (status line's number, bytes) that every request is answered with; a list of bytes: gap_s
-        apart."""
+        apart. (None, bytes): no HTTP at all."""
         self.raw = raw
         self.first_s, self.gap_s, self.fail_every, self.merge, self.drop_every = first_s, gap_s, fail_every, merge, drop_every
         self.slots = threading.Semaphore(slots) if slots else None
@@ -79,6 +79,9 @@ class FakeServer:
             return True
         if self.raw:
             status, pieces = self.raw
+            if status is None:
+                wfile.write(pieces)
+                return False
             pieces = pieces if isinstance(pieces, list) else [pieces]
             wfile.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, sum(map(len, pieces))) + pieces[0])
             for piece in pieces[1:]:

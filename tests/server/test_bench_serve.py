@@ -236,6 +236,16 @@ def test_odd_answers_fail_their_request_alone(rill, status, answer, reason):
         assert f"failed 2 times: {reason}" in done.stderr
 
 
+def test_no_raw_byte_of_a_server_reaches_the_terminal(rill):
+    reason = r"not an HTTP/1 response: '\x1b[31mred\x07\x0a\xff\x9b'"
+    with FakeServer(raw=(None, b"\x1b[31mred\x07\n\xff\x9b\r\n\r\n")) as fake:
+        done = bench(rill, fake.url, "-n", 2, "-c", 1, "--dataset", "fixed:3,1", ok=False)
+        assert json.loads(done.stdout)["errors"] == {reason: 2} and f"failed 2 times: {reason}\n" in done.stderr
+        done = subprocess.run([rill, "bench", "serve", "--url", fake.url, "-n", "2", "-c", "1"], capture_output=True,
+                              text=True, timeout=120, check=False)
+        assert done.returncode == 6 and f"failed 2 times: {reason}\n" in done.stdout
+
+
 def test_several_tokens_in_one_event_count_by_usage(rill):
     with FakeServer(first_s=0.01, gap_s=0.01, merge=2) as fake:
         report = bench(rill, fake.url, "--dataset", "fixed:5,10", "-n", 4, "-c", 1)

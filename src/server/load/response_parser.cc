@@ -4,6 +4,8 @@
 #include <charconv>
 #include <limits>
 
+#include "base/utf8.h"
+
 namespace rill::server {
 
 namespace {
@@ -20,7 +22,7 @@ ResponseParser::State ResponseParser::ParseHead() {
   const std::string_view line = head.substr(0, first);
   if (line.size() < 12 || line.substr(0, 7) != "HTTP/1." ||
       std::from_chars(line.data() + 9, line.data() + 12, status_).ec != std::errc()) {
-    return bad("not an HTTP/1 response: '" + std::string(line.substr(0, 40)) + "'");
+    return bad("not an HTTP/1 response: '" + PrintableUtf8(line, 40) + "'");
   }
   keep_alive_ = line[7] == '1';
   until_close_ = true;

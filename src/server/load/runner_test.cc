@@ -90,6 +90,11 @@ TEST(ResponseParser, FramesOfAllKinds) {
     ResponseParser parser;
     EXPECT_EQ(Feed(parser, bad, 1000, &body), ResponseParser::State::kBad) << bad;
   }
+  ResponseParser raw;
+  EXPECT_EQ(Feed(raw, "\x1b[31mred \xff" + std::string(90, 'a') + "\r\n\r\n", 1000, &body),
+            ResponseParser::State::kBad);
+  EXPECT_EQ(raw.error(),
+            "not an HTTP/1 response: '\\x1b[31mred \\xff" + std::string(24, 'a') + "…'");
   ResponseParser cut;
   Feed(cut, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhel", 1000, &body);
   EXPECT_EQ(cut.FeedEof(), ResponseParser::State::kBad);
