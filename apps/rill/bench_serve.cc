@@ -126,8 +126,10 @@ Status BenchServe(BenchServeFlags& flags, int& exit_code) {
   };
   write(flags.plot, plot, report.ToSvg(flags.dataset));
   write(flags.details, details, report.DetailsJsonLines());
-  if (report.failed == report.requests) {
-    // The report is the one object on stdout.
+  // The report is the one object on stdout.
+  if (report.cancelled) {
+    exit_code = ReportError(Cancelled("interrupted"), /*json=*/false);
+  } else if (report.failed == report.requests) {
     exit_code = ReportError(
         Unavailable(load.url + ": every request failed: " + report.errors.begin()->first),
         /*json=*/false);

@@ -78,7 +78,8 @@ LoadTimes SummarizeTimes(std::vector<double> seconds);
 struct LoadReport {
   std::vector<LoadSample> samples;  // in the order of the requests
   int64_t requests = 0, failed = 0;
-  double duration_s = 0;  // first arrival to last end
+  bool cancelled = false;  // some were not sent, or dropped
+  double duration_s = 0;   // first arrival to last end
   double requests_per_s = 0, output_tokens_per_s = 0;
   LoadTimes ttft_ms, itl_ms, e2e_ms;
   double batch_first_token_ms = 0;  // until the last request had its first token

@@ -3,6 +3,7 @@ import json
 import signal
 import socket
 import subprocess
+import time
 import xml.etree.ElementTree
 
 import numpy
@@ -145,6 +146,32 @@ def test_ctrl_c_ends_the_question_for_the_model(rill):
         finally:
             process.kill()
             process.wait()
+
+
+@pytest.mark.parametrize("arrival", [["-c", 3], ["--poisson", 500], ["--together", "-c", 3]])
+@pytest.mark.parametrize("first_s", [0.05, 60])
+def test_ctrl_c_ends_the_load_with_a_report_and_130(rill, tmp_path, first_s, arrival):
+    """Whether some requests had ended or none."""
+    details = tmp_path / "details.jsonl"
+    with FakeServer(first_s=first_s, gap_s=0.05) as fake:
+        words = ["--json", "--dataset", "fixed:3,3", "-n", 5000, "--details", details, *arrival]
+        process = subprocess.Popen([rill, "bench", "serve", "--url", fake.url, *map(str, words)],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            end = time.monotonic() + 30
+            while time.monotonic() < end and len(fake.bodies if first_s > 1 else fake.token_times) < 3:
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            out, errors = process.communicate(timeout=20)
+        finally:
+            process.kill()
+            process.wait()
+        report = json.loads(out)
+        assert process.returncode == 130 and errors.endswith("rill: interrupted\n"), errors
+        assert report["requests"] == 5000 == len(details.read_text().splitlines())
+        assert set(report["errors"]) == {"cancelled", "not sent"}
+        assert sum(report["errors"].values()) == report["failed"]
+        assert (report["failed"] == 5000) == (first_s > 1) and (report["output_tokens_per_s"] > 0) == (first_s < 1)
 
 
 def full_listener():

@@ -103,6 +103,7 @@ class Runner {
         url_(std::move(url)),
         progress_(progress),
         cancel_(cancel),
+        samples_(options.requests.size()),
         ticker_(context_),
         free_slot_(context_) {}
 
@@ -439,7 +440,7 @@ asio::awaitable<void> Runner::Ticker() {
 }
 
 void Runner::StopIfCancelled() {
-  if (!cancel_ || !*cancel_) return;
+  if (!cancel_ || !*cancel_ || done_ == samples_.size()) return;
   cancelled_ = true;
   free_slot_.cancel();
   for (const auto& weak : active_) {
@@ -516,7 +517,6 @@ Status Runner::Prepare() {
 }
 
 LoadReport Runner::Run() {
-  samples_.resize(options_.requests.size());
   start_ = Clock::now();
   auto spawn = [this](auto coroutine) { asio::co_spawn(context_, coroutine, asio::detached); };
   if (options_.arrival == Arrival::kClosed) {
@@ -533,7 +533,9 @@ LoadReport Runner::Run() {
       samples_[i].arrival_s = samples_[i].end_s = Now();
     }
   }
-  return MakeLoadReport(std::move(samples_));
+  LoadReport report = MakeLoadReport(std::move(samples_));
+  report.cancelled = cancelled_;
+  return report;
 }
 
 }  // namespace
