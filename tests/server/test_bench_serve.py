@@ -174,6 +174,11 @@ def test_ctrl_c_ends_the_load_with_a_report_and_130(rill, tmp_path, first_s, arr
         assert (report["failed"] == 5000) == (first_s > 1) and (report["output_tokens_per_s"] > 0) == (first_s < 1)
 
 
+def test_a_port_that_there_is_not_is_named(rill):
+    done = bench(rill, "http://127.0.0.1:99999", ok=False)
+    assert done.returncode == 2 and "expected a port from 1 to 65535, got '99999'" in done.stderr
+
+
 def full_listener():
     """A listening socket that takes no further connection, and what fills it."""
     listener = socket.socket()

@@ -15,7 +15,6 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
-#include <charconv>
 #include <cmath>
 #include <memory>
 #include <optional>
@@ -23,6 +22,7 @@
 #include "server/load/response_parser.h"
 #include "server/load/sse_parser.h"
 #include "server/load/stream_event.h"
+#include "server/load/url.h"
 
 namespace rill {
 namespace {
@@ -31,55 +31,12 @@ namespace asio = boost::asio;
 using asio::ip::tcp;
 using boost::system::error_code;
 using server::ResponseParser;
+using server::Url;
 using Clock = std::chrono::steady_clock;
 
 constexpr auto kUse = asio::as_tuple(asio::use_awaitable);
 constexpr size_t kMaxErrorBody = 64 << 10;
 constexpr size_t kMaxModelList = 4 << 20;
-
-struct Url {
-  bool tls = false;
-  std::string host, port, prefix;  // prefix: "" or "/path", without /v1
-  std::string authority;           // for Host
-};
-
-Result<Url> ParseUrl(const std::string& text) {
-  Url url;
-  const std::string expected = "': expected http://host[:port][/path] or https://…";
-  std::string rest;
-  if (text.rfind("http://", 0) == 0) {
-    rest = text.substr(7);
-    url.port = "80";
-  } else if (text.rfind("https://", 0) == 0) {
-    rest = text.substr(8);
-    url.port = "443";
-    url.tls = true;
-  } else {
-    return InvalidArgument("url '" + text + expected);
-  }
-  for (char c : rest) {
-    if (c <= ' ' || c == '@' || c == '?' || c == '#') {
-      return InvalidArgument("url '" + text + expected);
-    }
-  }
-  const size_t slash = std::min(rest.find('/'), rest.size());
-  url.authority = rest.substr(0, slash);
-  url.prefix = rest.substr(slash);
-  while (!url.prefix.empty() && url.prefix.back() == '/') url.prefix.pop_back();
-  if (url.prefix.size() >= 3 && url.prefix.substr(url.prefix.size() - 3) == "/v1") {
-    url.prefix.resize(url.prefix.size() - 3);
-  }
-  std::string host = url.authority;
-  const size_t colon = host.rfind(':');
-  if (colon != std::string::npos && host.find(']', colon) == std::string::npos) {
-    url.port = host.substr(colon + 1);
-    host.resize(colon);
-  }
-  if (host.size() > 2 && host.front() == '[') host = host.substr(1, host.size() - 2);
-  if (host.empty() || url.port.empty()) return InvalidArgument("url '" + text + expected);
-  url.host = host;
-  return url;
-}
 
 // One connection to the server; used by one request at a time.
 struct Link {
@@ -543,7 +500,7 @@ LoadReport Runner::Run() {
 Result<LoadReport> RunLoadTest(const LoadTestOptions& options,
                                const std::function<void(int64_t, int64_t)>& progress,
                                const std::atomic<bool>* cancel) {
-  RILL_ASSIGN_OR_RETURN(Url url, ParseUrl(options.url));
+  RILL_ASSIGN_OR_RETURN(Url url, server::ParseUrl(options.url));
   Runner runner(options, std::move(url), progress, cancel);
   RILL_RETURN_IF_ERROR(runner.Prepare());
   return runner.Run();

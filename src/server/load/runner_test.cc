@@ -197,6 +197,13 @@ TEST(LoadTest, WrongOptionsAreRefusedBeforeAnythingIsSent) {
     options.url = url;
     EXPECT_EQ(RunLoadTest(options).status().code(), StatusCode::kInvalidArgument) << url;
   }
+  for (const char* port : {"99999", "65536", "0", "-1", "+1", "80x", "http", "4294967376"}) {
+    options.url = "http://127.0.0.1:" + std::string(port);
+    const Status status = RunLoadTest(options).status();
+    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << port;
+    EXPECT_EQ(status.message(),
+              "url '" + options.url + "': expected a port from 1 to 65535, got '" + port + "'");
+  }
   options.url = "http://127.0.0.1:1";
   options.rate = 0;
   EXPECT_FALSE(RunLoadTest(options).ok());
