@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <new>
 
 #include "command.h"
 #include "numbers.h"
@@ -21,7 +22,6 @@ struct BenchServeFlags {
   std::string key_variable = "RILL_API_KEY";
   int32_t num_requests = 0;
   int32_t max_total_tokens = 0;
-  int32_t prefix_tokens = 0, num_prefixes = 1;
   bool together = false, keep_eos = false, json = false;
   double poisson_rate = 0, replay_speed = 0;
   std::string plot, details;
@@ -33,13 +33,11 @@ Result<std::vector<LoadRequest>> FixedRequests(const std::string& lengths, size_
   const std::string_view after = std::string_view(lengths).substr(comma);
   const int32_t in = ParseNumber<int32_t>(std::string_view(lengths).substr(0, comma)).value_or(0);
   const int32_t out = after.empty() ? 0 : ParseNumber<int32_t>(after.substr(1)).value_or(0);
-  if (in < 1 || out < 1 || in > (1 << 20) || out > (1 << 20)) {
+  if (in < 1 || out < 1 || in > kMaxMadeUpTokens || out > (1 << 20)) {
     return InvalidArgument(
         "--dataset: expected fixed:IN,OUT with token counts, got 'fixed:" + lengths + "'");
   }
-  std::vector<LoadRequest> requests(count);
-  for (size_t i = 0; i < count; ++i) requests[i] = {0, MakePromptText(in, i), out};
-  return requests;
+  return std::vector<LoadRequest>(count, LoadRequest{0, "", out, in});
 }
 
 Result<std::vector<LoadRequest>> MakeRequests(const BenchServeFlags& flags) {
@@ -48,9 +46,7 @@ Result<std::vector<LoadRequest>> MakeRequests(const BenchServeFlags& flags) {
   const std::string rest = flags.dataset.substr(std::min(colon + 1, flags.dataset.size()));
   const size_t count = flags.num_requests > 0 ? static_cast<size_t>(flags.num_requests) : 1024;
   if (kind == "fixed") return FixedRequests(rest, count);
-  if (kind == "azure") {
-    return ReadAzureRequests(rest, count, flags.max_total_tokens, MakePromptText);
-  }
+  if (kind == "azure") return ReadAzureRequests(rest, count, flags.max_total_tokens);
   if (kind != "sharegpt") {
     return InvalidArgument("--dataset: expected sharegpt:FILE, azure:FILE or fixed:IN,OUT, got '" +
                            flags.dataset + "'");
@@ -67,16 +63,6 @@ Result<std::vector<LoadRequest>> MakeRequests(const BenchServeFlags& flags) {
     auto ids = llm->Tokenize(text, /*add_special=*/false, /*parse_special=*/false);
     return ids.ok() ? static_cast<int32_t>(ids->size()) : 0;
   });
-}
-
-// What a system prompt or the documents of a question are: the same text before many prompts.
-void PutPrefixes(const BenchServeFlags& flags, std::vector<LoadRequest>& requests) {
-  if (flags.prefix_tokens == 0) return;
-  const auto count = static_cast<size_t>(flags.num_prefixes);
-  for (size_t i = 0; i < requests.size(); ++i) {
-    requests[i].prompt =
-        MakePromptText(flags.prefix_tokens, i % count) + "\n\n" + requests[i].prompt;
-  }
 }
 
 // `exit_code`: of a run that was measured and reported.
@@ -100,7 +86,6 @@ Status BenchServe(BenchServeFlags& flags, int& exit_code) {
   load.ignore_eos = !flags.keep_eos;
   if (const char* key = std::getenv(flags.key_variable.c_str())) load.api_key = key;
   RILL_ASSIGN_OR_RETURN(load.requests, MakeRequests(flags));
-  PutPrefixes(flags, load.requests);
   // Before the measurement: none is lost for want of a place.
   OutputFile plot, details;
   if (!flags.plot.empty()) RILL_RETURN_IF_ERROR(plot.Open(flags.plot));
@@ -168,13 +153,13 @@ void AddBenchServe(CLI::App& bench, CommandContext& context) {
       ->capture_default_str();
   CLI::Option* prefix =
       command
-          ->add_option("--prefix-tokens", flags->prefix_tokens,
+          ->add_option("--prefix-tokens", load.prefix_tokens,
                        "Made-up tokens before every prompt, as a system prompt is (not counted in "
                        "--max-total-tokens)")
           ->check(CLI::Range(0, 1 << 20))
           ->capture_default_str();
   command
-      ->add_option("--prefixes", flags->num_prefixes,
+      ->add_option("--prefixes", load.num_prefixes,
                    "Different ones, in turn: 1 is shared by all requests")
       ->check(CLI::Range(1, 10'000'000))
       ->needs(prefix)
@@ -209,7 +194,12 @@ void AddBenchServe(CLI::App& bench, CommandContext& context) {
       ->check(OutputFileName());
   command->add_flag("--json", flags->json, "One JSON object on stdout");
   command->callback([flags, &context] {
-    const Status status = BenchServe(*flags, context.exit_code);
+    Status status;
+    try {
+      status = BenchServe(*flags, context.exit_code);
+    } catch (const std::bad_alloc&) {
+      status = ResourceExhausted("bench serve: not enough memory for the requests (-n, --dataset)");
+    }
     if (!status.ok()) context.exit_code = ReportError(status, flags->json);
   });
 }

@@ -30,7 +30,11 @@ struct LoadRequest {
   double arrival_s = 0;  // since the start; for kTrace
   std::string prompt;
   int32_t max_tokens = 16;
+  // > 0: the prompt is MakePromptText of so many tokens and the request's number instead, made when
+  // it is sent: ten million requests need no memory for their texts.
+  int32_t prompt_tokens = 0;
 };
+constexpr int32_t kMaxMadeUpTokens = 1 << 20;  // of one prompt of the readers below
 
 enum class Arrival : uint8_t {
   kClosed,    // `concurrency` clients, each sends its next request when the last one has ended
@@ -56,6 +60,8 @@ struct LoadTestOptions {
   uint64_t seed = 1;         // of the arrivals
   double request_timeout_s = 600;
   std::vector<LoadRequest> requests;
+  // > 0: made-up tokens before every prompt, num_prefixes different texts in turn.
+  int32_t prefix_tokens = 0, num_prefixes = 1;
 };
 
 // One request as the client saw it. Times in seconds since the start of the test.
@@ -103,23 +109,23 @@ LoadReport MakeLoadReport(std::vector<LoadSample> samples);
 
 // `progress(done, total)` is called now and then on the calling thread. Blocks until all requests
 // have ended; `cancel` set to true ends those that have not begun and drops the others (they count
-// as failed). Fails when the server cannot be reached or names no model.
+// as failed). Fails when the server cannot be reached or names no model, and when memory ends.
 Result<LoadReport> RunLoadTest(const LoadTestOptions& options,
                                const std::function<void(int64_t, int64_t)>& progress = {},
                                const std::atomic<bool>* cancel = nullptr);
 
 // Requests of a file of ShareGPT conversations ([{"conversations": [{"from", "value"}, …]}, …]):
 // the first message is the prompt, the length of the answer to it max_tokens. Conversations without
-// both, or longer than max_total_tokens together, are left out. `count_tokens` tells lengths.
+// both, or longer than max_total_tokens together, are left out. `count_tokens` tells lengths. At
+// most 1 GiB.
 Result<std::vector<LoadRequest>> ReadShareGptRequests(
     const std::string& path, size_t max_requests, int32_t max_total_tokens,
     const std::function<int32_t(const std::string&)>& count_tokens);
 
 // Requests of an Azure LLM inference trace (CSV: TIMESTAMP,ContextTokens,GeneratedTokens): arrival
-// times as recorded, prompts of made-up text by `make_prompt(tokens, index)`.
-Result<std::vector<LoadRequest>> ReadAzureRequests(
-    const std::string& path, size_t max_requests, int32_t max_total_tokens,
-    const std::function<std::string(int32_t, size_t)>& make_prompt);
+// times as recorded, prompts of made-up text. Reads no further than max_requests, or 4 GiB.
+Result<std::vector<LoadRequest>> ReadAzureRequests(const std::string& path, size_t max_requests,
+                                                   int32_t max_total_tokens);
 
 // Text of about `tokens` tokens in any English vocabulary, different for each index.
 std::string MakePromptText(int32_t tokens, size_t index);

@@ -1,5 +1,7 @@
 """rill bench serve against a server whose delays are known."""
 import json
+import pathlib
+import resource
 import signal
 import socket
 import subprocess
@@ -10,6 +12,7 @@ import numpy
 import pytest
 
 from fake_openai import FakeServer
+from harness import is_sanitized
 
 
 def bench(rill, url, *words, ok=True, **env):
@@ -172,6 +175,44 @@ def test_ctrl_c_ends_the_load_with_a_report_and_130(rill, tmp_path, first_s, arr
         assert set(report["errors"]) == {"cancelled", "not sent"}
         assert sum(report["errors"].values()) == report["failed"]
         assert (report["failed"] == 5000) == (first_s > 1) and (report["output_tokens_per_s"] > 0) == (first_s < 1)
+
+
+def test_prompts_of_many_requests_are_made_when_they_are_sent(rill):
+    """100,000 prompts of 1,000 tokens and a prefix of as many are 900 MB of text."""
+    with FakeServer(first_s=60) as fake:
+        words = ["--dataset", "fixed:1000,3", "--prefix-tokens", 1000, "--prefixes", 50_000, "-n", 100_000, "-c", 3]
+        process = subprocess.Popen([rill, "bench", "serve", "--url", fake.url, *map(str, words)],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            end = time.monotonic() + 60
+            while time.monotonic() < end and len(fake.bodies) < 3:
+                time.sleep(0.01)
+            status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+        finally:
+            process.kill()
+            process.wait()
+        assert all(len(body["prompt"].split()) == 2000 for _, body in fake.bodies)
+        assert int(status.split("VmHWM:")[1].split()[0]) < 300_000
+
+
+def test_too_little_memory_is_told(rill):
+    if is_sanitized(rill):
+        pytest.skip("skipped: an address space that the sanitizer fills")
+    with FakeServer(first_s=60) as fake:
+        # Not enough for the list of requests, for the list of times, for the bodies under way.
+        for megabytes, words in ((300, ["-n", "10000000"]), (800, ["-n", "10000000"]),
+                                 (200, ["-n", "50", "-c", "50", "--dataset", "fixed:1000000,1"])):
+            limit = megabytes << 20
+            done = subprocess.run([rill, "bench", "serve", "--url", fake.url, "--model", "x", *words],
+                                  capture_output=True, text=True, timeout=60, check=False,
+                                  preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+            assert done.returncode == 5 and "not enough memory for" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("kind", ["azure", "sharegpt"])
+def test_endless_files_are_refused(rill, kind):
+    done = bench(rill, "http://127.0.0.1:1", "--dataset", f"{kind}:/dev/zero", ok=False)
+    assert done.returncode == 2 and "/dev/zero" in done.stderr
 
 
 def test_a_port_that_there_is_not_is_named(rill):

@@ -1,8 +1,13 @@
 // Requests of recorded traces: see rill/load_test.h.
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
+#include <new>
+#include <string_view>
 
+#include "base/utf8.h"
 #include "rill/load_test.h"
 
 namespace rill {
@@ -10,26 +15,91 @@ namespace rill {
 namespace {
 
 constexpr size_t kMaxFileBytes = 1u << 30;
+constexpr int64_t kMaxTraceBytes = int64_t{4} << 30;
+constexpr size_t kMaxLineBytes = 4096;
 
 Result<std::string> ReadFile(const std::string& path) {
+  const Status too_large = InvalidArgument(path + ": larger than 1 GiB");
   std::ifstream file(path, std::ios::binary);
   if (!file) return NotFound(path + ": cannot be opened");
+  std::error_code none;  // a pipe has no size
+  const auto size = std::filesystem::file_size(path, none);
+  if (!none && size > kMaxFileBytes) return too_large;
   std::string text;
   char buffer[1 << 16];
   while (file.read(buffer, sizeof(buffer)) || file.gcount() > 0) {
-    text.append(buffer, static_cast<size_t>(file.gcount()));
-    if (text.size() > kMaxFileBytes) return InvalidArgument(path + ": larger than 1 GiB");
+    const std::string_view piece(buffer, static_cast<size_t>(file.gcount()));
+    // Devices and the wrong files are told by it at once.
+    if (const size_t zero = piece.find('\0'); zero != piece.npos) {
+      return InvalidArgument(path + ": expected JSON, got a zero byte at offset " +
+                             std::to_string(text.size() + zero));
+    }
+    if (text.size() + piece.size() > kMaxFileBytes) return too_large;
+    text += piece;
   }
   return text;
 }
 
+// A file's lines, LF or CR LF, none longer than kMaxLineBytes.
+class LineReader {
+ public:
+  explicit LineReader(const std::string& path) : path_(path), file_(path, std::ios::binary) {}
+
+  // "path:line"
+  std::string where() const { return path_ + ":" + std::to_string(number_); }
+  const std::string& line() const { return line_; }
+
+  // False: there is none left.
+  Result<bool> Next() {
+    if (!file_.is_open()) return NotFound(path_ + ": cannot be opened");
+    ++number_;
+    file_.getline(buffer_, sizeof(buffer_));
+    auto size = static_cast<size_t>(file_.gcount());
+    if (file_.fail()) {
+      if (size == 0) return false;
+      return InvalidArgument(where() + ": a line of more than " + std::to_string(kMaxLineBytes) +
+                             " bytes: '" + PrintableUtf8({buffer_, size}, 80) + "'");
+    }
+    read_bytes_ += static_cast<int64_t>(size);
+    if (read_bytes_ > kMaxTraceBytes) return InvalidArgument(where() + ": more than 4 GiB");
+    if (!file_.eof()) --size;  // the LF
+    if (size > 0 && buffer_[size - 1] == '\r') --size;
+    line_.assign(buffer_, size);
+    return true;
+  }
+
+ private:
+  const std::string path_;
+  std::ifstream file_;
+  char buffer_[kMaxLineBytes + 1];
+  std::string line_;
+  size_t number_ = 0;
+  int64_t read_bytes_ = 0;
+};
+
+// What may follow the seconds: nothing, "Z", "+00:00". Rows of one trace have the same.
+bool IsTimeZone(std::string_view text) {
+  if (text.empty() || text == "Z") return true;
+  return (text[0] == '+' || text[0] == '-') &&
+         text.find_first_not_of("0123456789:", 1) == std::string_view::npos;
+}
+
 // "2023-11-16 18:17:03.9799600" in seconds since 1970.
 bool ParseTimestamp(const std::string& text, double* seconds) {
-  int year, month, day, hour, minute;
-  double second;
-  if (std::sscanf(text.c_str(), "%4d-%2d-%2d %2d:%2d:%lf", &year, &month, &day, &hour, &minute,
-                  &second) != 6 ||
-      year < 1970 || year > 9999 || month < 1 || month > 12 || day < 1 || day > 31) {
+  int year, month, day, hour, minute, begin = 0;
+  if (std::sscanf(text.c_str(), "%4d-%2d-%2d %2d:%2d:%n", &year, &month, &day, &hour, &minute,
+                  &begin) != 5 ||
+      begin == 0 || year < 1970 || year > 9999 || month < 1 || month > 12 || day < 1 || day > 31 ||
+      hour < 0 || hour > 23 || minute < 0 || minute > 59) {
+    return false;
+  }
+  double second = 0;
+  const char* end = text.data() + text.size();
+  const auto [stop, error] =
+      std::from_chars(text.data() + begin, end, second, std::chars_format::fixed);
+  // Not so for NaN and Inf, which from_chars reads; 60 is a leap second.
+  if (error != std::errc() || !(second >= 0 && second < 61) ||
+      !IsTimeZone({stop, static_cast<size_t>(end - stop)})) {
     return false;
   }
   // Days of the civil calendar (Howard Hinnant's days_from_civil), without the time zone of mktime.
@@ -42,9 +112,31 @@ bool ParseTimestamp(const std::string& text, double* seconds) {
   return true;
 }
 
-}  // namespace
+// "time,tokens,tokens"; the time in arrival_s.
+bool ParseRow(std::string_view line, LoadRequest* row) {
+  const size_t comma = line.find(','), second = line.find(',', comma + 1);
+  if (comma == line.npos || second == line.npos) return false;
+  auto parse = [&line](size_t from, size_t to, int32_t* tokens) {
+    const char* end = line.data() + to;
+    const auto [stop, error] = std::from_chars(line.data() + from, end, *tokens);
+    return error == std::errc() && stop == end && *tokens >= 0;
+  };
+  return ParseTimestamp(std::string(line.substr(0, comma)), &row->arrival_s) &&
+         parse(comma + 1, second, &row->prompt_tokens) &&
+         parse(second + 1, line.size(), &row->max_tokens);
+}
 
-Result<std::vector<LoadRequest>> ReadShareGptRequests(
+// Runs `read`; what it cannot have in memory is an error.
+template <typename Read>
+Result<std::vector<LoadRequest>> WithinMemory(const std::string& path, const Read& read) {
+  try {
+    return read();
+  } catch (const std::bad_alloc&) {
+    return ResourceExhausted(path + ": not enough memory for its requests");
+  }
+}
+
+Result<std::vector<LoadRequest>> ReadShareGpt(
     const std::string& path, size_t max_requests, int32_t max_total_tokens,
     const std::function<int32_t(const std::string&)>& count_tokens) {
   RILL_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
@@ -66,53 +158,61 @@ Result<std::vector<LoadRequest>> ReadShareGptRequests(
     const int32_t prompt_tokens = count_tokens(request.prompt);
     request.max_tokens = count_tokens(answer->string_value());
     if (prompt_tokens < 1 || request.max_tokens < 1) continue;
-    if (max_total_tokens > 0 && prompt_tokens + request.max_tokens > max_total_tokens) continue;
+    if (max_total_tokens > 0 && prompt_tokens > max_total_tokens - request.max_tokens) continue;
     requests.push_back(std::move(request));
   }
   if (requests.empty()) return InvalidArgument(path + ": no usable conversation");
   return requests;
 }
 
-Result<std::vector<LoadRequest>> ReadAzureRequests(
-    const std::string& path, size_t max_requests, int32_t max_total_tokens,
-    const std::function<std::string(int32_t, size_t)>& make_prompt) {
-  std::ifstream file(path);
-  if (!file) return NotFound(path + ": cannot be opened");
-  std::string line;
-  if (!std::getline(file, line) || line.rfind("TIMESTAMP,ContextTokens,GeneratedTokens", 0) != 0) {
-    return InvalidArgument(path +
-                           ": expected a first line TIMESTAMP,ContextTokens,GeneratedTokens");
+Result<std::vector<LoadRequest>> ReadAzure(const std::string& path, size_t max_requests,
+                                           int32_t max_total_tokens) {
+  constexpr std::string_view kHead = "TIMESTAMP,ContextTokens,GeneratedTokens";
+  LineReader file(path);
+  RILL_ASSIGN_OR_RETURN(bool more, file.Next());
+  if (!more || file.line().rfind(kHead, 0) != 0) {
+    return InvalidArgument(path + ": expected a first line " + std::string(kHead));
   }
   std::vector<LoadRequest> requests;
   double first = 0;
-  for (size_t number = 2; std::getline(file, line) && requests.size() < max_requests; ++number) {
-    if (!line.empty() && line.back() == '\r') line.pop_back();
-    if (line.empty()) continue;
-    const std::string where = path + ":" + std::to_string(number);
-    const size_t comma = line.find(','), second = line.find(',', comma + 1);
-    double at = 0;
-    int32_t prompt_tokens = 0, output_tokens = 0;
-    const char* end = line.data() + line.size();
-    if (comma == std::string::npos || second == std::string::npos ||
-        !ParseTimestamp(line.substr(0, comma), &at) ||
-        std::from_chars(line.data() + comma + 1, line.data() + second, prompt_tokens).ptr !=
-            line.data() + second ||
-        std::from_chars(line.data() + second + 1, end, output_tokens).ptr != end ||
-        prompt_tokens < 0 || output_tokens < 0) {
-      return InvalidArgument(where + ": expected time,tokens,tokens, got '" + line.substr(0, 80) +
-                             "'");
-    }
-    if (prompt_tokens < 1 || output_tokens < 1) continue;
-    if (max_total_tokens > 0 && prompt_tokens > max_total_tokens - output_tokens) continue;
-    if (requests.empty()) first = at;
+  while (requests.size() < max_requests) {
+    RILL_ASSIGN_OR_RETURN(more, file.Next());
+    if (!more) break;
+    if (file.line().empty()) continue;
     LoadRequest request;
-    request.arrival_s = std::max(0.0, at - first);
-    request.prompt = make_prompt(prompt_tokens, requests.size());
-    request.max_tokens = output_tokens;
+    if (!ParseRow(file.line(), &request)) {
+      return InvalidArgument(file.where() + ": expected time,tokens,tokens, got '" +
+                             PrintableUtf8(file.line(), 80) + "'");
+    }
+    if (request.prompt_tokens < 1 || request.max_tokens < 1) continue;
+    if (max_total_tokens > 0 && request.prompt_tokens > max_total_tokens - request.max_tokens) {
+      continue;
+    }
+    if (request.prompt_tokens > kMaxMadeUpTokens) {
+      return InvalidArgument(file.where() + ": expected at most " +
+                             std::to_string(kMaxMadeUpTokens) + " prompt tokens, got " +
+                             std::to_string(request.prompt_tokens));
+    }
+    if (requests.empty()) first = request.arrival_s;
+    request.arrival_s = std::max(0.0, request.arrival_s - first);
     requests.push_back(std::move(request));
   }
   if (requests.empty()) return InvalidArgument(path + ": no usable request");
   return requests;
+}
+
+}  // namespace
+
+Result<std::vector<LoadRequest>> ReadShareGptRequests(
+    const std::string& path, size_t max_requests, int32_t max_total_tokens,
+    const std::function<int32_t(const std::string&)>& count_tokens) {
+  return WithinMemory(
+      path, [&] { return ReadShareGpt(path, max_requests, max_total_tokens, count_tokens); });
+}
+
+Result<std::vector<LoadRequest>> ReadAzureRequests(const std::string& path, size_t max_requests,
+                                                   int32_t max_total_tokens) {
+  return WithinMemory(path, [&] { return ReadAzure(path, max_requests, max_total_tokens); });
 }
 
 std::string MakePromptText(int32_t tokens, size_t index) {
@@ -127,6 +227,7 @@ std::string MakePromptText(int32_t tokens, size_t index) {
   constexpr uint64_t kCount = sizeof(kWords) / sizeof(kWords[0]);
   uint64_t state = 0x9e3779b97f4a7c15ull * (index + 1);
   std::string text;
+  text.reserve(5 * static_cast<size_t>(std::max(tokens, 0)));
   for (int32_t i = 0; i < tokens; ++i) {
     state = state * 6364136223846793005ull + 1442695040888963407ull;
     text += kWords[(state >> 33) % kCount];

@@ -6,7 +6,6 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/connect.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl/context.hpp>
@@ -16,7 +15,9 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <cmath>
+#include <exception>
 #include <memory>
+#include <new>
 #include <optional>
 
 #include "server/load/response_parser.h"
@@ -35,6 +36,10 @@ using server::Url;
 using Clock = std::chrono::steady_clock;
 
 constexpr auto kUse = asio::as_tuple(asio::use_awaitable);
+// Of a coroutine that nobody waits for: what it throws (no memory) comes out of run().
+constexpr auto kRethrow = [](std::exception_ptr thrown) {
+  if (thrown) std::rethrow_exception(thrown);
+};
 constexpr size_t kMaxErrorBody = 64 << 10;
 constexpr size_t kMaxModelList = 4 << 20;
 
@@ -71,7 +76,8 @@ class Runner {
   double Now() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
   std::string RequestBytes(const std::string& method, const std::string& path,
                            const std::string& body) const;
-  std::string Body(const LoadRequest& request) const;
+  std::string Prompt(size_t index) const;
+  std::string Body(size_t index) const;
 
   // `error`: "" once it is connected, its TLS handshake included.
   asio::awaitable<void> Connect(std::shared_ptr<Link> link, std::string* error);
@@ -124,18 +130,29 @@ std::string Runner::RequestBytes(const std::string& method, const std::string& p
   return out + "\r\n" + body;
 }
 
-std::string Runner::Body(const LoadRequest& request) const {
+std::string Runner::Prompt(size_t index) const {
+  const LoadRequest& request = options_.requests[index];
+  std::string text;
+  if (options_.prefix_tokens > 0) {
+    const auto prefix = index % static_cast<size_t>(options_.num_prefixes);
+    text = MakePromptText(options_.prefix_tokens, prefix) + "\n\n";
+  }
+  return text + (request.prompt_tokens > 0 ? MakePromptText(request.prompt_tokens, index)
+                                           : request.prompt);
+}
+
+std::string Runner::Body(size_t index) const {
   Json body;
   body.Set("model", model_);
   if (options_.chat) {
     Json message;
     message.Set("role", "user");
-    message.Set("content", request.prompt);
+    message.Set("content", Prompt(index));
     body.Set("messages", Json::Array{std::move(message)});
   } else {
-    body.Set("prompt", request.prompt);
+    body.Set("prompt", Prompt(index));
   }
-  body.Set("max_tokens", request.max_tokens);
+  body.Set("max_tokens", options_.requests[index].max_tokens);
   body.Set("temperature", options_.temperature);
   body.Set("stream", true);
   Json stream_options;
@@ -266,7 +283,6 @@ asio::awaitable<void> Runner::Exchange(std::string request,
 
 asio::awaitable<void> Runner::One(size_t index) {
   LoadSample& sample = samples_[index];
-  const LoadRequest& request = options_.requests[index];
   ++under_way_;
   ResponseParser parser;
   server::SseParser sse;
@@ -306,7 +322,7 @@ asio::awaitable<void> Runner::One(size_t index) {
   };
   std::string error;
   const std::string path = options_.chat ? "/v1/chat/completions" : "/v1/completions";
-  std::string bytes = RequestBytes("POST", path, Body(request));
+  std::string bytes = RequestBytes("POST", path, Body(index));
   co_await Exchange(std::move(bytes), on_body, &parser, &error);
   if (sample.end_s == 0 || !done) sample.end_s = Now();
   if (!error.empty()) {
@@ -381,7 +397,7 @@ asio::awaitable<void> Runner::Dispatcher() {
     }
     if (cancelled_) break;
     const size_t index = next_;
-    asio::co_spawn(context_, [this, index] { return One(index); }, asio::detached);
+    asio::co_spawn(context_, [this, index] { return One(index); }, kRethrow);
   }
 }
 
@@ -417,6 +433,9 @@ Status Runner::Prepare() {
   if (options_.requests.empty()) return InvalidArgument("load test: no requests");
   if (options_.arrival == Arrival::kClosed && options_.concurrency < 1) {
     return InvalidArgument("concurrency: expected at least 1");
+  }
+  if (options_.prefix_tokens > 0 && options_.num_prefixes < 1) {
+    return InvalidArgument("num_prefixes: expected at least 1");
   }
   if (!(options_.rate > 0) || !(options_.speed > 0)) {
     return InvalidArgument("rate and speed: expected more than 0");
@@ -455,8 +474,8 @@ Status Runner::Prepare() {
         done = true;
         ticker_.cancel();
       },
-      asio::detached);
-  asio::co_spawn(context_, WatchCancel(&done), asio::detached);
+      kRethrow);
+  asio::co_spawn(context_, WatchCancel(&done), kRethrow);
   context_.run();
   context_.restart();
   if (cancelled_) return Cancelled("interrupted");
@@ -475,7 +494,7 @@ Status Runner::Prepare() {
 
 LoadReport Runner::Run() {
   start_ = Clock::now();
-  auto spawn = [this](auto coroutine) { asio::co_spawn(context_, coroutine, asio::detached); };
+  auto spawn = [this](auto coroutine) { asio::co_spawn(context_, coroutine, kRethrow); };
   if (options_.arrival == Arrival::kClosed) {
     const size_t clients = std::min(samples_.size(), static_cast<size_t>(options_.concurrency));
     for (size_t i = 0; i < clients; ++i) spawn([this] { return ClosedClient(); });
@@ -501,9 +520,14 @@ Result<LoadReport> RunLoadTest(const LoadTestOptions& options,
                                const std::function<void(int64_t, int64_t)>& progress,
                                const std::atomic<bool>* cancel) {
   RILL_ASSIGN_OR_RETURN(Url url, server::ParseUrl(options.url));
-  Runner runner(options, std::move(url), progress, cancel);
-  RILL_RETURN_IF_ERROR(runner.Prepare());
-  return runner.Run();
+  try {
+    Runner runner(options, std::move(url), progress, cancel);
+    RILL_RETURN_IF_ERROR(runner.Prepare());
+    return runner.Run();
+  } catch (const std::bad_alloc&) {
+    return ResourceExhausted("load test: not enough memory for " +
+                             std::to_string(options.requests.size()) + " requests and their times");
+  }
 }
 
 }  // namespace rill

@@ -157,7 +157,7 @@ TEST(LoadDatasets, ReadWhatTheyShould) {
   std::ofstream(path) << "TIMESTAMP,ContextTokens,GeneratedTokens\r\n"
                          "2023-12-31 23:59:59.5000000,374,44\r\n2024-01-01 00:00:01.0,5000,10\r\n"
                          "2024-03-01 00:00:00.0,7,3";
-  auto azure = ReadAzureRequests(path, 10, 4096, MakePromptText);
+  auto azure = ReadAzureRequests(path, 10, 4096);
   ASSERT_TRUE(azure.ok()) << azure.status().ToString();
   ASSERT_EQ(azure->size(), 2u) << "5010 tokens are too many";
   EXPECT_EQ((*azure)[0].max_tokens, 44);
@@ -169,7 +169,7 @@ TEST(LoadDatasets, ReadWhatTheyShould) {
         "TIMESTAMP,ContextTokens,GeneratedTokens\n2024-01-01 00:00:00,1,2x",
         "TIMESTAMP,ContextTokens,GeneratedTokens\n2024-01-01 00:00:00,99999999999,2"}) {
     std::ofstream(path) << bad;
-    EXPECT_FALSE(ReadAzureRequests(path, 10, 0, MakePromptText).ok()) << bad;
+    EXPECT_FALSE(ReadAzureRequests(path, 10, 0).ok()) << bad;
   }
   std::ofstream(path)
       << R"([{"conversations":[{"from":"human","value":"four"},{"value":"eight888"}]},
@@ -185,6 +185,57 @@ TEST(LoadDatasets, ReadWhatTheyShould) {
   EXPECT_FALSE(ReadShareGptRequests(path, 10, 0, count).ok());
   EXPECT_FALSE(ReadShareGptRequests("/nonexistent", 10, 0, count).ok());
   EXPECT_NE(MakePromptText(50, 1), MakePromptText(50, 2));
+}
+
+TEST(LoadDatasets, PromptsOfTracesAreMadeWhenTheyAreSent) {
+  const std::string path = ::testing::TempDir() + "load_dataset_lazy_test.csv";
+  std::ofstream(path) << "TIMESTAMP,ContextTokens,GeneratedTokens\n2024-01-01 00:00:00,1048576,4\n";
+  auto azure = ReadAzureRequests(path, 10, 0);
+  ASSERT_TRUE(azure.ok()) << azure.status().ToString();
+  EXPECT_EQ((*azure)[0].prompt_tokens, kMaxMadeUpTokens);
+  EXPECT_EQ((*azure)[0].prompt, "");
+  std::ofstream(path) << "TIMESTAMP,ContextTokens,GeneratedTokens\n2024-01-01 00:00:00,1048577,4\n";
+  EXPECT_EQ(ReadAzureRequests(path, 10, 0).status().message(),
+            path + ":2: expected at most 1048576 prompt tokens, got 1048577");
+}
+
+TEST(LoadDatasets, TimesOfTracesAreTimes) {
+  const std::string path = ::testing::TempDir() + "load_dataset_time_test.csv";
+  auto read = [&path](const std::string& time) {
+    std::ofstream(path) << "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:05,5,5\n"
+                        << time << ",5,5\n";
+    return ReadAzureRequests(path, 10, 0);
+  };
+  for (const char* bad :
+       {"2023-11-16 18:17:nan", "2023-11-16 18:17:inf", "2023-11-16 18:17:-inf",
+        "2023-11-16 18:17:1e300", "2023-11-16 18:17:-1", "2023-11-16 18:17:61",
+        "2023-11-16 18:17:0x1", "2023-11-16 18:17:", "2023-11-16 18:17", "2023-11-16 18:60:00",
+        "2023-11-16 24:00:00", "2023-11-16 -1:00:00", "2023-11-16 18:17:05 tomorrow"}) {
+    const auto requests = read(bad);
+    ASSERT_FALSE(requests.ok()) << bad;
+    EXPECT_NE(requests.status().message().find(":3: expected time,tokens,tokens"),
+              std::string::npos);
+  }
+  for (const char* good :
+       {"2023-11-16 18:17:06.5", "2023-11-16 18:17:06.500000+00:00", "2023-11-16 18:17:06.50Z"}) {
+    const auto requests = read(good);
+    ASSERT_TRUE(requests.ok()) << good << requests.status().ToString();
+    EXPECT_EQ((*requests)[1].arrival_s, 1.5);
+  }
+}
+
+TEST(LoadDatasets, EndlessFilesAreRefused) {
+  auto count = [](const std::string&) { return 1; };
+  EXPECT_EQ(ReadShareGptRequests("/dev/zero", 10, 0, count).status().message(),
+            "/dev/zero: expected JSON, got a zero byte at offset 0");
+  EXPECT_EQ(
+      ReadAzureRequests("/dev/zero", 10, 0).status().message().find("/dev/zero:1: a line of more"),
+      0u);
+  const std::string path = ::testing::TempDir() + "load_dataset_long_test.csv";
+  std::ofstream(path) << "TIMESTAMP,ContextTokens,GeneratedTokens\n" << std::string(5000, '\x1b');
+  const Status status = ReadAzureRequests(path, 10, 0).status();
+  EXPECT_EQ(status.message().find(path + ":2: a line of more than 4096 bytes: '\\x1b"), 0u);
+  EXPECT_LT(status.message().size(), path.size() + 200);
 }
 
 TEST(LoadTest, WrongOptionsAreRefusedBeforeAnythingIsSent) {
@@ -205,6 +256,10 @@ TEST(LoadTest, WrongOptionsAreRefusedBeforeAnythingIsSent) {
               "url '" + options.url + "': expected a port from 1 to 65535, got '" + port + "'");
   }
   options.url = "http://127.0.0.1:1";
+  options.prefix_tokens = 1;
+  options.num_prefixes = 0;
+  EXPECT_EQ(RunLoadTest(options).status().code(), StatusCode::kInvalidArgument);
+  options.prefix_tokens = 0;
   options.rate = 0;
   EXPECT_FALSE(RunLoadTest(options).ok());
   options.rate = 1;
