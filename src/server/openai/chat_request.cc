@@ -213,8 +213,12 @@ bool NormaliseMessages(FieldReader& reader, const ParseLimits& limits, Json& out
       return false;
     }
     const std::string& role_name = role->string_value();
-    Json copy = Json(Json::Object{});
-    copy.Set("role", role_name == "developer" ? Json("system") : *role);
+    // A request has each key once: appended without a look for another, which would make the time
+    // quadratic in the members.
+    Json::Object copy;
+    copy.reserve(message.object().size() + 1);
+    copy.emplace_back("role", role_name == "developer" ? Json("system") : *role);
+    size_t content_at = 0;  // 0: not there
     bool has_content = false, has_calls = false;
     for (const auto& [key, value] : message.object()) {
       if (key == "role") continue;
@@ -239,15 +243,20 @@ bool NormaliseMessages(FieldReader& reader, const ParseLimits& limits, Json& out
         if (value.is_null()) continue;
         converted = value;
       }
-      copy.Set(key, std::move(converted));
+      if (key == "content") content_at = copy.size();
+      copy.emplace_back(key, std::move(converted));
     }
     const bool may_be_empty = role_name == "assistant" || has_calls;
     if (!has_content && !may_be_empty) {
       Invalid(reader, MessageParam(i, "content"), "expected a string or content parts, got null.");
       return false;
     }
-    if (!has_content) copy.Set("content", has_calls ? Json() : Json(""));
-    result.push_back(std::move(copy));
+    if (content_at == 0) {
+      content_at = copy.size();
+      copy.emplace_back("content", Json());
+    }
+    if (!has_content && !has_calls) copy[content_at].second = "";
+    result.emplace_back(std::move(copy));
   }
   out = Json(std::move(result));
   return true;

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <ctime>
+
 #include "server/openai/chat_request.h"
 #include "server/openai/completion_request.h"
 
@@ -268,7 +270,28 @@ TEST(ChatRequest, Messages_WhatIsTakenAndWhatItBecomes) {
   }
 }
 
-// Threat C8: no templates from requests; only scalars, and only variables that the template reads.
+// Threat C5. A search among them for each took 12 s of CPU.
+TEST(ChatRequest, MembersOfAMessage_TakeLinearTime) {
+  constexpr int kMembers = 100'000;
+  std::string messages = R"([{"role":"assistant","content":null,"tool_calls":[])";
+  for (int i = 0; i < kMembers; ++i) messages += fmt::format(R"(,"x{}":{})", i, i);
+  const Json body = Parse(R"({"messages":)" + messages + R"(,"name":"Ann"}]})");
+  ChatRequest request;
+  const std::clock_t begin = std::clock();
+  const auto error = ParseChatRequest(body, Limits(), request);
+  const double seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+  ASSERT_FALSE(error) << error->message;
+  EXPECT_LT(seconds, 2.0);
+  const Json::Object& message = request.chat.messages.array()[0].object();
+  ASSERT_EQ(message.size(), size_t{kMembers + 3});
+  EXPECT_EQ(message[0].first, "role");
+  EXPECT_EQ(message[1].first, "content");
+  EXPECT_EQ(message[1].second.string_value(), "");
+  EXPECT_EQ(message[kMembers + 1].first, fmt::format("x{}", kMembers - 1));
+  EXPECT_EQ(message[kMembers + 1].second.int_value(), kMembers - 1);
+  EXPECT_EQ(message.back().first, "name");
+}
+
 TEST(ChatRequest, ArgumentsOfToolCalls_ShareTheRequestsNodes) {
   auto parse = [](int calls, int64_t json_nodes) {
     std::string list;
@@ -294,6 +317,7 @@ TEST(ChatRequest, ArgumentsOfToolCalls_ShareTheRequestsNodes) {
   EXPECT_FALSE(parse(3, 65));
 }
 
+// Threat C8: no templates from requests; only scalars, and only variables that the template reads.
 TEST(ChatRequest, TemplateArguments_OnlyDeclaredScalars) {
   const ChatOutcome out =
       Chat(R"("chat_template_kwargs":{"enable_thinking":false,"not_in_template":"x"})");
