@@ -262,7 +262,7 @@ Result<std::vector<int32_t>> TextService::Tokenise(const TextRequest& request) c
     RILL_RETURN_IF_ERROR(CutAfterFinalMessage(chat.messages, marked));
   }
   RILL_RETURN_IF_ERROR(check_size(marked.text.size()));
-  return tokenizer_->Encode(marked, /*add_special=*/false);
+  return tokenizer_->Encode(marked, request.add_special);
 }
 
 void TextService::StartGeneration(const std::shared_ptr<Live>& live) {

@@ -40,7 +40,8 @@ namespace rill::llm {
 struct TextRequest {
   // A conversation, a text to continue, or ids.
   std::variant<ChatInput, std::string, std::vector<int32_t>> prompt;
-  bool add_special = true;     // BOS and the like in front of a text prompt
+  // BOS and the like around a text prompt, or around what the template of a conversation wrote.
+  bool add_special = true;
   bool parse_special = false;  // control tokens written in a text prompt become their ids
   // Of a conversation: the answer goes on the last message instead of beginning one.
   bool continue_final_message = false;

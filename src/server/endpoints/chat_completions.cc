@@ -46,6 +46,7 @@ void Handle(ServerState& state, const RequestPtr& http, const ResponderPtr& resp
   llm::TextRequest prompt = MakeTextRequest(state.options, *http, request.params);
   prompt.prompt = std::move(request.chat);
   prompt.continue_final_message = request.continue_final_message;
+  prompt.add_special = request.add_special;
   prompt.n = request.params.n;
 
   GenerationJob job = MakeJob(http, responder, model, request.params);

@@ -24,6 +24,7 @@ void ReadTokenize(openai::FieldReader& reader, const openai::ParseLimits& limits
                   TokenizeFields& out) {
   std::string model;
   reader.String("model", 512, model);
+  out.request.add_special = !is_chat;  // a template writes its own
   reader.Bool("add_special_tokens", out.request.add_special);
   reader.Bool("return_token_strs", out.with_strings);
   if (is_chat) {

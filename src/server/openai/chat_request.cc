@@ -347,6 +347,7 @@ void ReadChatRequest(FieldReader& reader, const ParseLimits& limits, ChatRequest
   ReadGenerationParams(reader, limits, out.params);
   NormaliseMessages(reader, limits, out.chat.messages);
   ReadTemplateFields(reader, limits, out.chat, out.continue_final_message);
+  reader.Bool("add_special_tokens", out.add_special);
 
   reader.Bool("logprobs", out.logprobs);
   int32_t top = 0;
@@ -374,6 +375,8 @@ void ReadChatRequest(FieldReader& reader, const ParseLimits& limits, ChatRequest
   reader.RefuseUnless("audio", "audio output is not supported.");
   reader.RefuseUnless("modalities", "only text is supported.", "[\"text\"]");
   reader.RefuseUnless("web_search_options", "web search is not supported.");
+  reader.RefuseOutside("best_of", "not supported for chat; use /v1/completions.", out.params.n,
+                       out.params.n);
   reader.RefuseUnless("echo", "not supported for chat; use /v1/completions.", "false");
 }
 

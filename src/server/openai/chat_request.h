@@ -12,6 +12,7 @@ struct ChatRequest {
   GenerationParams params;
   ChatInput chat;  // messages as the template wants them: see NormaliseMessages
   bool continue_final_message = false;
+  bool add_special = false;  // besides those that the template writes
   bool logprobs = false;
 };
 

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "base/utf8.h"
 
 namespace rill::server::openai {
 
@@ -43,6 +44,13 @@ namespace {
 
 const Json kNoFields{Json::Object{}};
 
+// Of a field whose other values are refused.
+Json Unsupported(std::string_view schema, std::string_view why) {
+  Json out = JsonSchema(schema);
+  out.Set("description", "Not supported: " + std::string(why));
+  return out;
+}
+
 // `schema`, or null.
 Json OrNull(Json schema) {
   const Json* type = schema.Find("type");
@@ -70,6 +78,10 @@ void FieldSchema::Add(std::string_view key, Json schema, bool required) {
   if (required) required_.emplace_back(key);
 }
 
+void FieldSchema::AddPattern(std::string_view pattern, Json schema) {
+  patterns_.emplace_back(pattern, OrNull(std::move(schema)));
+}
+
 void FieldSchema::AddUndescribed(std::string_view key) {
   undescribed_.emplace_back(key);
 }
@@ -78,6 +90,7 @@ Json FieldSchema::ToJson() const {
   Json out;
   out.Set("type", "object");
   out.Set("properties", properties_);
+  if (!patterns_.empty()) out.Set("patternProperties", patterns_);
   if (!required_.empty()) out.Set("required", Json::Array(required_.begin(), required_.end()));
   return out;
 }
@@ -196,9 +209,7 @@ bool FieldReader::String(std::string_view key, size_t max_bytes, std::string& ou
 void FieldReader::RefuseUnless(std::string_view key, std::string_view why,
                                std::string_view harmless) {
   if (schema_) {
-    Json schema = JsonSchema(fmt::format(R"({{"enum":[{}]}})", harmless));
-    schema.Set("description", "Not supported: " + std::string(why));
-    schema_->Add(key, std::move(schema));
+    schema_->Add(key, Unsupported(fmt::format(R"({{"enum":[{}]}})", harmless), why));
   }
   const Json* value = Find(key);
   if (!value) return;
@@ -207,6 +218,34 @@ void FieldReader::RefuseUnless(std::string_view key, std::string_view why,
                         !(value->is_object() && value->object().size() > 4) &&
                         !(value->is_string() && value->string_value().size() > 64);
   if (is_small && value->Dump() == harmless) return;
+  Refuse(key, why);
+}
+
+void FieldReader::RefuseOutside(std::string_view key, std::string_view why, double low,
+                                double high) {
+  if (schema_) {
+    std::string schema = R"({"type":"number")";
+    if (std::isfinite(low)) schema += fmt::format(R"(,"minimum":{})", low);
+    if (std::isfinite(high)) schema += fmt::format(R"(,"maximum":{})", high);
+    schema_->Add(key, Unsupported(schema + "}", why));
+  }
+  const Json* value = Find(key);
+  if (!value) return;
+  if (value->is_number() && value->number_value() >= low && value->number_value() <= high) return;
+  Refuse(key, why);
+}
+
+void FieldReader::RefusePrefix(std::string_view prefix, std::string_view why) {
+  if (schema_) {
+    schema_->AddPattern("^" + std::string(prefix), Unsupported(R"({"enum":[null]})", why));
+  }
+  if (error_) return;
+  for (const auto& [key, value] : object_.object()) {
+    if (key.starts_with(prefix) && !value.is_null()) return Refuse(PrintableUtf8(key, 64), why);
+  }
+}
+
+void FieldReader::Refuse(std::string_view key, std::string_view why) {
   const std::string param = ParamName(key);
   Fail(UnsupportedParameter(param, fmt::format("Unsupported parameter: '{}': {}", param, why)));
 }

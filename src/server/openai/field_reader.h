@@ -28,6 +28,8 @@ class FieldSchema {
  public:
   // `schema`: of a value; null is always taken too, unless the field is required.
   void Add(std::string_view key, Json schema, bool required = false);
+  // The same of every key that matches the regular expression.
+  void AddPattern(std::string_view pattern, Json schema);
   bool Has(std::string_view key) const;
   // A field that the parser looked for without saying what it takes: a defect of the parser.
   void AddUndescribed(std::string_view key);
@@ -35,7 +37,7 @@ class FieldSchema {
   Json ToJson() const;
 
  private:
-  Json::Object properties_;
+  Json::Object properties_, patterns_;
   std::vector<std::string> required_, undescribed_;
 };
 
@@ -76,6 +78,10 @@ class FieldReader {
 
   // Present, not null, and other than the JSON value `harmless`: 400 unsupported_parameter.
   void RefuseUnless(std::string_view key, std::string_view why, std::string_view harmless = "null");
+  // The same where every number in [low, high] is harmless. Either may be infinite.
+  void RefuseOutside(std::string_view key, std::string_view why, double low, double high);
+  // Every member whose name begins with `prefix` and that is not null. `prefix`: [a-z_] only.
+  void RefusePrefix(std::string_view prefix, std::string_view why);
 
   void Fail(ApiError error);
   void FailType(std::string_view param, std::string_view expected, const Json& got);
@@ -83,6 +89,8 @@ class FieldReader {
   std::string ParamName(std::string_view key) const { return prefix_ + std::string(key); }
 
  private:
+  void Refuse(std::string_view key, std::string_view why);
+
   const Json& object_;
   const std::string prefix_;
   FieldSchema* const schema_ = nullptr;

@@ -111,19 +111,38 @@ void ReadStreamOptions(FieldReader& reader, GenerationParams& out) {
   }
 }
 
+// Its clients send them all, most of them off. What belongs to one that is off means nothing
+// (mirostat_tau, dry_base, xtc_threshold, …): ignored.
+void RefuseSamplersOfLlamaServer(FieldReader& reader) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  reader.RefuseOutside("repeat_penalty", "use 'repetition_penalty', which has no window.", 1, 1);
+  for (const char* key :
+       {"mirostat", "dry_multiplier", "xtc_probability", "top_n_sigma", "dynatemp_range"}) {
+    reader.RefuseOutside(key, "this sampler is not supported.", -kInfinity, 0);
+  }
+  reader.RefuseUnless("samplers", "the order of samplers is fixed.");
+  reader.RefuseUnless("lora", "adapters are not supported.", "[]");
+}
+
 // What would change the answer's meaning and is not there: refused, never ignored.
 void RefuseWhatIsMissing(FieldReader& reader) {
   reader.RefuseUnless("use_beam_search", "beam search is not supported.", "false");
+  reader.RefuseOutside("length_penalty", "beam search is not supported.", 1, 1);
   reader.RefuseUnless("prompt_embeds", "embeddings are not accepted as a prompt.");
   reader.RefuseUnless("truncate_prompt_tokens", "prompts are never cut.");
-  for (const char* key : {"structured_outputs", "guided_json", "guided_regex", "guided_choice",
-                          "guided_grammar", "guided_decoding_backend", "grammar", "json_schema"}) {
-    reader.RefuseUnless(key, "constrained output is not supported yet.");
+  constexpr std::string_view kConstrained = "constrained output is not supported yet.";
+  for (const char* key : {"structured_outputs", "structural_tag", "grammar", "json_schema"}) {
+    reader.RefuseUnless(key, kConstrained);
   }
+  reader.RefusePrefix("guided_", kConstrained);
   reader.RefuseUnless("kv_transfer_params", "prefill and decode on two servers is not supported.");
   reader.RefuseUnless("allowed_token_ids", "not supported yet.");
   reader.RefuseUnless("bad_words", "not supported yet.", "[]");
   reader.RefuseUnless("logits_processors", "not supported.");
+  reader.RefuseUnless("thinking_token_budget", "thinking is not told apart from the answer.");
+  reader.RefuseUnless("repetition_detection", "not supported.");
+  reader.RefuseUnless("vllm_xargs", "not supported.", "{}");
+  RefuseSamplersOfLlamaServer(reader);
   reader.Describe(
       "response_format",
       R"({"type":"object","properties":{"type":{"enum":["text"]}},"required":["type"]})");

@@ -345,8 +345,17 @@ TEST(ChatRequest, FieldsThatAreNotDone_AreIgnoredOrRefusedByMeaning) {
         R"("prompt_cache_key":"k")", R"("safety_identifier":"s")", R"("parallel_tool_calls":true)",
         R"("tool_choice":"auto")", R"("tools":[])", R"("response_format":{"type":"text"})",
         R"("modalities":["text"])", R"("reasoning_effort":"low")", R"("no_such_field":1)",
-        R"("stream":true,"stream_options":{"include_usage":true})"}) {
-    EXPECT_FALSE(Chat(harmless).error) << harmless;
+        R"("stream":true,"stream_options":{"include_usage":true})", R"("guided_json":null)",
+        R"("guided_new":null)", R"("unguided_json":1)", R"("structural_tag":null)",
+        R"("length_penalty":1.0)", R"("thinking_token_budget":null)", R"("vllm_xargs":{})",
+        R"("best_of":1)", R"("n":3,"best_of":3)", R"("add_special_tokens":false)",
+        // What clients of llama-server send with all of its samplers off.
+        R"("repeat_penalty":1,"mirostat":0,"dry_multiplier":0.0,"xtc_probability":0,"samplers":null,
+           "top_n_sigma":-1.0,"dynatemp_range":0,"lora":[],"mirostat_tau":5.0,"mirostat_eta":0.1,
+           "dry_base":1.75,"dry_allowed_length":2,"dry_penalty_last_n":-1,"xtc_threshold":0.1,
+           "dynatemp_exponent":1,"repeat_last_n":64,"cache_prompt":true,"timings_per_token":true)"}) {
+    const ChatOutcome out = Chat(harmless);
+    EXPECT_FALSE(out.error) << harmless << ": " << out.error->message;
   }
   const std::vector<std::pair<std::string, std::string>> refused = {
       {R"("tools":[{"type":"function"}])", "tools"},
@@ -358,6 +367,27 @@ TEST(ChatRequest, FieldsThatAreNotDone_AreIgnoredOrRefusedByMeaning) {
       {R"("modalities":["audio"])", "modalities"},
       {R"("web_search_options":{})", "web_search_options"},
       {R"("guided_json":{})", "guided_json"},
+      {R"("guided_choice":[])", "guided_choice"},
+      {R"("guided_whitespace_pattern":"x")", "guided_whitespace_pattern"},
+      {R"("guided_decoding_backend":"auto")", "guided_decoding_backend"},
+      {R"("guided_tomorrow":false)", "guided_tomorrow"},
+      {R"("structural_tag":"x")", "structural_tag"},
+      {R"("length_penalty":2.0)", "length_penalty"},
+      {R"("thinking_token_budget":2)", "thinking_token_budget"},
+      {R"("repetition_detection":{"min_count":2})", "repetition_detection"},
+      {R"("vllm_xargs":{"a":1})", "vllm_xargs"},
+      {R"("best_of":3)", "best_of"},
+      {R"("n":3,"best_of":1)", "best_of"},
+      {R"("repeat_penalty":1.1)", "repeat_penalty"},
+      {R"("repeat_penalty":"1")", "repeat_penalty"},
+      {R"("mirostat":2)", "mirostat"},
+      {R"("mirostat":false)", "mirostat"},
+      {R"("dry_multiplier":0.8)", "dry_multiplier"},
+      {R"("xtc_probability":0.5)", "xtc_probability"},
+      {R"("top_n_sigma":1)", "top_n_sigma"},
+      {R"("dynatemp_range":0.5)", "dynatemp_range"},
+      {R"("samplers":["top_k"])", "samplers"},
+      {R"("lora":[{"id":0,"scale":1.0}])", "lora"},
       {R"("structured_outputs":{"regex":"a"})", "structured_outputs"},
       {R"("prompt_embeds":"AAAA")", "prompt_embeds"},
       {R"("use_beam_search":true)", "use_beam_search"},
@@ -370,9 +400,26 @@ TEST(ChatRequest, FieldsThatAreNotDone_AreIgnoredOrRefusedByMeaning) {
     EXPECT_EQ(out.error->code, "unsupported_parameter") << extra;
     EXPECT_EQ(out.error->param, param) << extra;
   }
+  // Of both endpoints; there best_of is done.
+  EXPECT_EQ(Complete(R"("guided_new":1)").error->param, "guided_new");
+  EXPECT_EQ(Complete(R"("mirostat":1)").error->param, "mirostat");
+  EXPECT_FALSE(Complete(R"("best_of":3)").error);
+  // A name as long as the request is not told back.
+  EXPECT_LT(Chat("\"guided_" + std::string(100'000, 'x') + "\":1").error->message.size(), 300u);
+
   const ChatOutcome lone = Chat(R"("stream_options":{"include_usage":true})");
   ASSERT_TRUE(lone.error);
   EXPECT_EQ(lone.error->param, "stream_options");
+}
+
+TEST(ChatRequest, SpecialTokens_OnlyTheTemplatesUnlessAskedFor) {
+  EXPECT_FALSE(Chat("").request.add_special);
+  EXPECT_TRUE(Chat(R"("add_special_tokens":true)").request.add_special);
+  const ChatOutcome bad = Chat(R"("add_special_tokens":"x")");
+  ASSERT_TRUE(bad.error);
+  EXPECT_EQ(bad.error->code, "invalid_type");
+  EXPECT_EQ(bad.error->param, "add_special_tokens");
+  EXPECT_TRUE(Complete("").request.add_special);
 }
 
 TEST(ChatRequest, Logprobs_TopNeedsThem) {
@@ -410,6 +457,10 @@ TEST(RequestSchema, EveryFieldThatIsRead_IsDescribed) {
     const Json json = schema->ToJson();
     EXPECT_GT(json.Find("properties")->object().size(), 40u);
     EXPECT_EQ(json.Find("required")->array().size(), 1u);
+    EXPECT_TRUE(json.Find("patternProperties")->Find("^guided_"));
+    EXPECT_EQ(json.Find("properties")->Find("mirostat")->Dump(),
+              R"({"type":["number","null"],"maximum":0,)"
+              R"("description":"Not supported: this sampler is not supported."})");
   }
   const Json json = completion.ToJson();
   const Json* temperature = json.Find("properties")->Find("temperature");
