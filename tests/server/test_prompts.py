@@ -22,3 +22,22 @@ def test_special_tokens_of_a_chat_are_the_templates_unless_asked_for(tiny):
     wrong = tiny.post("/v1/chat/completions", {"messages": MESSAGES, "add_special_tokens": "x"})
     assert wrong.status_code == 400
     assert wrong.json()["error"]["param"] == "add_special_tokens"
+
+
+def test_null_is_absent_when_tokenising(tiny):
+    text = ids_of(tiny, prompt="Once")
+    assert ids_of(tiny, prompt="Once", messages=None) == text
+    chat = ids_of(tiny, messages=MESSAGES)
+    assert ids_of(tiny, messages=MESSAGES, prompt=None) == chat
+    neither = tiny.post("/tokenize", {"messages": None})
+    assert neither.status_code == 400
+    assert neither.json()["error"]["message"] == "Missing required parameter: 'prompt' or 'messages'."
+
+
+def test_an_empty_text_has_only_the_tokens_around_every_text(tiny, smol):
+    assert ids_of(tiny, prompt="") == ids_of(tiny, prompt="Once")[:1]
+    assert ids_of(tiny, prompt="", add_special_tokens=False) == []
+    assert ids_of(smol, prompt="") == []  # its tokenizer adds none
+    # A completion of it still starts somewhere.
+    answer = smol.post("/v1/completions", {"prompt": "", "max_tokens": 1})
+    assert answer.json()["usage"]["prompt_tokens"] == 1

@@ -68,22 +68,20 @@ void Tokenize(ServerState& state, const RequestPtr& http, Responder& responder, 
               const std::shared_ptr<ServedModel>& model) {
   openai::FieldReader reader(body);
   TokenizeFields fields;
-  const bool is_chat = body.Find("messages") != nullptr;
+  const bool is_chat = reader.Has("messages");
   ReadTokenize(reader, model->limits, is_chat, fields);
   const llm::TextRequest& request = fields.request;
   if (reader.error()) return SendError(responder, *reader.error());
-  std::vector<int32_t> ids;
-  // An empty text has no tokens, though a completion of it starts somewhere.
+  // A completion of an empty text starts somewhere; the text has no token for that.
   const bool is_empty = !is_chat && std::get<std::string>(request.prompt).empty();
-  if (!is_empty || request.add_special) {
-    auto tokenised = model->llm->text().Tokenise(request);
-    if (!tokenised.ok()) {
-      ApiError error = openai::RequestError(tokenised.status(), http->request_id);
-      if (error.http_status == 400) error.param = is_chat ? "messages" : "prompt";
-      return SendError(responder, error);
-    }
-    ids = std::move(*tokenised);
+  auto tokenised = is_empty ? model->llm->llm().Tokenize("", request.add_special, true)
+                            : model->llm->text().Tokenise(request);
+  if (!tokenised.ok()) {
+    ApiError error = openai::RequestError(tokenised.status(), http->request_id);
+    if (error.http_status == 400) error.param = is_chat ? "messages" : "prompt";
+    return SendError(responder, error);
   }
+  const std::vector<int32_t> ids = std::move(*tokenised);
   HeldAnswer held(state, responder);
   if (!held.Takes(static_cast<int64_t>(ids.size()) * AnswerBudget::kIdBytes)) return;
   std::string out = fmt::format(R"({{"count":{},"max_model_len":{},"tokens":[{}],"token_strs":)",
