@@ -8,6 +8,8 @@
 #include <new>
 #include <utility>
 
+#include "llm/continued_chat.h"
+
 namespace rill::llm {
 namespace {
 
@@ -27,35 +29,6 @@ class StageTimer {
   std::atomic<int64_t>& total_ns_;
   Clock::time_point start_ = Clock::now();
 };
-
-// The text up to the end of the last message's content, which the answer then continues; what the
-// template puts after it (an end-of-turn token) is cut. As transformers does it.
-Status CutAfterFinalMessage(const Json& messages, text::MarkedText& marked) {
-  const Json* content = messages.is_array() && !messages.array().empty()
-                            ? messages.array().back().Find("content")
-                            : nullptr;
-  if (!content || !content->is_string()) {
-    return InvalidArgument("continue_final_message: the last message has no text");
-  }
-  std::string_view whole = content->string_value();
-  constexpr std::string_view kSpace = " \t\r\n\f\v";
-  const size_t begin = std::min(whole.find_first_not_of(kSpace), whole.size());
-  whole.remove_prefix(begin);
-  const std::string_view stripped = whole.substr(0, whole.find_last_not_of(kSpace) + 1);
-  const size_t at = marked.text.rfind(stripped);
-  if (at == std::string::npos) {
-    return InvalidArgument(
-        "continue_final_message: the chat template does not show the last message as it is");
-  }
-  const bool keeps_space = marked.text.compare(at, whole.size(), whole) == 0;
-  const size_t end = at + (keeps_space ? whole.size() : stripped.size());
-  marked.text.resize(end);
-  while (!marked.trusted.empty() && marked.trusted.back().begin >= end) marked.trusted.pop_back();
-  if (!marked.trusted.empty()) {
-    marked.trusted.back().end = std::min(marked.trusted.back().end, end);
-  }
-  return OkStatus();
-}
 
 }  // namespace
 
@@ -257,10 +230,12 @@ Result<std::vector<int32_t>> TextService::Tokenise(const TextRequest& request) c
   }
   if (!chat_templates_) return FailedPrecondition("the model has no chat template");
   const auto& chat = std::get<ChatInput>(request.prompt);
-  RILL_ASSIGN_OR_RETURN(text::MarkedText marked, chat_templates_->Render(chat));
-  if (request.continue_final_message) {
-    RILL_RETURN_IF_ERROR(CutAfterFinalMessage(chat.messages, marked));
-  }
+  const RenderChat render = [this](const ChatInput& input) {
+    return chat_templates_->Render(input);
+  };
+  RILL_ASSIGN_OR_RETURN(const text::MarkedText marked, request.continue_final_message
+                                                           ? RenderContinued(chat, render)
+                                                           : render(chat));
   RILL_RETURN_IF_ERROR(check_size(marked.text.size()));
   return tokenizer_->Encode(marked, request.add_special);
 }

@@ -1,4 +1,6 @@
 """What becomes of a prompt: the ids that a text or a conversation turns into."""
+import pytest
+
 MESSAGES = [{"role": "user", "content": "Once upon a time"}]
 
 
@@ -41,3 +43,26 @@ def test_an_empty_text_has_only_the_tokens_around_every_text(tiny, smol):
     # A completion of it still starts somewhere.
     answer = smol.post("/v1/completions", {"prompt": "", "max_tokens": 1})
     assert answer.json()["usage"]["prompt_tokens"] == 1
+
+
+# Most of them stand in what the template writes after a message, too.
+CONTINUED = ["Sure", " x ", "a\n", "", "  ", "assistant", "<|im_end|>", "<", ">", "e", "end", "\xa0"]
+
+
+def text_of(server, content):
+    """The rendered text that continues an assistant's message."""
+    ids = ids_of(server, continue_final_message=True, messages=[
+        {"role": "user", "content": "Write html"}, {"role": "assistant", "content": content}])
+    return server.post("/detokenize", {"tokens": ids}).json()["prompt"]
+
+
+def test_a_continued_message_ends_the_prompt_as_in_transformers(smol):
+    render = pytest.importorskip("transformers.utils.chat_template_utils").render_jinja_template
+    template = smol.get("/tokenizer_info").json()["chat_template"]
+    for content in CONTINUED:
+        (want,), _ = render(
+            conversations=[[{"role": "user", "content": "Write html"},
+                            {"role": "assistant", "content": content}]],
+            chat_template=template, continue_final_message=True)
+        assert text_of(smol, content) == want, content
+    assert text_of(smol, None) == text_of(smol, "")
