@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -65,6 +66,8 @@ class ServingModel {
 
   const Llm& llm() const { return *llm_; }
   std::string TokenBytes(int32_t id) const { return tokenizer_->TokenBytes(id); }
+  std::string Decode(std::span<const int32_t> ids) const { return tokenizer_->Decode(ids); }
+  bool IsSpecial(int32_t id) const { return tokenizer_->IsSpecial(id); }
   std::optional<int32_t> bos_id() const { return tokenizer_->bos_id(); }
   std::optional<int32_t> eos_id() const { return tokenizer_->eos_id(); }
   // Jinja source, empty when the model has none; of several, that of a chat without tools.

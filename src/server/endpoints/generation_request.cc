@@ -63,6 +63,9 @@ openai::AnswerOptions MakeAnswerOptions(const ServedModel& model,
   options.return_token_ids = params.return_token_ids;
   const llm::ServingModel* llm = model.llm.get();
   options.token_bytes = [llm](int32_t id) { return llm->TokenBytes(id); };
+  options.decode = [llm](std::span<const int32_t> ids) { return llm->Decode(ids); };
+  options.is_special = [llm](int32_t id) { return llm->IsSpecial(id); };
+  options.skip_special = params.skip_special;
   return options;
 }
 

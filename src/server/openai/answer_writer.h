@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,6 +30,11 @@ struct AnswerOptions {
   bool return_token_ids = false;
   // The bytes that a token adds to the text.
   std::function<std::string(int32_t)> token_bytes;
+  // The same of several from the start of a text on, control tokens shown; whether a token is one;
+  // and whether the answer's text leaves them out. For text_offset.
+  std::function<std::string(std::span<const int32_t>)> decode;
+  std::function<bool(int32_t)> is_special;
+  bool skip_special = true;
 };
 
 struct UsageTotals {

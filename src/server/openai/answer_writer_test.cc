@@ -20,6 +20,8 @@ AnswerOptions Options() {
     if (id == 9) return "\xe2\x82";  // half a character
     return std::string(1, static_cast<char>('a' + id));
   };
+  options.decode = [](std::span<const int32_t>) { return std::string(); };
+  options.is_special = [](int32_t) { return false; };
   return options;
 }
 

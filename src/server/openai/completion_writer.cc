@@ -6,18 +6,12 @@
 #include <iterator>
 #include <map>
 
-#include "base/utf8.h"
 #include "rill/json.h"
 #include "server/openai/answer_writer.h"
+#include "server/openai/text_offsets.h"
 
 namespace rill::server::openai {
 namespace {
-
-// text_offset counts characters, as Python's len() does.
-int64_t CountCharacters(std::string_view text) {
-  return std::count_if(text.begin(), text.end(),
-                       [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
-}
 
 class CompletionWriter : public AnswerWriter {
  public:
@@ -39,7 +33,8 @@ class CompletionWriter : public AnswerWriter {
       AppendJsonString(out, piece.text);
     }
     out += R"(,"logprobs":)";
-    AppendLogprobs(out, nullptr, piece.tokens, offsets_[index]);
+    TextOffsets& offsets = offsets_.try_emplace(index, options_).first->second;
+    AppendLogprobs(out, nullptr, piece, offsets);
     out += R"(,"finish_reason":null)";
     if (options_.return_token_ids) {
       AppendIds(out, piece.tokens);
@@ -70,8 +65,8 @@ class CompletionWriter : public AnswerWriter {
       fmt::format_to(std::back_inserter(out), R"({}{{"index":{},"text":)", i ? "," : "", i);
       AppendJsonString(out, prompt.echo ? prompt.echo_text + choice.text : choice.text);
       out += R"(,"logprobs":)";
-      int64_t offset = 0;
-      AppendLogprobs(out, prompt.echo ? &prompt.logprobs : nullptr, choice.tokens, offset);
+      TextOffsets offsets(options_);
+      AppendLogprobs(out, prompt.echo ? &prompt : nullptr, choice, offsets);
       out += ',';
       AppendFinish(out, choice);
       if (prompt.wants_prompt_logprobs) AppendPromptLogprobs(out, prompt);
@@ -94,25 +89,31 @@ class CompletionWriter : public AnswerWriter {
 
   // {"text_offset", "token_logprobs", "tokens", "top_logprobs"}: first the prompt's tokens (the
   // very first has no value), then the answer's.
-  void AppendLogprobs(std::string& out, const std::vector<llm::TextToken>* prompt,
-                      const std::vector<llm::TextToken>& tokens, int64_t& offset) const {
+  void AppendLogprobs(std::string& out, const PromptPart* prompt, const ChoiceText& answer,
+                      TextOffsets& text_offsets) const {
     if (!options_.logprobs) {
       out += "null";
       return;
     }
     std::vector<const llm::TextToken*> all;
+    std::vector<int64_t> starts;
     if (prompt) {
-      for (const llm::TextToken& token : *prompt) all.push_back(&token);
+      for (const llm::TextToken& token : prompt->logprobs) {
+        all.push_back(&token);
+        starts.push_back(text_offsets.OfPrompt(token.token_id, prompt->echo_text));
+      }
+      text_offsets.EndPrompt(prompt->echo_text);
     }
     const size_t first_with_value = all.empty() ? 0 : 1;
-    for (const llm::TextToken& token : tokens) all.push_back(&token);
+    for (const llm::TextToken& token : answer.tokens) {
+      all.push_back(&token);
+      starts.push_back(text_offsets.OfAnswer(token.token_id, answer.text));
+    }
 
     std::string offsets, names, values, tops;
     for (size_t i = 0; i < all.size(); ++i) {
       const char* comma = i ? "," : "";
-      fmt::format_to(std::back_inserter(offsets), FMT_COMPILE("{}{}"), comma, offset);
-      const std::string bytes = options_.token_bytes(all[i]->token_id);
-      offset += CountCharacters(bytes);
+      fmt::format_to(std::back_inserter(offsets), FMT_COMPILE("{}{}"), comma, starts[i]);
       names += comma;
       AppendTokenName(names, all[i]->token_id);
       values += comma;
@@ -154,7 +155,7 @@ class CompletionWriter : public AnswerWriter {
   }
 
   const int32_t choices_per_prompt_;
-  std::map<int32_t, int64_t> offsets_;  // of a stream's choices
+  std::map<int32_t, TextOffsets> offsets_;  // of a stream's choices
 };
 
 }  // namespace
