@@ -357,8 +357,9 @@ Result<GenerateResult> Llm::Generate(std::span<const int32_t> prompt_ids,
   GenerateResult result;
   std::unique_ptr<llm::TextStream> stream;
   if (impl_->tokenizer) {
-    stream =
-        std::make_unique<llm::TextStream>(impl_->tokenizer, options.stop, options.show_special);
+    stream = std::make_unique<llm::TextStream>(
+        impl_->tokenizer, std::make_shared<const text::StopStrings>(options.stop),
+        options.show_special);
     if (options.continues_prompt) {
       // The last ids are enough: what a token's text depends on reaches back one character.
       for (int32_t id : prompt_ids.last(std::min<size_t>(prompt_ids.size(), 8))) stream->Skip(id);

@@ -37,9 +37,11 @@
 
 namespace rill::llm {
 
+// A conversation, a text to continue, or ids.
+using TextPrompt = std::variant<ChatInput, std::string, std::vector<int32_t>>;
+
 struct TextRequest {
-  // A conversation, a text to continue, or ids.
-  std::variant<ChatInput, std::string, std::vector<int32_t>> prompt;
+  TextPrompt prompt;
   // BOS and the like around a text prompt, or around what the template of a conversation wrote.
   bool add_special = true;
   bool parse_special = false;  // control tokens written in a text prompt become their ids
@@ -48,7 +50,9 @@ struct TextRequest {
   SamplingParams sampling;  // max_tokens -1: all that fits the context; 0: the prompt alone
   int32_t n = 1;
   int32_t priority = 0;
-  std::vector<std::string> stop;  // not looked for in the first sampling.min_tokens tokens
+  // Null: none. Not looked for in the first sampling.min_tokens tokens. Shared by all choices, and
+  // by requests that are copies: one may have a mebibyte of them.
+  std::shared_ptr<const text::StopStrings> stop;
   bool include_stop_string = false;
   bool skip_special = true;  // control tokens leave no text
   bool want_prompt_ids = false;

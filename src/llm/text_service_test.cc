@@ -101,6 +101,10 @@ class TextServiceTest : public ::testing::Test {
     return request;
   }
 
+  static std::shared_ptr<const text::StopStrings> Stop(std::vector<std::string> texts) {
+    return std::make_shared<const text::StopStrings>(std::move(texts));
+  }
+
   std::shared_ptr<const text::Tokenizer> tokenizer_;
   std::unique_ptr<ops::Backend> backend_;
   std::unique_ptr<model::Model> model_;
@@ -132,7 +136,7 @@ TEST_F(TextServiceTest, StopString_EndsTheTextBeforeIt) {
   const size_t at = whole.find("there was");
   ASSERT_NE(at, std::string::npos) << whole;
   TextRequest request = Greedy("Once upon a time", 60);
-  request.stop = {"there was"};
+  request.stop = Stop({"there was"});
   const Outcome outcome = Start(std::move(request)).second.get();
   EXPECT_EQ(outcome.text, whole.substr(0, at));
   EXPECT_EQ(outcome.finish, FinishReason::kStop);
@@ -254,7 +258,7 @@ TEST_F(TextServiceTest, NoMemoryInAStage_EndsItsRequestsAndNoOther) {
       for (int i = 0; i < kRequests; ++i) {
         TextRequest request = Greedy("Once upon a time there was", 8);
         request.tenant = "tenant";
-        if (i == 1) request.stop = {"Lily", "xyz"};
+        if (i == 1) request.stop = Stop({"Lily", "xyz"});
         if (i == 2) request.sampling.logprobs = 4;
         if (i == 3) request.prompt_logprobs = 2;
         const auto taken = service_->Submit(std::move(request), [&, i](const TextEvent& event) {

@@ -5,7 +5,8 @@
 namespace rill::llm {
 
 TextStream::TextStream(std::shared_ptr<const text::Tokenizer> tokenizer,
-                       std::vector<std::string> stop, bool show_special, int32_t min_tokens)
+                       std::shared_ptr<const text::StopStrings> stop, bool show_special,
+                       int32_t min_tokens)
     : detokenizer_(std::move(tokenizer), {.skip_special = !show_special}),
       matcher_(std::move(stop)),
       unmatched_tokens_(min_tokens) {}

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <vector>
+#include <string_view>
 
 #include "text/stop_strings.h"
 #include "text/tokenizer.h"
@@ -15,8 +15,10 @@ namespace rill::llm {
 class TextStream {
  public:
   // Stop strings are not looked for in the text of the first `min_tokens` tokens.
-  TextStream(std::shared_ptr<const text::Tokenizer> tokenizer, std::vector<std::string> stop,
-             bool show_special, int32_t min_tokens = 0);
+  // `stop` may be null, and is shared with all others of a request.
+  TextStream(std::shared_ptr<const text::Tokenizer> tokenizer,
+             std::shared_ptr<const text::StopStrings> stop, bool show_special,
+             int32_t min_tokens = 0);
 
   // What stands before the answer: read, but neither returned nor searched for stop strings.
   void Skip(int32_t token_id) { (void)detokenizer_.Push(token_id); }
@@ -25,7 +27,7 @@ class TextStream {
   // What was held back.
   std::string Finish();
   bool stopped() const { return matcher_.stopped(); }
-  const std::string& stop_string() const { return matcher_.matched(); }
+  std::string_view stop_string() const { return matcher_.matched(); }
 
  private:
   text::IncrementalDetokenizer detokenizer_;

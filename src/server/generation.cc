@@ -64,11 +64,12 @@ Generation::Generation(ServerState& state, GenerationJob job)
     : state_(state),
       job_(std::move(job)),
       held_(std::make_shared<AnswerBudget::Hold>(state.answers)),
+      stop_held_(state.answers),
       prompts_(job_.prompts.size()) {
-  for (size_t i = 0; i < prompts_.size(); ++i) {
-    prompts_[i].choices.resize(static_cast<size_t>(std::max(1, job_.prompts[i].n)));
-    prompts_[i].part.echo = job_.echo;
-    prompts_[i].part.wants_prompt_logprobs = job_.wants_prompt_logprobs;
+  for (Prompt& prompt : prompts_) {
+    prompt.choices.resize(static_cast<size_t>(std::max(1, job_.request.n)));
+    prompt.part.echo = job_.echo;
+    prompt.part.wants_prompt_logprobs = job_.wants_prompt_logprobs;
   }
 }
 
@@ -86,8 +87,12 @@ int64_t Generation::BytesOfTokens(int64_t tokens, int64_t alternatives) const {
 }
 
 bool Generation::Hold(int64_t bytes) {
+  return Take(*held_, bytes);
+}
+
+bool Generation::Take(AnswerBudget::Hold& hold, int64_t bytes) {
   if (done_) return false;
-  const AnswerBudget::Verdict verdict = held_->Grow(bytes);
+  const AnswerBudget::Verdict verdict = hold.Grow(bytes);
   if (verdict == AnswerBudget::Verdict::kFits) return true;
   const bool is_busy = verdict == AnswerBudget::Verdict::kBusy;
   if (is_busy) job_.model->metrics.refused_overloaded.fetch_add(1, std::memory_order_relaxed);
@@ -99,12 +104,14 @@ bool Generation::Hold(int64_t bytes) {
 // and their log-probabilities; the latter are held when they come.
 bool Generation::HoldKnownPart() {
   const std::lock_guard lock(mutex_);
+  const llm::TextRequest& request = job_.request;
+  if (request.stop && !Take(stop_held_, request.stop->memory_bytes())) return false;
   int64_t bytes = 0, later = 0;
   for (size_t i = 0; i < prompts_.size(); ++i) {
-    const llm::TextRequest& request = job_.prompts[i];
+    const llm::TextPrompt& text_prompt = job_.prompts[i];
     Prompt& prompt = prompts_[i];
     int64_t one = job_.stream ? 0 : kChoiceBytes;
-    if (const auto* ids = std::get_if<std::vector<int32_t>>(&request.prompt)) {
+    if (const auto* ids = std::get_if<std::vector<int32_t>>(&text_prompt)) {
       const auto num_ids = static_cast<int64_t>(ids->size());
       if (request.want_prompt_ids && !job_.stream) one += num_ids * AnswerBudget::kIdBytes;
       prompt.ids_are_held = true;
@@ -115,7 +122,7 @@ bool Generation::HoldKnownPart() {
         auto decoded = job_.model->llm->llm().Detokenize(*ids, /*skip_special=*/false);
         if (decoded.ok()) prompt.part.echo_text = std::move(*decoded);
       }
-    } else if (const auto* text = std::get_if<std::string>(&request.prompt); text && job_.echo) {
+    } else if (const auto* text = std::get_if<std::string>(&text_prompt); text && job_.echo) {
       prompt.part.echo_text = *text;
     }
     if (job_.echo) one += openai::JsonStringBytes(prompt.part.echo_text);
@@ -136,8 +143,7 @@ void Generation::SubmitMore(bool replaces_ended) {
     ++in_flight_;
     Prompt& prompt = prompts_[index];
     prompt.submitted = Clock::now();
-    llm::TextRequest request = std::move(job_.prompts[index]);
-    SetTimeouts(index, request);
+    llm::TextRequest request = TakeRequest(index);
     const int32_t n = request.n, max_tokens = request.sampling.max_tokens;
     // Not under the lock: the first event may come before TrySubmit returns.
     lock.unlock();
@@ -158,7 +164,7 @@ void Generation::SubmitMore(bool replaces_ended) {
     --in_flight_;
     if (in_flight_ > 0) {
       // Others have filled the queue: the next end of a prompt of this batch makes a place.
-      job_.prompts[index] = std::move(request);
+      job_.prompts[index] = std::move(request.prompt);
       --next_prompt_;
       break;
     }
@@ -168,7 +174,9 @@ void Generation::SubmitMore(bool replaces_ended) {
   submitting_ = false;
 }
 
-void Generation::SetTimeouts(size_t index, llm::TextRequest& request) const {
+llm::TextRequest Generation::TakeRequest(size_t index) {
+  llm::TextRequest request = job_.request;
+  request.prompt = std::move(job_.prompts[index]);
   // The request waits until its first prompt runs; the others wait for their siblings too.
   if (index == 0) {
     request.queue_timeout_ms = static_cast<int64_t>(state_.options.queue_timeout_s * 1000);
@@ -177,6 +185,7 @@ void Generation::SetTimeouts(size_t index, llm::TextRequest& request) const {
     const double left_s = state_.options.total_timeout_s - Seconds(Clock::now() - started_);
     request.total_timeout_ms = std::max<int64_t>(1, static_cast<int64_t>(left_s * 1000));
   }
+  return request;
 }
 
 void Generation::OnGone() {
@@ -322,6 +331,7 @@ void Generation::TakeTokens(Prompt& prompt, Choice& choice, const llm::TextEvent
   for (const llm::TextToken& token : event.tokens) choice.sum_logprob += token.logprob;
   if (!job_.stream) {
     int64_t bytes = openai::JsonStringBytes(event.text);
+    if (!event.stop_string.empty()) bytes += openai::JsonStringBytes(event.stop_string);
     for (const llm::TextToken& token : event.tokens) {
       bytes += BytesOfTokens(1, static_cast<int64_t>(token.top.size()));
     }

@@ -28,8 +28,9 @@ struct GenerationJob {
   std::shared_ptr<const HttpRequest> http;
   std::shared_ptr<Responder> responder;
   std::shared_ptr<ServedModel> model;
-  std::vector<llm::TextRequest> prompts;  // at least one; each with n = best_of
-  int32_t n = 1;                          // choices of each prompt that are answered
+  llm::TextRequest request;              // what all prompts share; n = best_of
+  std::vector<llm::TextPrompt> prompts;  // at least one
+  int32_t n = 1;                         // choices of each prompt that are answered
   bool stream = false;
   bool include_usage = false;
   bool echo = false;
@@ -69,6 +70,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
 
   // False when the answer failed because it does not fit.
   bool Hold(int64_t bytes);
+  bool Take(AnswerBudget::Hold& hold, int64_t bytes);
   int64_t BytesOfTokens(int64_t tokens, int64_t alternatives) const;
   // How often a prompt's part of the answer is in memory, and written at once.
   int64_t copies() const { return job_.stream ? 1 : job_.n; }
@@ -77,7 +79,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void HandleEvent(size_t prompt, const llm::TextEvent& event);
   // `replaces_ended`: from within the final event of one of its prompts.
   void SubmitMore(bool replaces_ended = false);
-  void SetTimeouts(size_t index, llm::TextRequest& request) const;
+  // What prompt `index` asks of the text service; takes it out of the job.
+  llm::TextRequest TakeRequest(size_t index);
   // Before the answer's end is handed over: who has it may use the id again. mutex_ held.
   void ReleaseId();
   void OnGone();
@@ -96,6 +99,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   GenerationJob job_;
   // Until the answer is sent: the responder keeps it, too.
   std::shared_ptr<AnswerBudget::Hold> held_;
+  AnswerBudget::Hold stop_held_;  // of the stop strings, which a small answer keeps as well
   const Clock::time_point started_ = Clock::now();
   std::string client_id_;  // given by the client and active; "" otherwise
 

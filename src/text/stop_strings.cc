@@ -1,15 +1,21 @@
 #include "text/stop_strings.h"
 
 #include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "base/check.h"
 
 namespace rill::text {
 
-StopStringMatcher::StopStringMatcher(std::vector<std::string> stop_strings) {
-  for (std::string& text : stop_strings) {
+StopStrings::StopStrings(std::vector<std::string> texts) {
+  for (std::string& text : texts) {
     if (text.empty()) continue;
+    CHECK(text.size() <= std::numeric_limits<uint32_t>::max()) << text.size();
     Pattern pattern;
     pattern.fallback.assign(text.size(), 0);
-    for (size_t i = 1, border = 0; i < text.size(); ++i) {
+    uint32_t border = 0;
+    for (size_t i = 1; i < text.size(); ++i) {
       while (border > 0 && text[i] != text[border]) border = pattern.fallback[border - 1];
       if (text[i] == text[border]) ++border;
       pattern.fallback[i] = border;
@@ -19,42 +25,55 @@ StopStringMatcher::StopStringMatcher(std::vector<std::string> stop_strings) {
   }
 }
 
+int64_t StopStrings::memory_bytes() const {
+  size_t bytes = sizeof(*this);
+  for (const Pattern& pattern : patterns_) {
+    bytes += sizeof(pattern) + pattern.text.capacity() +
+             pattern.fallback.capacity() * sizeof(pattern.fallback[0]);
+  }
+  return static_cast<int64_t>(bytes);
+}
+
+StopStringMatcher::StopStringMatcher(std::shared_ptr<const StopStrings> strings)
+    : strings_(std::move(strings)) {
+  if (strings_) states_.assign(strings_->patterns_.size(), 0);
+}
+
 std::string StopStringMatcher::Push(std::string_view piece) {
-  if (stopped_) return {};
-  if (patterns_.empty()) return std::string(piece);
+  if (stopped()) return {};
+  if (states_.empty()) return std::string(piece);
+  const std::vector<StopStrings::Pattern>& patterns = strings_->patterns_;
   held_ += piece;
   const size_t begin = held_.size() - piece.size();
   for (size_t i = begin; i < held_.size(); ++i) {
-    const Pattern* found = nullptr;
-    for (Pattern& pattern : patterns_) {
-      while (pattern.state > 0 && held_[i] != pattern.text[pattern.state]) {
-        pattern.state = pattern.fallback[pattern.state - 1];
-      }
-      if (held_[i] == pattern.text[pattern.state]) ++pattern.state;
-      if (pattern.state == pattern.text.size() &&
-          (!found || pattern.text.size() > found->text.size())) {
-        found = &pattern;
+    for (size_t k = 0; k < patterns.size(); ++k) {
+      const StopStrings::Pattern& pattern = patterns[k];
+      uint32_t& state = states_[k];
+      while (state > 0 && held_[i] != pattern.text[state]) state = pattern.fallback[state - 1];
+      if (held_[i] == pattern.text[state]) ++state;
+      if (state == pattern.text.size() &&
+          (!matched_ || pattern.text.size() > matched_->text.size())) {
+        matched_ = &pattern;
       }
     }
-    if (found) {
-      stopped_ = true;
-      matched_ = found->text;
-      std::string out = held_.substr(0, i + 1 - found->text.size());
-      held_.clear();
+    if (matched_) {
+      std::string out = held_.substr(0, i + 1 - matched_->text.size());
+      held_ = {};
       return out;
     }
   }
-  size_t keep = 0;
-  for (const Pattern& pattern : patterns_) keep = std::max(keep, pattern.state);
+  const size_t keep = *std::max_element(states_.begin(), states_.end());
   std::string out = held_.substr(0, held_.size() - keep);
   held_.erase(0, held_.size() - keep);
   return out;
 }
 
 std::string StopStringMatcher::Finish() {
-  std::string out = std::move(held_);
-  held_.clear();
-  return stopped_ ? std::string() : out;
+  return stopped() ? std::string() : std::exchange(held_, {});
+}
+
+std::string_view StopStringMatcher::matched() const {
+  return matched_ ? std::string_view(matched_->text) : std::string_view();
 }
 
 }  // namespace rill::text

@@ -36,7 +36,7 @@ TEST(StopStrings, RandomTextsInRandomPieces_EqualBruteForce) {
     std::vector<std::string> stop;
     for (size_t i = random() % 4; i > 0; --i) stop.push_back(word(6));
     const std::string text = word(30);
-    StopStringMatcher matcher(stop);
+    StopStringMatcher matcher(std::make_shared<const StopStrings>(stop));
     std::string out;
     for (size_t at = 0; at < text.size();) {
       const size_t size = 1 + random() % 4;
@@ -55,7 +55,7 @@ TEST(StopStrings, RandomTextsInRandomPieces_EqualBruteForce) {
 
 TEST(StopStrings, SixteenLongStringsOverALongText_TakeLinearTime) {
   std::vector<std::string> stop(16, std::string(10000, 'a') + "b");
-  StopStringMatcher matcher(stop);
+  StopStringMatcher matcher(std::make_shared<const StopStrings>(stop));
   const std::string text(1 << 20, 'a');
   size_t out = 0;
   for (size_t at = 0; at < text.size(); at += 4) {

@@ -43,18 +43,15 @@ void Handle(ServerState& state, const RequestPtr& http, const ResponderPtr& resp
                                                                             : " that can be used") +
                             "; use /v1/completions."));
   }
-  llm::TextRequest prompt = MakeTextRequest(state.options, *http, request.params);
-  prompt.prompt = std::move(request.chat);
-  prompt.continue_final_message = request.continue_final_message;
-  prompt.add_special = request.add_special;
-  prompt.n = request.params.n;
-
   GenerationJob job = MakeJob(http, responder, model, request.params);
+  job.request = MakeTextRequest(state.options, *http, request.params);
+  job.request.continue_final_message = request.continue_final_message;
+  job.request.add_special = request.add_special;
   job.param = "messages";
   openai::AnswerOptions answer = MakeAnswerOptions(*model, request.params, "chatcmpl-");
   answer.logprobs = request.logprobs;
   job.writer = openai::MakeChatWriter(std::move(answer));
-  job.prompts.push_back(std::move(prompt));
+  job.prompts.emplace_back(std::move(request.chat));
   Generation::Start(state, std::move(job));
 }
 

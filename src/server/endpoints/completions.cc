@@ -36,7 +36,8 @@ void Handle(ServerState& state, const RequestPtr& http, const ResponderPtr& resp
   answer.logprobs = request.logprobs;
   job.writer = openai::MakeCompletionWriter(std::move(answer), request.params.n);
 
-  llm::TextRequest prompt = MakeTextRequest(state.options, *http, request.params);
+  job.request = MakeTextRequest(state.options, *http, request.params);
+  llm::TextRequest& prompt = job.request;
   prompt.n = request.best_of;
   prompt.add_special = request.add_special;
   prompt.parse_special = true;  // the whole prompt is the caller's, control tokens included
@@ -47,13 +48,7 @@ void Handle(ServerState& state, const RequestPtr& http, const ResponderPtr& resp
     prompt.prompt_logprobs = std::max(prompt.prompt_logprobs, prompt.sampling.logprobs);
   }
   for (auto& text : request.prompts) {
-    llm::TextRequest one = prompt;
-    if (auto* ids = std::get_if<std::vector<int32_t>>(&text)) {
-      one.prompt = std::move(*ids);
-    } else {
-      one.prompt = std::move(std::get<std::string>(text));
-    }
-    job.prompts.push_back(std::move(one));
+    std::visit([&](auto& one) { job.prompts.emplace_back(std::move(one)); }, text);
   }
   Generation::Start(state, std::move(job));
 }

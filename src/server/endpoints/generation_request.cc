@@ -23,7 +23,7 @@ llm::TextRequest MakeTextRequest(const ServerOptions& options, const HttpRequest
   const auto objective = options.objectives.find(http.objective);
   request.priority =
       params.priority.value_or(objective == options.objectives.end() ? 0 : objective->second);
-  request.stop = params.stop;
+  if (!params.stop.empty()) request.stop = std::make_shared<const text::StopStrings>(params.stop);
   request.include_stop_string = params.include_stop_string;
   request.skip_special = params.skip_special;
   request.want_prompt_ids = params.return_token_ids;

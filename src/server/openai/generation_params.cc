@@ -12,6 +12,7 @@ namespace {
 
 constexpr size_t kMaxModelName = 512;
 constexpr size_t kMaxStopBytes = 64u << 10;
+constexpr size_t kMaxAllStopBytes = 1u << 20;
 constexpr size_t kMaxSaltBytes = 256;
 constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
 
@@ -24,6 +25,7 @@ void ReadStop(FieldReader& reader, const ParseLimits& limits, std::vector<std::s
   });
   const Json* stop = reader.Find("stop");
   if (!stop) return;
+  size_t all_bytes = 0;
   auto add = [&](const Json& value) {
     if (!value.is_string())
       return reader.FailType("stop", "a string or an array of strings", value);
@@ -32,6 +34,10 @@ void ReadStop(FieldReader& reader, const ParseLimits& limits, std::vector<std::s
     if (text.size() > kMaxStopBytes) {
       return reader.FailValue("stop", fmt::format("a stop string has at most {} bytes, got {}.",
                                                   kMaxStopBytes, text.size()));
+    }
+    all_bytes += text.size();
+    if (all_bytes > kMaxAllStopBytes) {
+      return reader.FailValue("stop", fmt::format("at most {} bytes in all.", kMaxAllStopBytes));
     }
     out.push_back(text);
   };
