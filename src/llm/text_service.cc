@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "llm/continued_chat.h"
@@ -33,7 +34,7 @@ class StageTimer {
 }  // namespace
 
 // One request on its way. `request` is read by the tokenise stage only until the generation
-// starts; the choices belong to the post-process thread.
+// starts, and has lost its prompt by then; the choices belong to the post-process thread.
 struct TextService::Live {
   uint64_t handle = 0;
   Clock::time_point submitted;
@@ -248,6 +249,13 @@ void TextService::StartGeneration(const std::shared_ptr<Live>& live) {
     if (!ids.ok()) return FailRequest(live, ids.status());
     generate.prompt_ids = std::move(ids).value();
   }
+  // A chat's answer begins a text; any other goes on the prompt's, so that the first word keeps
+  // its space.
+  const bool begins_text = std::holds_alternative<ChatInput>(live->request.prompt) &&
+                           !live->request.continue_final_message;
+  // Nobody reads it again, and a parsed conversation takes many times its bytes.
+  live->request.prompt = std::string();
+  live->request.prompt_hold.reset();
   const auto prompt_size = static_cast<int64_t>(generate.prompt_ids.size());
   live->prompt_tokens = static_cast<int32_t>(prompt_size);
   generate.n = live->request.n;
@@ -286,10 +294,7 @@ void TextService::StartGeneration(const std::shared_ptr<Live>& live) {
     live->prompt_logprobs = std::make_shared<std::vector<TextToken>>();
     for (const int32_t id : generate.prompt_ids) live->prompt_logprobs->push_back({id, 0.0f, {}});
   }
-  // A chat's answer begins a text; any other goes on the prompt's, so that the first word keeps
-  // its space. What a token's text depends on reaches back one character: the last ids are enough.
-  const bool begins_text = std::holds_alternative<ChatInput>(live->request.prompt) &&
-                           !live->request.continue_final_message;
+  // What a token's text depends on reaches back one character: the last ids are enough.
   const std::span<const int32_t> prompt(generate.prompt_ids);
   for (int32_t i = 0; i < std::max(1, live->request.n); ++i) {
     Live::Choice choice;

@@ -45,6 +45,8 @@ struct TextRequest {
   // BOS and the like around a text prompt, or around what the template of a conversation wrote.
   bool add_special = true;
   bool parse_special = false;  // control tokens written in a text prompt become their ids
+  // Let go together with the prompt, once it is tokenised: what counts a prompt's memory.
+  std::shared_ptr<const void> prompt_hold;
   // Of a conversation: the answer goes on the last message instead of beginning one.
   bool continue_final_message = false;
   SamplingParams sampling;  // max_tokens -1: all that fits the context; 0: the prompt alone

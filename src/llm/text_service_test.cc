@@ -143,6 +143,23 @@ TEST_F(TextServiceTest, StopString_EndsTheTextBeforeIt) {
   EXPECT_EQ(outcome.stop_string, "there was");
 }
 
+TEST_F(TextServiceTest, PromptHold_IsLetGoOnceTokenised) {
+  paced_->step_ms = 5;
+  auto hold = std::make_shared<const int>(0);
+  const std::weak_ptr<const int> watch = hold;
+  TextRequest request = Greedy("Once upon a time", 40);
+  request.prompt_hold = std::move(hold);
+  std::promise<bool> held_at_first;
+  std::promise<void> end;
+  auto handle = service_->Submit(std::move(request), [&](const TextEvent& event) {
+    if (event.is_first) held_at_first.set_value(!watch.expired());
+    if (event.is_final) end.set_value();
+  });
+  ASSERT_TRUE(handle.ok()) << handle.status().ToString();
+  EXPECT_FALSE(held_at_first.get_future().get());
+  end.get_future().get();
+}
+
 TEST_F(TextServiceTest, Cancel_InEveryStage_EndsOnceAndFreesEverything) {
   // 400 tokens of the tiny model are over in the time for which this thread may lose its CPU.
   paced_->step_ms = 5;

@@ -165,6 +165,7 @@ void Generation::SubmitMore(bool replaces_ended) {
     if (in_flight_ > 0) {
       // Others have filled the queue: the next end of a prompt of this batch makes a place.
       job_.prompts[index] = std::move(request.prompt);
+      job_.request.prompt_hold = std::move(request.prompt_hold);
       --next_prompt_;
       break;
     }
@@ -177,6 +178,7 @@ void Generation::SubmitMore(bool replaces_ended) {
 llm::TextRequest Generation::TakeRequest(size_t index) {
   llm::TextRequest request = job_.request;
   request.prompt = std::move(job_.prompts[index]);
+  if (index + 1 == job_.prompts.size()) job_.request.prompt_hold.reset();
   // The request waits until its first prompt runs; the others wait for their siblings too.
   if (index == 0) {
     request.queue_timeout_ms = static_cast<int64_t>(state_.options.queue_timeout_s * 1000);

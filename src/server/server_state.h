@@ -11,6 +11,7 @@
 
 #include "rill/server.h"
 #include "server/answer_budget.h"
+#include "server/http/body_budget.h"
 #include "server/http/http_server.h"
 #include "server/model_registry.h"
 #include "server/request_log.h"
@@ -47,6 +48,11 @@ struct ServerState {
         admin({.threads = 1, .max_tasks = kMaxAdminTasks}) {}
 
   const ServerOptions options;
+  // Values of conversations that wait to be tokenised, beside their texts: a value takes up to 20
+  // times the memory that it has in a body. Outlives the models, whose requests have parts of it.
+  static constexpr size_t kMaxConversationBytes = size_t{256} << 20;
+  static constexpr size_t kOneConversationBytes = size_t{64} << 20;
+  BodyBudget conversations{kMaxConversationBytes, kOneConversationBytes, options.tenant_share};
   std::unique_ptr<RequestLog> log;
   ModelRegistry registry;
   ActiveIds active_ids;

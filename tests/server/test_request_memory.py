@@ -6,7 +6,7 @@ import time
 import httpx
 import pytest
 
-from harness import Server, is_sanitized
+from harness import CHAT_TEMPLATE, Server, copy_with_chat_template, is_sanitized
 
 
 def rss_mb(server):
@@ -60,3 +60,75 @@ def test_stop_strings_have_a_limit_in_all(rill, tiny_chat):
         assert answer.status_code == 400
         error = answer.json()["error"]
         assert error["param"] == "stop" and "1048576 bytes" in error["message"]
+
+
+def test_a_conversation_is_freed_once_it_is_tokenised(rill, tiny_chat):
+    """Eight bodies of a million values that no template reads, each 40 MB once parsed, wait for
+    their turn behind a batch."""
+    if is_sanitized(rill):
+        pytest.skip("memory is measured: not with a sanitizer")
+    batch = json.dumps({"model": "m", "prompt": ["a"] * 2048, "max_tokens": 480, "ignore_eos": True,
+                        "priority": -1})
+    body = ('{"model":"m","messages":[{"role":"user","content":"hi","x":['
+            + ",".join(["0"] * 1_040_000) + ']}],"max_tokens":1}')
+    with Server(rill, "m=" + tiny_chat, "--kv-memory", "64M", "--max-sequences", "1",
+                "--max-waiting", "400", "--queue-timeout", "0", "--drain-timeout", "0") as server:
+        def waiting():
+            return server.metric("rill_requests_waiting")
+
+        def wait_for(count):
+            end = time.monotonic() + 30
+            while waiting() < count:
+                assert time.monotonic() < end, waiting()
+                time.sleep(0.05)
+
+        # What an allocator keeps for the threads that had such a body is not of this test.
+        for _ in range(4):
+            answer = httpx.post(server.url + "/v1/chat/completions", content=body, timeout=60,
+                                headers={"content-type": "application/json"})
+            assert answer.status_code == 200, answer.text
+        post_unheeded(server, "/v1/completions", batch)
+        wait_for(120)  # of the 128 that a batch may have under way
+        before = rss_mb(server)
+        for count in range(1, 9):
+            post_unheeded(server, "/v1/chat/completions", body)
+            wait_for(126 + count)
+        end = time.monotonic() + 20
+        while rss_mb(server) > before + 150:  # the bodies as they came are kept: 16 MB
+            assert time.monotonic() < end, f"{before:.0f} MB before, {rss_mb(server):.0f} now"
+            time.sleep(0.1)
+        assert waiting() >= 126
+
+
+def test_conversations_that_wait_have_a_budget(rill, stories, tmp_path):
+    """Of 24 at once, 40 MB each, that a slow template is to render, some are 503; none is lost."""
+    if is_sanitized(rill):
+        pytest.skip("memory is measured: not with a sanitizer")
+    path = tmp_path / "slow.gguf"
+    copy_with_chat_template(stories, path, "{% for a in range(1000) %}{% for b in range(1000) %}"
+                                           "{% endfor %}{% endfor %}" + CHAT_TEMPLATE)
+    body = ('{"model":"m","messages":[{"role":"user","content":"hi","x":['
+            + ",".join(["0"] * 1_040_000) + ']}],"max_tokens":1}')
+    with Server(rill, f"m={path}", "--kv-memory", "64M") as server:
+        before, most, codes = rss_mb(server), 0, []
+
+        def send():
+            answer = httpx.post(server.url + "/v1/chat/completions", content=body, timeout=120,
+                                headers={"content-type": "application/json"})
+            codes.append((answer.status_code, answer.headers.get("retry-after")))
+
+        senders = [threading.Thread(target=send) for _ in range(24)]
+        for sender in senders:
+            sender.start()
+        while any(sender.is_alive() for sender in senders):
+            most = max(most, rss_mb(server))
+            time.sleep(0.05)
+        assert len(codes) == 24 and {code for code, _ in codes} == {200, 503}, codes
+        assert all(after for code, after in codes if code == 503)
+        # 256 MB of them, the bodies as they came, and what three threads parse and one renders.
+        assert most < before + 256 + 48 + 500
+        # Their places are free again.
+        answer = httpx.post(server.url + "/v1/chat/completions", content=body, timeout=60,
+                            headers={"content-type": "application/json"})
+        assert answer.status_code == 200
+        server.wait_idle()

@@ -28,6 +28,34 @@ constexpr std::string_view kAnswerSchema = R"({"type":"object",
   "finish_reason":{"enum":["stop","length"]}}}},
  "usage":{"$ref":"#/components/schemas/Usage"}}})";
 
+// Memory of the values in `json`, but for the bytes of its texts. The depth is that of a parsed
+// text: bounded.
+size_t TreeBytes(const Json& json) {
+  size_t bytes = sizeof(Json);
+  if (json.is_object()) {
+    for (const auto& [key, value] : json.object()) bytes += sizeof(std::string) + TreeBytes(value);
+  } else if (json.is_array()) {
+    for (const Json& value : json.array()) bytes += TreeBytes(value);
+  }
+  return bytes;
+}
+
+// A place in the conversations' budget for as long as it lives; null when there is none.
+std::shared_ptr<const void> HoldConversation(ServerState& state, const std::string& tenant,
+                                             const ChatInput& chat) {
+  struct Hold {
+    BodyBudget& budget;
+    std::string tenant;
+    size_t bytes = 0;
+    ~Hold() { budget.Release(tenant, bytes); }
+  };
+  const auto hold = std::make_shared<Hold>(Hold{state.conversations, tenant});
+  const size_t bytes = TreeBytes(chat.messages) + TreeBytes(chat.documents);
+  if (!state.conversations.Reserve(tenant, 0, bytes)) return nullptr;
+  hold->bytes = bytes;
+  return hold;
+}
+
 void Handle(ServerState& state, const RequestPtr& http, const ResponderPtr& responder,
             const Json& body, const std::shared_ptr<ServedModel>& model) {
   openai::ChatRequest request;
@@ -43,10 +71,18 @@ void Handle(ServerState& state, const RequestPtr& http, const ResponderPtr& resp
                                                                             : " that can be used") +
                             "; use /v1/completions."));
   }
+  std::shared_ptr<const void> hold = HoldConversation(state, http->tenant, request.chat);
+  if (!hold) {
+    model->metrics.refused_overloaded.fetch_add(1, std::memory_order_relaxed);
+    return SendError(*responder, MakeError(503, "server_overloaded",
+                                           "Too many large conversations wait to be read. Try "
+                                           "again later."));
+  }
   GenerationJob job = MakeJob(http, responder, model, request.params);
   job.request = MakeTextRequest(state.options, *http, request.params);
   job.request.continue_final_message = request.continue_final_message;
   job.request.add_special = request.add_special;
+  job.request.prompt_hold = std::move(hold);
   job.param = "messages";
   openai::AnswerOptions answer = MakeAnswerOptions(*model, request.params, "chatcmpl-");
   answer.logprobs = request.logprobs;
