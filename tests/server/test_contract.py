@@ -131,6 +131,17 @@ def test_continuous_usage(tiny):
     assert counts == sorted(counts) and counts[0] == 1 and counts[-1] == 5
 
 
+def test_continuous_usage_needs_include_usage(tiny):
+    for options in {"continuous_usage_stats": True}, \
+            {"continuous_usage_stats": True, "include_usage": False}:
+        for path, prompt in ("/v1/completions", {"prompt": "a"}), \
+                ("/v1/chat/completions", {"messages": MESSAGES}):
+            events = stream(tiny, path, {**GREEDY, **prompt, "max_tokens": 3,
+                                         "stream_options": options})
+            assert events.pop() == "[DONE]"
+            assert all("usage" not in e and e["choices"] for e in events)
+
+
 def test_completion_stream_equals_whole(tiny):
     whole = complete(tiny, max_tokens=40)
     events = stream(tiny, "/v1/completions",

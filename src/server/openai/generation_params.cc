@@ -112,6 +112,7 @@ void ReadStreamOptions(FieldReader& reader, GenerationParams& out) {
     bool obfuscation = false;  // padding against traffic analysis: accepted, not done
     inner.Bool("include_obfuscation", obfuscation);
   });
+  out.continuous_usage = out.continuous_usage && out.include_usage;  // as in vLLM
   if (has_options && !out.stream) {
     reader.FailValue("stream_options", "only allowed when 'stream' is true.");
   }

@@ -47,7 +47,7 @@ struct GenerationParams {
 
   bool stream = false;
   bool include_usage = false;
-  bool continuous_usage = false;
+  bool continuous_usage = false;  // only with include_usage
 };
 
 // Reads the common fields. Errors are left in `reader`.
