@@ -59,6 +59,14 @@ struct TextService::Live {
   bool told_prompt = false;                                 // both were handed out
   bool had_token = false;
   int32_t completion_tokens = 0;
+
+  // Whether `id`, which ended a choice, did so as one of the request's own (vLLM's order: the
+  // tokenizer's end goes first).
+  bool IsStopId(int32_t id, std::optional<int32_t> eos_id) const {
+    if (id == eos_id && !request.sampling.ignore_eos) return false;
+    const std::vector<int32_t>& ids = request.sampling.stop_ids;
+    return std::find(ids.begin(), ids.end(), id) != ids.end();
+  }
 };
 
 TextService::TextService(std::shared_ptr<const text::Tokenizer> tokenizer,
@@ -470,13 +478,18 @@ void TextService::Deliver(Post& post) {
         out.is_first = !live.had_token;
         live.had_token = true;
         out.tokens.push_back({event.token_id, event.logprob, std::move(event.top_logprobs)});
-        // The token that ended the choice leaves no text.
-        if (event.finish_reason != FinishReason::kStop) {
+        // The token that ended the choice leaves no text, unless it is asked for.
+        const bool is_end = event.finish_reason == FinishReason::kStop;
+        if (!is_end || live.request.include_stop_string) {
           out.text = choice->stream->Push(event.token_id);
+        }
+        if (is_end && live.IsStopId(event.token_id, tokenizer_->eos_id())) {
+          out.stop_id = event.token_id;
         }
         send = true;
       }
       if (choice->stream->stopped()) {
+        out.stop_id = -1;
         out.finish_reason = FinishReason::kStop;
         out.stop_string = choice->stream->stop_string();
         if (live.request.include_stop_string) out.text += out.stop_string;

@@ -55,8 +55,8 @@ struct TextRequest {
   // Null: none. Not looked for in the first sampling.min_tokens tokens. Shared by all choices, and
   // by requests that are copies: one may have a mebibyte of them.
   std::shared_ptr<const text::StopStrings> stop;
-  bool include_stop_string = false;
-  bool skip_special = true;  // control tokens leave no text
+  bool include_stop_string = false;  // the text ends with what ended it: string, id or end token
+  bool skip_special = true;          // control tokens leave no text
   bool want_prompt_ids = false;
   // -1: none. n >= 0: the log-probability of each prompt token and of the n most likely there.
   int32_t prompt_logprobs = -1;
@@ -78,7 +78,10 @@ struct TextEvent {
   std::vector<TextToken> tokens;  // whose text has come with this event or is held back
   FinishReason finish_reason = FinishReason::kNone;
   std::string stop_string;  // with kStop: the stop string that matched, or empty
-  bool is_first = false;    // the request's first event with a token
+  // With kStop: the id of sampling.stop_ids that ended it, else -1. The tokenizer's own end is not
+  // one of them, unless ignore_eos.
+  int32_t stop_id = -1;
+  bool is_first = false;  // the request's first event with a token
   int32_t prompt_tokens = 0;
   // With is_first, or with the end when there is no token; when asked for.
   std::shared_ptr<const std::vector<int32_t>> prompt_ids;

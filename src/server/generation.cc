@@ -328,6 +328,7 @@ void Generation::TakeTokens(Prompt& prompt, Choice& choice, const llm::TextEvent
     choice.ended = true;
     choice.text.finish = event.finish_reason;
     choice.text.stop_string = event.stop_string;
+    choice.text.stop_id = event.stop_id;
   }
   usage_.completion_tokens += static_cast<int64_t>(event.tokens.size());
   for (const llm::TextToken& token : event.tokens) choice.sum_logprob += token.logprob;

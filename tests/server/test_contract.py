@@ -298,8 +298,37 @@ def test_stop_token_ids_and_ignore_eos(tiny):
     assert stopped["choices"][0]["finish_reason"] == "stop"
     first = ids.index(ids[4])
     assert stopped["choices"][0]["token_ids"] == ids[:first + 1]
+    assert stopped["choices"][0]["stop_reason"] == ids[4]
     long = complete(tiny, max_tokens=300, ignore_eos=True)
     assert long["usage"]["completion_tokens"] == 300
+
+
+def test_stop_token_ids_are_told_and_kept_as_in_vllm(tiny):
+    """vLLM 0.11: stop_reason is the id, unless it is the tokenizer's end; with
+    include_stop_str_in_output the token's text is there, but not a control token's."""
+    ids = complete(tiny, max_tokens=10, return_token_ids=True)["choices"][0]["token_ids"]
+    request = {"max_tokens": 10, "stop_token_ids": [ids[4]], "include_stop_str_in_output": True}
+    count = ids.index(ids[4]) + 1
+    text = complete(tiny, max_tokens=count)["choices"][0]["text"]
+    choice = complete(tiny, **request)["choices"][0]
+    assert (choice["text"], choice["stop_reason"]) == (text, ids[4])
+    without = complete(tiny, **{**request, "include_stop_str_in_output": False})["choices"][0]
+    assert without["text"] == complete(tiny, max_tokens=count - 1)["choices"][0]["text"] != text
+    events = stream(tiny, "/v1/completions",
+                    {**GREEDY, "prompt": "Once upon a time", **request})[:-1]
+    assert "".join(e["choices"][0]["text"] for e in events) == text
+    assert events[-1]["choices"][0]["stop_reason"] == ids[4]
+    # A stop string that the token completes goes before it.
+    both = complete(tiny, **request, stop=[text[-2:]])["choices"][0]
+    assert (both["text"], both["stop_reason"]) == (text, text[-2:])
+    end = {"max_tokens": 3, "logit_bias": {"2": 100}, "include_stop_str_in_output": True}
+    for more, reason in ({}, None), ({"stop_token_ids": [2]}, None), \
+            ({"stop_token_ids": [2], "ignore_eos": True}, 2):
+        choice = complete(tiny, **end, **more)["choices"][0]
+        assert (choice["text"], choice["finish_reason"], choice["stop_reason"]) == (
+            "", "stop", reason), more
+    shown = complete(tiny, **end, skip_special_tokens=False)["choices"][0]
+    assert (shown["text"], shown["stop_reason"]) == ("</s>", None)
 
 
 def test_logit_bias_forces_a_token(tiny):

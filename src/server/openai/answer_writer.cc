@@ -148,10 +148,12 @@ void AnswerWriter::AppendFinish(std::string& out, const ChoiceText& end) {
     default: out += R"("stop")"; break;
   }
   out += R"(,"stop_reason":)";
-  if (end.stop_string.empty()) {
-    out += "null";
-  } else {
+  if (!end.stop_string.empty()) {
     AppendJsonString(out, end.stop_string);
+  } else if (end.stop_id >= 0) {
+    out += std::to_string(end.stop_id);
+  } else {
+    out += "null";
   }
 }
 

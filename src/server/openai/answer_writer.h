@@ -49,6 +49,7 @@ struct ChoiceText {
   std::vector<llm::TextToken> tokens;
   FinishReason finish = FinishReason::kNone;
   std::string stop_string;  // that ended it
+  int32_t stop_id = -1;     // of the request's stop_token_ids that ended it
 };
 
 // What comes before a choice's first token: only of prompts that are echoed or asked about.
