@@ -19,6 +19,9 @@ constexpr int32_t kWindow = 128;
 constexpr int64_t kWriteHereBytes = 256 << 10;
 // Names, index and finish reason of a choice, as written.
 constexpr int64_t kChoiceBytes = 128;
+// Text of one event of a stream, as JSON. Some clients look at what arrives piece by piece and lose
+// a space where one ends: all that holds text is to be in the first 16 KiB.
+constexpr int64_t kEventTextBytes = 8 << 10;
 
 double Seconds(std::chrono::steady_clock::duration d) {
   return std::chrono::duration<double>(d).count();
@@ -356,9 +359,24 @@ void Generation::SendPiece(size_t index, int32_t choice_index, bool is_end) {
   // start a stop string) has empty text, and its text comes with a later one. Clients time tokens
   // by events: without these, 2 % of a chat's gaps were of two steps (SmolLM2 on ShareGPT).
   if (!choice.text.tokens.empty() || !choice.text.text.empty() || !choice.is_sent) {
-    Write(job_.writer->Delta(answer_index, choice.text, !choice.is_sent,
-                             choice.is_sent ? nullptr : &prompt.part, usage_));
-    choice.is_sent = true;
+    if (!choice.is_sent && job_.echo) choice.text.text.insert(0, prompt.part.echo_text);
+    const auto write = [&](const openai::ChoiceText& piece) {
+      Write(job_.writer->Delta(answer_index, piece, !choice.is_sent,
+                               choice.is_sent ? nullptr : &prompt.part, usage_));
+      choice.is_sent = true;
+    };
+    // An echo, or what was held back for long: the tokens go with the last of it.
+    std::string_view rest = choice.text.text;
+    while (!done_ && static_cast<int64_t>(rest.size()) * 6 + 2 > kEventTextBytes) {
+      const size_t size = openai::BytesThatFit(rest, kEventTextBytes);
+      if (size == rest.size()) break;
+      openai::ChoiceText piece;
+      piece.text = rest.substr(0, size);
+      write(piece);
+      rest.remove_prefix(size);
+    }
+    choice.text.text.erase(0, choice.text.text.size() - rest.size());
+    write(choice.text);
     choice.text.text.clear();
     choice.text.tokens.clear();
   }

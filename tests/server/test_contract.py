@@ -142,6 +142,24 @@ def test_continuous_usage_needs_include_usage(tiny):
             assert all("usage" not in e and e["choices"] for e in events)
 
 
+def test_text_of_an_event_is_in_its_first_16_kib(tiny):
+    """vllm bench serve strips each piece that it receives: a space at its end would be lost."""
+    request = {**GREEDY, "max_tokens": 2, "ignore_eos": True, "echo": True, "return_token_ids": True}
+    pad = "\u00e9 \U0001F389 \x01 \" \\ hello"
+    for prompt, count in ("\x01" * 1900, 4), ([5] * 1900, 4), (pad * 60, 3), ("a", 3):
+        whole = tiny.post("/v1/completions", {**request, "prompt": prompt}).json()["choices"][0]
+        events = stream(tiny, "/v1/completions", {**request, "prompt": prompt})
+        assert events.pop() == "[DONE]"
+        choices = [e["choices"][0] for e in events]
+        assert "".join(c["text"] for c in choices) == whole["text"]
+        assert choices[0]["prompt_token_ids"] == whole["prompt_token_ids"]
+        assert all("prompt_token_ids" not in c for c in choices[1:])
+        assert [i for c in choices for i in c.get("token_ids", [])] == whole["token_ids"]
+        sizes = [len(json.dumps(c["text"], ensure_ascii=False).encode()) for c in choices]
+        assert max(sizes) <= 8192
+        assert len(choices) == count  # two tokens, their end, and what an echo has beyond
+
+
 def test_completion_stream_equals_whole(tiny):
     whole = complete(tiny, max_tokens=40)
     events = stream(tiny, "/v1/completions",

@@ -28,21 +28,37 @@ void AppendLogprob(std::string& out, float logprob) {
   fmt::format_to(std::back_inserter(out), FMT_COMPILE("{}"), logprob);
 }
 
+namespace {
+
+// Of a character below 0x80, as AppendJsonString writes it.
+int64_t AsciiJsonBytes(unsigned char byte) {
+  if (byte == '"' || byte == '\\' || (byte >= '\b' && byte <= '\r' && byte != '\v')) return 2;
+  return byte < 0x20 || byte == 0x7F ? 6 : 1;
+}
+
+}  // namespace
+
 int64_t JsonStringBytes(std::string_view text) {
   int64_t bytes = static_cast<int64_t>(text.size()) + 2;
   // A byte that is no UTF-8 becomes U+FFFD.
   const int64_t more_of_high_byte = IsValidUtf8(text) ? 0 : 2;
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x80) {
-      bytes += more_of_high_byte;
-    } else if (byte == '"' || byte == '\\' || (byte >= '\b' && byte <= '\r' && byte != '\v')) {
-      bytes += 1;
-    } else if (byte < 0x20 || byte == 0x7F) {
-      bytes += 5;
-    }
+    bytes += byte >= 0x80 ? more_of_high_byte : AsciiJsonBytes(byte) - 1;
   }
   return bytes;
+}
+
+size_t BytesThatFit(std::string_view text, int64_t json_bytes) {
+  int64_t used = 2;
+  size_t at = 0;
+  while (at < text.size()) {
+    const DecodedRune next = DecodeUtf8(text.substr(at));
+    used += !next.valid ? 3 : next.rune < 0x80 ? AsciiJsonBytes(text[at]) : next.size;
+    if (used > json_bytes && at > 0) break;
+    at += next.size;
+  }
+  return at;
 }
 
 std::string PrintableToken(const std::string& bytes) {

@@ -67,7 +67,8 @@ class AnswerWriter {
   explicit AnswerWriter(AnswerOptions options);
   virtual ~AnswerWriter() = default;
 
-  // "data: {…}\n\n" with a piece of choice `index`; `is_first` of that choice.
+  // "data: {…}\n\n" with a piece of choice `index`; `is_first` of that choice. Of `prompt`, which
+  // may be null, the ids; an echo is part of the piece's text.
   virtual std::string Delta(int32_t index, const ChoiceText& piece, bool is_first,
                             const PromptPart* prompt, const UsageTotals& totals) = 0;
   // "data: {…}\n\n" with the finish reason alone.
@@ -105,6 +106,9 @@ void AppendUsage(std::string& out, const UsageTotals& totals);
 void AppendLogprob(std::string& out, float logprob);
 // Bytes of `text` as a JSON string with its quotes; never fewer than AppendJsonString writes.
 int64_t JsonStringBytes(std::string_view text);
+// Bytes of the longest beginning of `text`, whole characters and at least one, that is a JSON
+// string of at most `json_bytes`.
+size_t BytesThatFit(std::string_view text, int64_t json_bytes);
 // Text of a token: as it is when UTF-8, else OpenAI's "bytes:\xe2\x80".
 std::string PrintableToken(const std::string& bytes);
 

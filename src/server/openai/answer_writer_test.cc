@@ -5,6 +5,7 @@
 
 #include <limits>
 
+#include "base/utf8.h"
 #include "rill/json.h"
 
 namespace rill::server::openai {
@@ -158,6 +159,23 @@ TEST(JsonStringBytes, IsWhatIsWritten) {
     AppendJsonString(out, text);
     EXPECT_GE(JsonStringBytes(text), static_cast<int64_t>(out.size())) << out;
   }
+}
+
+TEST(BytesThatFit, IsTheLongestBeginningOfWholeCharacters) {
+  const std::string text = "a\x01\"\xC3\xA9\xF0\x9F\x98\x80\xFFz";
+  for (int64_t most = 0; most < 40; ++most) {
+    const size_t size = BytesThatFit(text, most);
+    std::string out;
+    AppendJsonString(out, text.substr(0, size));
+    EXPECT_TRUE(static_cast<int64_t>(out.size()) <= most || size == 1) << most;
+    EXPECT_EQ(BytesThatFit(std::string_view(text).substr(0, size), most), size);
+    if (size == text.size()) continue;
+    const size_t more = size + DecodeUtf8(std::string_view(text).substr(size)).size;
+    out.clear();
+    AppendJsonString(out, text.substr(0, more));
+    EXPECT_GT(static_cast<int64_t>(out.size()), most) << most;
+  }
+  EXPECT_EQ(BytesThatFit("", 100), 0u);
 }
 
 TEST(Logprob, FloatsRoundTrip) {

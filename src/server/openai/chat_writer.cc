@@ -21,9 +21,6 @@ class ChatWriter : public AnswerWriter {
     std::string out;
     out.reserve(chunk_head_.size() + piece.text.size() + 128);
     out += chunk_head_;
-    if (is_first && prompt && prompt->ids && options_.return_token_ids) {
-      AppendPromptIds(out, *prompt->ids);
-    }
     fmt::format_to(std::back_inserter(out), FMT_COMPILE(R"(,"choices":[{{"index":{},"delta":{{)"),
                    index);
     if (is_first) out += R"("role":"assistant",)";
@@ -34,6 +31,10 @@ class ChatWriter : public AnswerWriter {
     out += R"(,"finish_reason":null)";
     if (options_.return_token_ids) AppendIds(out, piece.tokens);
     out += "}]";
+    // Last, because they may be long: the text above is in the event's first bytes.
+    if (is_first && prompt && prompt->ids && options_.return_token_ids) {
+      AppendPromptIds(out, *prompt->ids);
+    }
     EndChunk(out, totals);
     return out;
   }

@@ -27,11 +27,7 @@ class CompletionWriter : public AnswerWriter {
     out += chunk_head_;
     fmt::format_to(std::back_inserter(out), FMT_COMPILE(R"(,"choices":[{{"index":{},"text":)"),
                    index);
-    if (is_first && prompt && prompt->echo) {
-      AppendJsonString(out, prompt->echo_text + piece.text);
-    } else {
-      AppendJsonString(out, piece.text);
-    }
+    AppendJsonString(out, piece.text);
     out += R"(,"logprobs":)";
     TextOffsets& offsets = offsets_.try_emplace(index, options_).first->second;
     AppendLogprobs(out, nullptr, piece, offsets);
