@@ -322,7 +322,7 @@ def test_stop_token_ids_and_ignore_eos(tiny):
 
 
 def test_stop_token_ids_are_told_and_kept_as_in_vllm(tiny):
-    """vLLM 0.11: stop_reason is the id, unless it is the tokenizer's end; with
+    """stop_reason is the id, unless it is the tokenizer's end; with
     include_stop_str_in_output the token's text is there, but not a control token's."""
     ids = complete(tiny, max_tokens=10, return_token_ids=True)["choices"][0]["token_ids"]
     request = {"max_tokens": 10, "stop_token_ids": [ids[4]], "include_stop_str_in_output": True}
