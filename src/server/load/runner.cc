@@ -519,8 +519,8 @@ LoadReport Runner::Run() {
 Result<LoadReport> RunLoadTest(const LoadTestOptions& options,
                                const std::function<void(int64_t, int64_t)>& progress,
                                const std::atomic<bool>* cancel) {
-  RILL_ASSIGN_OR_RETURN(Url url, server::ParseUrl(options.url));
   try {
+    RILL_ASSIGN_OR_RETURN(Url url, server::ParseUrl(options.url));
     Runner runner(options, std::move(url), progress, cancel);
     RILL_RETURN_IF_ERROR(runner.Prepare());
     return runner.Run();
