@@ -715,17 +715,21 @@ def test_any_model_name(rill, stories):
         assert request(server, "gpt-4o").json()["model"] == "gpt-4o"
 
 
-def test_live_line_on_a_terminal(rill, stories):
-    """On a terminal: a line that says what share of the machine is in use."""
-    import os
+@pytest.mark.parametrize("columns", [120, 60])
+def test_live_line_on_a_terminal(rill, stories, columns):
+    """On a terminal: a line that says what share of the machine is in use, no longer than it is wide."""
+    import fcntl
     import pty
     import select
+    import struct
+    import termios
     master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     process = subprocess.Popen([rill, "serve", stories, "--port", "0"], stdin=subprocess.DEVNULL,
                                stdout=subprocess.DEVNULL, stderr=slave)
     os.close(slave)
     text, end = "", time.monotonic() + 30
-    while time.monotonic() < end and "of the machine" not in text:
+    while time.monotonic() < end and text.count(" running") < 2:
         if select.select([master], [], [], 0.2)[0]:
             try:
                 text += os.read(master, 65536).decode(errors="replace")
@@ -734,4 +738,7 @@ def test_live_line_on_a_terminal(rill, stories):
     process.send_signal(signal.SIGINT)  # Ctrl-C: no balancer to wait for
     assert process.wait(10) == 0
     os.close(master)
-    assert re.search(r"\d+ running, \d+ waiting \| .* memory \d+ %, compute \d+ %, KV \d+ %", text)
+    line = re.search(r"\r\x1b\[K([^\r]*running[^\r]*)\r", text)[1]
+    whole = r"\d+ running, \d+ waiting \| .* memory \d+ %, compute \d+ %, KV \d+ %"
+    assert len(line) < columns
+    assert (re.match(whole, line) is not None) == (columns == 120)
