@@ -368,10 +368,10 @@ void TextService::LoseEvent(const std::shared_ptr<Live>& live, bool is_final) no
   if (std::exchange(post_sleeps_, false)) post_wake_.notify_one();
 }
 
-// post_queue_ needs no bound of its own. A request keeps its place among max_requests until its last
-// event is worked off (Deliver calls Forget then), and has at most one event for each of its n times
-// max_tokens tokens, and its end: a post-process thread that falls behind makes Submit refuse, and
-// the engine does not wait for it.
+// post_queue_ needs no bound of its own. A request keeps its place among max_requests until its
+// last event is worked off (Deliver calls Forget then), and has at most one event for each of its n
+// times max_tokens tokens, and its end: a post-process thread that falls behind makes Submit
+// refuse, and the engine does not wait for it.
 void TextService::PushPost(Post& post) noexcept {
   try {
     post_queue_.push_back(std::move(post));
