@@ -13,7 +13,9 @@ using boost::system::error_code;
 
 namespace {
 
-constexpr size_t kMaxLingerBytes = 1 << 20;
+// Of a refused request, read so that its client, who may still be writing, sees the answer and not a
+// reset.
+constexpr size_t kMaxLingerBytes = 4 << 20;
 
 HttpFault MakeFault(int status, std::string_view code, std::string message) {
   return {status, std::string(code), std::move(message)};
