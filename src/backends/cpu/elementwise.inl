@@ -1,20 +1,6 @@
 // Rows of elements: activations, sums, norms, softmax, rope. Bound by memory; one pass each (norms
 // two). Reductions have the canonical order: lane j takes elements j, j + 16, …, then a fixed tree.
 
-// The first n <= 16 elements, zeros behind.
-RILL_INLINE V16 LoadN(const float* p, int64_t n) {
-  if (n == 16) return Load(p);
-  alignas(64) float buffer[16] = {};
-  for (int64_t i = 0; i < n; ++i) buffer[i] = p[i];
-  return Load(buffer);
-}
-RILL_INLINE void StoreN(float* p, V16 v, int64_t n) {
-  if (n == 16) return Store(p, v);
-  alignas(64) float buffer[16];
-  Store(buffer, v);
-  for (int64_t i = 0; i < n; ++i) p[i] = buffer[i];
-}
-
 // y[i] = body(i, load, …): `in(p)` loads the lanes at p + i. Written as a macro because lambdas do
 // not inherit the target region in every compiler.
 #define RILL_EACH(n, y, expression)      \

@@ -58,18 +58,25 @@ RILL_INLINE void StoreCodes(I32 a, I32 b, int64_t u, int t, int stride, TileLayo
   for (int64_t q = 0; q < 8; ++q) __builtin_memcpy(codes + q * stride * 4, quads + 4 * q, 4);
 }
 
-// 16 groups of one unit each, side by side in lanes (a group at a time took 47 cycles, most of them
-// for the reductions and the two divisions): units u0 … u0 + 15 of token t, or, kTokens, unit u0 of
-// tokens 0 … count - 1. row(g): the 32 elements of group g; beyond count any that may be read.
-template <bool kTokens, typename Row>
-RILL_INLINE void Quantize16(Row&& row, int64_t u0, int t0, int count, int stride, TileLayout layout,
-                            const QuantTile& out) {
+// At 16 - n: all ones in lanes below n.
+alignas(64) constexpr int32_t kLanesBelow[32] = {-1, -1, -1, -1, -1, -1, -1, -1,
+                                                 -1, -1, -1, -1, -1, -1, -1, -1};
+
+// N <= 16 groups of one unit each, side by side in lanes (a group at a time took 47 cycles, most of
+// them for the reductions and the two divisions): units u0 … u0 + 15 of token t, or, kTokens, unit
+// u0 of tokens 0 … count - 1. row(g): the 32 elements of group g; beyond count any that may be
+// read. kFours: N tokens are stored four at a time, those beyond count as zeros.
+template <bool kTokens, int N, bool kFours, typename Row>
+RILL_INLINE void QuantizeSide(Row&& row, int64_t u0, int t0, int count, int stride,
+                              TileLayout layout, const QuantTile& out) {
+  static_assert(kTokens || N == 16);
   I32 top[16];
 #pragma GCC unroll 16
   for (int g = 0; g < 16; ++g) {
-    top[g] = MaxI(Bits(Abs(Load(row(g)))), Bits(Abs(Load(row(g) + 16))));
+    top[g] = g < N ? MaxI(Bits(Abs(Load(row(g)))), Bits(Abs(Load(row(g) + 16)))) : SetI(0);
   }
-  const I32 largest = ReduceEach<MaxOp>(top);
+  I32 largest = ReduceEach<MaxOp>(top);
+  if constexpr (kFours) largest = AndI(largest, LoadI(kLanesBelow + 16 - count));
   const V16 m = FromBits(largest), zero = Set(0.0f);
   const M16 too_small = LtI(largest, Bits(Set(0x1p-100f)));
   const M16 not_finite = LtI(Bits(Set(0x1.fffffep127f)), largest);
@@ -86,13 +93,20 @@ RILL_INLINE void Quantize16(Row&& row, int64_t u0, int t0, int count, int stride
 #pragma GCC unroll 16
   for (int g = 0; g < 16; ++g) {
     I32 a = SetI(0), b = SetI(0);
-    if (inverse[g] > 0.0f) {
+    if (g < N && inverse[g] > 0.0f) {
       a = Codes16(row(g), Set(inverse[g]));
       b = Codes16(row(g) + 16, Set(inverse[g]));
     }
-    if (!kTokens || g < count) StoreCodes(a, b, unit(g), token(g), stride, layout, out.codes);
     sum_a[g] = a;
     sum_b[g] = b;
+    if constexpr (kFours) {
+      if (g < N && g % 4 == 3) {
+        StoreFour(out.codes + (u0 * 8 * stride + g - 3) * 4, int64_t{stride} * 4, sum_a + g - 3,
+                  sum_b + g - 3);
+      }
+    } else if (!kTokens || g < count) {
+      StoreCodes(a, b, unit(g), token(g), stride, layout, out.codes);
+    }
   }
   alignas(64) int32_t neg[16];
   alignas(64) float scaled[16];
@@ -101,7 +115,7 @@ RILL_INLINE void Quantize16(Row&& row, int64_t u0, int t0, int count, int stride
     for (int h = 0; h < 2; ++h) {
       StoreI(neg, SubI(SetI(0), half[h]));
       Store(scaled, Mul(d_v, ToFloat(half[h])));
-      for (int64_t g = 0; g < count; ++g) {
+      for (int64_t g = 0; g < (kFours ? N : count); ++g) {
         out.neg_sum16[(2 * unit(g) + h) * stride + token(g)] = neg[g];
         out.scaled_sum16[(2 * unit(g) + h) * stride + token(g)] = scaled[g];
       }
@@ -111,9 +125,10 @@ RILL_INLINE void Quantize16(Row&& row, int64_t u0, int t0, int count, int stride
   for (int g = 0; g < 16; ++g) sum_a[g] = AddI(sum_a[g], sum_b[g]);
   const I32 sum = ReduceEach<AddOp>(sum_a);
   if constexpr (kTokens) {
+    if constexpr (kFours) count = N;
     StoreN(out.scale + u0 * stride, d_v, count);
-    StoreI(neg, SubI(SetI(0), sum));
-    __builtin_memcpy(out.neg_sum + u0 * stride, neg, static_cast<size_t>(count) * 4);
+    StoreN(reinterpret_cast<float*>(out.neg_sum) + u0 * stride, FromBits(SubI(SetI(0), sum)),
+           count);
     StoreN(out.scaled_sum + u0 * stride, Mul(d_v, ToFloat(sum)), count);
     return;
   }
@@ -158,16 +173,29 @@ RILL_INLINE void QuantizeGroup(const float* row, int64_t u0, int64_t units, floa
 void Quantize(const float* const* rows, int width, int stride, int64_t unit0, int64_t unit1,
               int64_t group_units, TileLayout layout, const QuantTile& tile) {
   const QuantTile out = tile;
-  const int pad = stride - width;
-  // A wide tile of a few units (gated_ffn.h).
-  if (width >= 8 && width <= 16 && group_units == 1 && unit1 - unit0 < 16) {
+  int pad = stride - width;
+  // Tokens side by side: all of a wide tile, where quads of four of them can be stored at once, or
+  // a few units (gated_ffn.h).
+  const auto tokens = [&]<int N, bool kFours>() __attribute__((always_inline)) {
     for (int64_t u = unit0; u < unit1; ++u) {
       const auto row = [&](int64_t g) __attribute__((always_inline)) {
         return rows[g < width ? g : 0] + u * kUnit;
       };
-      Quantize16<true>(row, u, 0, width, stride, layout, out);
+      QuantizeSide<true, N, kFours>(row, u, 0, width, stride, layout, out);
     }
+    if (kFours) pad = 0;
     width = 0;
+  };
+  if (group_units == 1 && width > 4 && width <= 16) {
+    if (kStoresFours && layout == TileLayout::kQuads && stride % 4 == 0) {
+      if (stride <= 8) {
+        tokens.template operator()<8, true>();
+      } else if (stride <= 12) {
+        tokens.template operator()<12, true>();
+      }
+    } else if (width >= 8 && unit1 - unit0 < 16) {
+      tokens.template operator()<16, false>();
+    }
   }
   for (int t = 0; t < width; ++t) {
     int64_t u = unit0;
@@ -175,7 +203,7 @@ void Quantize(const float* const* rows, int width, int stride, int64_t unit0, in
       for (; u + 16 <= unit1; u += 16) {
         const float* x = rows[t] + u * kUnit;
         const auto row = [x](int64_t g) __attribute__((always_inline)) { return x + g * kUnit; };
-        Quantize16<false>(row, u, t, 16, stride, layout, out);
+        QuantizeSide<false, 16, false>(row, u, t, 16, stride, layout, out);
       }
     }
     int64_t group = u / group_units;
