@@ -536,7 +536,7 @@ void Engine::GiveUp() noexcept {
   dead_ = std::move(no_memory_);
   ++counters_.failed_steps;
   // Room for what is still to be told.
-  std::vector<float>().swap(logits_);
+  AlignedVector<float>().swap(logits_);
 }
 
 void Engine::EndGivenUp() {

@@ -22,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/aligned_vector.h"
 #include "engine/length_predictor.h"
 #include "engine/scheduler.h"
 #include "engine/sequence.h"
@@ -165,7 +166,7 @@ class Engine {
   StepPlan plan_;
   std::vector<RequestState*> newly_admitted_;
   std::vector<Admission> last_admissions_;
-  std::vector<float> logits_;
+  AlignedVector<float> logits_;
   std::vector<sampling::SamplerWorkspace> workspaces_;  // one for each thread of the runner
   std::vector<Draw> draws_;                             // of this step; room for max_choices
   std::vector<PendingEvent> events_;

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <map>
 
+#include "base/aligned_vector.h"
 #include "llm/llm_impl.h"
 #include "llm/measured_ceilings.h"
 #include "model/program.h"
@@ -60,7 +61,7 @@ struct Benchmark::Impl {
   model::StepCostModel cost_model;
   std::unique_ptr<ops::Buffer> kv;
   int32_t num_pages = 0;
-  std::vector<float> logits;
+  AlignedVector<float> logits;
 
   // One forward, ready to run.
   struct Step {
