@@ -171,6 +171,14 @@ Value RecordFfn(Builder& b, const DecoderSpec& spec, int32_t index, const LayerW
   return b.Add("residual", residual, RecordMoe(b, spec, w, x, {}), spec.residual_scale);
 }
 
+// Behind the last layer's attention no row meets another, so what follows is computed for the rows
+// whose logits are wanted, of a prompt one or none: `x` cut to those.
+Value WantedRows(Builder& b, const DecoderSpec& spec, int32_t layer, std::string_view place,
+                 Value x) {
+  const bool is_last = layer + 1 == spec.num_layers && !spec.is_encoder;
+  return is_last ? b.GatherRows(place, x, b.LogitRows()) : x;
+}
+
 // x += attn(n1 x); x += ffn(n2 x), each branch's output normed first when branch_norm says so.
 Value RecordSequential(Builder& b, const DecoderSpec& spec, const DecoderWeights& weights,
                        int32_t index, const StepState& step, Value x) {
@@ -193,13 +201,16 @@ Value RecordSequential(Builder& b, const DecoderSpec& spec, const DecoderWeights
   {
     Builder::Scope scope(b, "attn");
     const Branch in = branch(x, w.attn_norm);
-    const Value a = RecordAttention(b, spec, weights, index, step, in.x, in.norm);
+    const Value a = WantedRows(b, spec, index, "rows",
+                               RecordAttention(b, spec, weights, index, step, in.x, in.norm));
+    const Value residual =
+        WantedRows(b, spec, index, "residual_rows", spec.branch_norm ? x : in.residual);
     if (spec.branch_norm) {
       const Value o =
           RecordNorm(b, "post_norm", b.Linear("o", a, w.o), spec.norm, w.post_attn_norm);
-      h = b.Add("residual", x, o, spec.residual_scale);
+      h = b.Add("residual", residual, o, spec.residual_scale);
     } else {
-      h = b.Linear("o", a, w.o, spec.residual_scale, in.residual);
+      h = b.Linear("o", a, w.o, spec.residual_scale, residual);
     }
   }
   Builder::Scope scope(b, "ffn");
@@ -217,13 +228,17 @@ Value RecordParallel(Builder& b, const DecoderSpec& spec, const DecoderWeights& 
   const LayerWeights& w = weights.layers[static_cast<size_t>(index)];
   // One norm for both branches is done once.
   const Builder::InputNorm attn_norm = InputNormOf(spec.norm, w.attn_norm);
-  const Value n1 = spec.shared_norm ? b.Normed(x, attn_norm) : x;
+  Value n1 = spec.shared_norm ? b.Normed(x, attn_norm) : x;
   Value h;
   {
     Builder::Scope scope(b, "attn");
-    const Value a = RecordAttention(b, spec, weights, index, step, n1,
-                                    spec.shared_norm ? Builder::InputNorm{} : attn_norm);
-    h = b.Linear("o", a, w.o, spec.residual_scale, x);
+    const Value a =
+        WantedRows(b, spec, index, "rows",
+                   RecordAttention(b, spec, weights, index, step, n1,
+                                   spec.shared_norm ? Builder::InputNorm{} : attn_norm));
+    const Value residual = WantedRows(b, spec, index, "residual_rows", x);
+    n1 = spec.shared_norm ? WantedRows(b, spec, index, "norm_rows", n1) : residual;
+    h = b.Linear("o", a, w.o, spec.residual_scale, residual);
   }
   Builder::Scope scope(b, "ffn");
   return RecordFfn(b, spec, index, w, n1,
@@ -237,8 +252,10 @@ Value RecordPostNorm(Builder& b, const DecoderSpec& spec, const DecoderWeights& 
   Value h;
   {
     Builder::Scope scope(b, "attn");
-    const Value a = RecordAttention(b, spec, weights, index, step, x, {});
-    h = RecordNorm(b, "norm", b.Linear("o", a, w.o, 1.0f, x), spec.norm, w.attn_norm);
+    const Value a =
+        WantedRows(b, spec, index, "rows", RecordAttention(b, spec, weights, index, step, x, {}));
+    const Value residual = WantedRows(b, spec, index, "residual_rows", x);
+    h = RecordNorm(b, "norm", b.Linear("o", a, w.o, 1.0f, residual), spec.norm, w.attn_norm);
   }
   Builder::Scope scope(b, "ffn");
   return RecordNorm(b, "norm", RecordFfn(b, spec, index, w, h, {}, h), spec.norm, w.ffn_norm);
@@ -275,7 +292,6 @@ void RecordDecoder(Builder& b, const DecoderSpec& spec, const DecoderWeights& we
     b.GatherToLogits("hidden", x, b.LogitRows());
     return;
   }
-  x = b.GatherRows("rows", x, b.LogitRows());
   if (spec.final_norm) x = RecordNorm(b, "final_norm", x, spec.norm, weights.final_norm);
   if (!weights.project_out.empty()) x = b.Linear("project_out", x, weights.project_out);
   const Value logits = b.LogitsLinear("lm_head", x, weights.lm_head, spec.logit_scale);

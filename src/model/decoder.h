@@ -9,7 +9,8 @@
 
 namespace rill::model {
 
-// Records embedding, layers, last norm and LM head. The logits are the caller's memory.
+// Records embedding, layers, last norm and LM head; behind the last attention only rows whose
+// logits are wanted go on. The logits are the caller's memory.
 void RecordDecoder(Builder& b, const DecoderSpec& spec, const DecoderWeights& weights);
 
 }  // namespace rill::model

@@ -46,7 +46,7 @@ StepCostModel::StepCostModel(const Program& program, const KvLayout& layout) {
       num_rows = a.x.dim(0);
       mixtures_.push_back({static_cast<double>(a.gate_up->read_bytes() + a.down->read_bytes()),
                            static_cast<double>(a.gate_up->num_experts()),
-                           static_cast<double>(a.expert_ids.dim(1))});
+                           static_cast<double>(a.expert_ids.dim(1)), rows == &logits_});
     } else {
       num_rows = RowsOfX(node);
       rows->weight_bytes += cost.weight_bytes;
@@ -67,11 +67,13 @@ StepCost StepCostModel::Of(int64_t num_tokens, int64_t num_logit_rows, int32_t n
     cost.f32_macs += count * rows.f32_macs;
   };
   const auto tokens = static_cast<double>(num_tokens);
+  const auto logit_rows = static_cast<double>(num_logit_rows);
   add(tokens_, tokens);
-  add(logits_, static_cast<double>(num_logit_rows));
+  add(logits_, logit_rows);
   for (const Mixture& m : mixtures_) {
+    const double rows = m.of_logits ? logit_rows : tokens;
     cost.weight_bytes +=
-        m.weight_bytes * ops::ExpectedExperts(m.num_experts, m.top_k, tokens) / m.num_experts;
+        m.weight_bytes * ops::ExpectedExperts(m.num_experts, m.top_k, rows) / m.num_experts;
   }
   for (const Attention& a : attention_) {
     const ops::AttentionWork work =

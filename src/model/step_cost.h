@@ -31,6 +31,7 @@ class StepCostModel {
   };
   struct Mixture {
     double weight_bytes = 0, num_experts = 0, top_k = 0;
+    bool of_logits = false;  // meets logit rows only
   };
   struct Attention {  // of all layers with this window
     int32_t window = 0;

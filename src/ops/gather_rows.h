@@ -1,5 +1,5 @@
 // Row selection:  y[r, :] = x[rows[r], :]
-// Only rows that sample go through the last norm and the LM head.
+// Only rows that sample go on behind the last layer's attention.
 #pragma once
 
 #include "ops/op_schema.h"
