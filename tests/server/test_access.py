@@ -270,3 +270,21 @@ def test_tls_client_that_leaves_is_noticed(build_dir, certificate):
         sock.close()
         time.sleep(0.3)
         assert counters()["gone_callbacks"] == 1
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_tls_client_that_still_writes_sees_why_it_is_refused(build_dir, certificate, version):
+    cert, key = certificate("refuse")
+    with Server(build_dir, tls_certificate=cert, tls_private_key=key) as server:
+        for size in (70_000, 300_000, 1_000_000, 3_000_000):
+            head = b"POST /nothing HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % size
+            for _ in range(10):
+                with tls_connect(server, cert, minimum_version=version, maximum_version=version) as sock:
+                    sock.suppress_ragged_eofs = False  # its end is told, not guessed
+                    answer = exchange(sock, head + b"x" * size)
+                    assert statuses(answer) == [404] and answer.endswith(b"}"), (size, answer)
+        with tls_connect(server, cert) as sock:  # more than is read of it
+            begin = time.monotonic()
+            exchange(sock, b"POST /nothing HTTP/1.1\r\n" + HOST + b"Content-Length: 30000000\r\n\r\n"
+                     + b"x" * 30_000_000)
+            assert time.monotonic() - begin < 4

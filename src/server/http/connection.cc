@@ -13,8 +13,8 @@ using boost::system::error_code;
 
 namespace {
 
-// Of a refused request, read so that its client, who may still be writing, sees the answer and not a
-// reset.
+// Of a refused request, read so that its client, who may still be writing, sees the answer and not
+// a reset.
 constexpr size_t kMaxLingerBytes = 4 << 20;
 
 HttpFault MakeFault(int status, std::string_view code, std::string message) {
@@ -160,7 +160,9 @@ Task Connection::Reader() {
     }
     size_t count = 0;
     error_code error;
-    if (tls_) {
+    // What is dropped need not be deciphered.
+    const bool decrypts = tls_ && state_ != State::kLinger;
+    if (decrypts) {
       const auto read = co_await Await(reader_memory_, [&](OperationHandler handler) {
         tls_->async_read_some(asio::buffer(tls_buffer), std::move(handler));
       });
@@ -180,6 +182,7 @@ Task Connection::Reader() {
     if (state_ == State::kClosed) break;
     if (error) {
       if (error == asio::error::operation_aborted) continue;
+      if (decrypts && state_ == State::kLinger) continue;  // the end of TLS, not of the connection
       OnPeerGone();
       break;
     }
@@ -522,14 +525,19 @@ void Connection::BeginLinger() {
   in_.clear();
   in_.shrink_to_fit();
   deadline_ = Clock::now() + core_->limits().linger;
+  error_code ignored;
+  if (reading_paused_) socket_.cancel(ignored);  // the reader reads again
   if (tls_) {
-    // close_notify tells the client that the answer was whole.
-    tls_->async_shutdown([self = shared_from_this()](error_code) { self->Close(); });
+    // close_notify tells the client that the answer was whole. OpenSSL would then wait for the
+    // client's and fail on what the client still writes: it is told that it has come.
+    SSL_set_shutdown(tls_->native_handle(), SSL_RECEIVED_SHUTDOWN);
+    tls_->async_shutdown([self = shared_from_this()](error_code) {
+      error_code ignored;
+      if (self->state_ == State::kLinger) self->socket_.shutdown(Socket::shutdown_send, ignored);
+    });
     return;
   }
-  error_code ignored;
   socket_.shutdown(Socket::shutdown_send, ignored);
-  if (reading_paused_) socket_.cancel(ignored);
 }
 
 void Connection::OnPeerGone() {
