@@ -67,13 +67,9 @@ Generation::Generation(ServerState& state, GenerationJob job)
     : state_(state),
       job_(std::move(job)),
       held_(std::make_shared<AnswerBudget::Hold>(state.answers)),
-      stop_held_(state.answers),
-      prompts_(job_.prompts.size()) {
-  for (Prompt& prompt : prompts_) {
-    prompt.choices.resize(static_cast<size_t>(std::max(1, job_.request.n)));
-    prompt.part.echo = job_.echo;
-    prompt.part.wants_prompt_logprobs = job_.wants_prompt_logprobs;
-  }
+      parts_held_(state.answers),
+      window_(
+          static_cast<size_t>(std::clamp(job_.model->llm->text().max_requests() / 2, 1, kWindow))) {
 }
 
 Generation::~Generation() {
@@ -83,6 +79,14 @@ Generation::~Generation() {
 void Generation::ReleaseId() {
   if (!client_id_.empty()) state_.active_ids.Erase(job_.http->tenant, client_id_);
   client_id_.clear();
+}
+
+int64_t Generation::BytesOfParts() const {
+  const size_t choices_of =
+      job_.stream ? std::min(window_, job_.prompts.size()) : job_.prompts.size();
+  const auto of_choices = static_cast<int64_t>(choices_of * sizeof(Choice)) * job_.request.n;
+  return static_cast<int64_t>(job_.prompts.size() * (sizeof(Prompt) + sizeof(llm::TextPrompt))) +
+         of_choices;
 }
 
 int64_t Generation::BytesOfTokens(int64_t tokens, int64_t alternatives) const {
@@ -108,11 +112,15 @@ bool Generation::Take(AnswerBudget::Hold& hold, int64_t bytes) {
 bool Generation::HoldKnownPart() {
   const std::lock_guard lock(mutex_);
   const llm::TextRequest& request = job_.request;
-  if (request.stop && !Take(stop_held_, request.stop->memory_bytes())) return false;
+  const int64_t stop_bytes = request.stop ? request.stop->memory_bytes() : 0;
+  if (!Take(parts_held_, BytesOfParts() + stop_bytes)) return false;
+  prompts_.resize(job_.prompts.size());
   int64_t bytes = 0, later = 0;
   for (size_t i = 0; i < prompts_.size(); ++i) {
     const llm::TextPrompt& text_prompt = job_.prompts[i];
     Prompt& prompt = prompts_[i];
+    prompt.part.echo = job_.echo;
+    prompt.part.wants_prompt_logprobs = job_.wants_prompt_logprobs;
     int64_t one = job_.stream ? 0 : kChoiceBytes;
     if (const auto* ids = std::get_if<std::vector<int32_t>>(&text_prompt)) {
       const auto num_ids = static_cast<int64_t>(ids->size());
@@ -140,12 +148,12 @@ void Generation::SubmitMore(bool replaces_ended) {
   if (submitting_) return;  // the caller below goes on
   submitting_ = true;
   llm::TextService& text = job_.model->llm->text();
-  const auto window = static_cast<size_t>(std::clamp(text.max_requests() / 2, 1, kWindow));
-  while (!done_ && next_prompt_ < prompts_.size() && in_flight_ < window) {
+  while (!done_ && next_prompt_ < prompts_.size() && in_flight_ < window_) {
     const size_t index = next_prompt_++;
     ++in_flight_;
     Prompt& prompt = prompts_[index];
     prompt.submitted = Clock::now();
+    prompt.choices.resize(static_cast<size_t>(job_.request.n));
     llm::TextRequest request = TakeRequest(index);
     const int32_t n = request.n, max_tokens = request.sampling.max_tokens;
     // Not under the lock: the first event may come before TrySubmit returns.
@@ -295,6 +303,11 @@ void Generation::HandleEvent(size_t index, const llm::TextEvent& event) {
       --in_flight_;
       ++num_ended_;
       EndPrompt(prompt, event);
+      if (index == 0) first_finish_ = prompt.choices[0].text.finish;
+      if (job_.stream) {
+        prompt.choices = {};
+        prompt.part = {};
+      }
       if (!done_ && num_ended_ == prompts_.size()) {
         if (job_.stream) {
           EndStream();
@@ -490,7 +503,7 @@ void Generation::SendWhole() {
 }
 
 void Generation::EndStream() {
-  if (!prompts_.empty()) finish_ = FinishReasonName(prompts_[0].choices[0].text.finish);
+  finish_ = FinishReasonName(first_finish_);
   if (job_.include_usage) Write(job_.writer->UsageChunk(usage_));
   Write(openai::AnswerWriter::Done());
   if (done_) return;
@@ -510,7 +523,7 @@ void Generation::RecordEnd(std::string_view outcome) {
   if (!job_.http->trace_id.empty()) line.Add("trace_id", job_.http->trace_id);
   if (!job_.http->objective.empty()) line.Add("objective", job_.http->objective);
   line.Add("stream", static_cast<int64_t>(job_.stream))
-      .Add("prompts", static_cast<int64_t>(prompts_.size()))
+      .Add("prompts", static_cast<int64_t>(job_.prompts.size()))
       .Add("prompt_tokens", usage_.prompt_tokens)
       .Add("completion_tokens", usage_.completion_tokens)
       .Add("cached_tokens", usage_.cached_tokens);

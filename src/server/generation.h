@@ -59,7 +59,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   };
   struct Prompt {
     openai::PromptPart part;
-    std::vector<Choice> choices;
+    std::vector<Choice> choices;  // from when it is submitted; of a stream until it ended
     uint64_t handle = 0;
     Clock::time_point submitted, first_token;
     bool has_first_token = false;
@@ -71,6 +71,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
   // False when the answer failed because it does not fit.
   bool Hold(int64_t bytes);
   bool Take(AnswerBudget::Hold& hold, int64_t bytes);
+  // What prompts and choices take before there is any text of them.
+  int64_t BytesOfParts() const;
   int64_t BytesOfTokens(int64_t tokens, int64_t alternatives) const;
   // How often a prompt's part of the answer is in memory, and written at once.
   int64_t copies() const { return job_.stream ? 1 : job_.n; }
@@ -99,7 +101,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
   GenerationJob job_;
   // Until the answer is sent: the responder keeps it, too.
   std::shared_ptr<AnswerBudget::Hold> held_;
-  AnswerBudget::Hold stop_held_;  // of the stop strings, which a small answer keeps as well
+  AnswerBudget::Hold parts_held_;  // of BytesOfParts and the stop strings: never sent
+  const size_t window_;            // prompts in the text service at once, at most
   const Clock::time_point started_ = Clock::now();
   std::string client_id_;  // given by the client and active; "" otherwise
 
@@ -114,6 +117,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   bool done_ = false;       // answered, failed or gone
   bool submitting_ = false;
   double queue_ms_ = 0, first_token_ms_ = 0;
+  FinishReason first_finish_ = FinishReason::kNone;  // of the first choice
   std::string finish_;
 };
 

@@ -50,6 +50,28 @@ def test_stop_strings_are_shared_by_all_choices_and_prompts(server):
     assert rss_mb(server) < before + 250
 
 
+def test_choices_of_a_streamed_batch_take_memory_in_turn(rill, tiny_chat):
+    """Three bodies of 250 KB, 6.4 million choices each: those of the prompts under way are in
+    memory."""
+    if is_sanitized(rill):
+        pytest.skip("memory is measured: not with a sanitizer")
+    body = json.dumps({"model": "m", "prompt": ["a"] * 50_000, "n": 128, "max_tokens": 200,
+                       "stream": True})
+    with Server(rill, "m=" + tiny_chat, "--kv-memory", "64M", "--max-sequences", "128",
+                "--max-choices", "128", "--limit", "max_prompts=50000",
+                "--drain-timeout", "0") as server:
+        before = rss_mb(server)
+        for _ in range(3):
+            post_unheeded(server, "/v1/completions", body)
+        end = time.monotonic() + 20
+        while server.metric("rill_generated_tokens_total") < 20_000:
+            # Most of it is what the text service has of 128 prompts of each: 49,152 choices.
+            assert rss_mb(server) < before + 450
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        assert server.metric("rill_requests_waiting") > 128
+
+
 def test_stop_strings_have_a_limit_in_all(rill, tiny_chat):
     with Server(rill, "m=" + tiny_chat, "--kv-memory", "64M",
                 "--limit", "max_stop_strings=64") as server:

@@ -29,8 +29,11 @@ class CompletionWriter : public AnswerWriter {
                    index);
     AppendJsonString(out, piece.text);
     out += R"(,"logprobs":)";
-    TextOffsets& offsets = offsets_.try_emplace(index, options_).first->second;
-    AppendLogprobs(out, nullptr, piece, offsets);
+    if (options_.logprobs) {
+      AppendLogprobs(out, nullptr, piece, offsets_.try_emplace(index, options_).first->second);
+    } else {
+      out += "null";
+    }
     out += R"(,"finish_reason":null)";
     if (options_.return_token_ids) {
       AppendIds(out, piece.tokens);
@@ -42,6 +45,7 @@ class CompletionWriter : public AnswerWriter {
   }
 
   std::string Finish(int32_t index, const ChoiceText& end, const UsageTotals& totals) override {
+    offsets_.erase(index);
     std::string out = chunk_head_;
     fmt::format_to(std::back_inserter(out),
                    FMT_COMPILE(R"(,"choices":[{{"index":{},"text":"","logprobs":null,)"), index);
@@ -151,7 +155,7 @@ class CompletionWriter : public AnswerWriter {
   }
 
   const int32_t choices_per_prompt_;
-  std::map<int32_t, TextOffsets> offsets_;  // of a stream's choices
+  std::map<int32_t, TextOffsets> offsets_;  // of a stream's choices that go on
 };
 
 }  // namespace
