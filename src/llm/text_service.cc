@@ -51,14 +51,44 @@ struct TextService::Live {
 
   struct Choice {
     std::unique_ptr<TextStream> stream;
-    bool ended = false;  // its finish event was sent
+    std::vector<int32_t> lead;  // tokens that are shown, until has_text
+    bool has_text = false;      // of a token that is no control token
+    bool ended = false;         // its finish event was sent
   };
   std::vector<Choice> choices;
+  std::vector<int32_t> context;                             // the prompt's end that answers go on
   std::shared_ptr<const std::vector<int32_t>> prompt_ids;   // when asked for
   std::shared_ptr<std::vector<TextToken>> prompt_logprobs;  // when asked for
   bool told_prompt = false;                                 // both were handed out
   bool had_token = false;
   int32_t completion_tokens = 0;
+
+  // Whether `id`, the next token of `choice`, loses its space. Not seen in the text: a stop string
+  // may hold it back.
+  bool LosesSpace(const text::Tokenizer& tokenizer, Choice& choice, int32_t id) const {
+    constexpr size_t kMaxLead = 64;  // each costs a decoding of all before it
+    const bool is_special = tokenizer.IsSpecial(id);
+    if (choice.has_text || (is_special && request.skip_special)) return false;
+    bool loses = false;
+    if (!is_special) {
+      const std::string bytes = tokenizer.TokenBytes(id);
+      if (bytes.starts_with(' ')) {
+        const text::DecodeOptions options{.skip_special = request.skip_special};
+        std::vector<int32_t> ids = context;
+        ids.insert(ids.end(), choice.lead.begin(), choice.lead.end());
+        const size_t before = tokenizer.Decode(ids, options).size();
+        ids.push_back(id);
+        loses = tokenizer.Decode(ids, options).size() < before + bytes.size();
+      }
+      choice.has_text = bytes.size() > (loses ? 1 : 0) || choice.lead.size() >= kMaxLead;
+    }
+    if (choice.has_text) {
+      choice.lead = {};
+    } else {
+      choice.lead.push_back(id);
+    }
+    return loses;
+  }
 
   // Whether `id`, which ended a choice, did so as one of the request's own (vLLM's order: the
   // tokenizer's end goes first).
@@ -303,15 +333,17 @@ void TextService::StartGeneration(const std::shared_ptr<Live>& live) {
     for (const int32_t id : generate.prompt_ids) live->prompt_logprobs->push_back({id, 0.0f, {}});
   }
   // What a token's text depends on reaches back one character: the last ids are enough.
-  const std::span<const int32_t> prompt(generate.prompt_ids);
+  if (!begins_text) {
+    const auto& ids = generate.prompt_ids;
+    live->context.assign(ids.end() - static_cast<ptrdiff_t>(std::min<size_t>(ids.size(), 8)),
+                         ids.end());
+  }
   for (int32_t i = 0; i < std::max(1, live->request.n); ++i) {
     Live::Choice choice;
     choice.stream =
         std::make_unique<TextStream>(tokenizer_, live->request.stop, !live->request.skip_special,
                                      live->request.sampling.min_tokens);
-    if (!begins_text) {
-      for (int32_t id : prompt.last(std::min<size_t>(prompt.size(), 8))) choice.stream->Skip(id);
-    }
+    for (const int32_t id : live->context) choice.stream->Skip(id);
     live->choices.push_back(std::move(choice));
   }
   auto submitted = loop_.Submit(std::move(generate),
@@ -478,6 +510,9 @@ void TextService::Deliver(Post& post) {
         out.is_first = !live.had_token;
         live.had_token = true;
         out.tokens.push_back({event.token_id, event.logprob, std::move(event.top_logprobs)});
+        if (live.request.sampling.logprobs >= 0) {
+          out.tokens.back().loses_space = live.LosesSpace(*tokenizer_, *choice, event.token_id);
+        }
         // The token that ended the choice leaves no text, unless it is asked for.
         const bool is_end = event.finish_reason == FinishReason::kStop;
         if (!is_end || live.request.include_stop_string) {

@@ -70,6 +70,9 @@ struct TextToken {
   int32_t token_id = -1;
   float logprob = 0.0f;
   std::vector<TokenLogprob> top;  // most likely first, when asked for
+  // Its space is left out, as some tokenizers do with the first word of a text. Known of an
+  // answer's tokens with log-probabilities.
+  bool loses_space = false;
 };
 
 struct TextEvent {

@@ -131,6 +131,33 @@ TEST_F(TextServiceTest, TogetherAndAlone_GiveTheSameTexts) {
   EXPECT_NE(alone[0], alone[1]);
 }
 
+TEST_F(TextServiceTest, FirstWordOfAText_LosesItsSpace) {
+  const auto tokens = [&](const std::string& prompt, const std::string& stop) {
+    TextRequest request = Greedy(prompt, 4);
+    request.sampling.logprobs = 0;
+    request.stop = Stop({stop});
+    auto out = std::make_shared<std::vector<TextToken>>();
+    std::promise<void> done;
+    EXPECT_TRUE(service_
+                    ->Submit(std::move(request),
+                             [&](const TextEvent& event) {
+                               out->insert(out->end(), event.tokens.begin(), event.tokens.end());
+                               if (event.is_final) done.set_value();
+                             })
+                    .ok());
+    done.get_future().wait();
+    return *out;
+  };
+  // Held back or not: "Once upon a time".
+  for (const std::string stop : {"none", "Once upon a timz"}) {
+    const std::vector<TextToken> begun = tokens("", stop);
+    ASSERT_EQ(begun.size(), 4u);
+    EXPECT_EQ(tokenizer_->TokenBytes(begun[0].token_id), " Once");
+    for (size_t i = 0; i < 4; ++i) EXPECT_EQ(begun[i].loses_space, i == 0) << i;
+  }
+  for (const TextToken& token : tokens("Once upon", "none")) EXPECT_FALSE(token.loses_space);
+}
+
 TEST_F(TextServiceTest, StopString_EndsTheTextBeforeIt) {
   const std::string whole = Start(Greedy("Once upon a time", 60)).second.get().text;
   const size_t at = whole.find("there was");

@@ -49,12 +49,26 @@ def test_the_start_of_a_text_of_sentencepiece(tiny):
     assert text.json()["choices"][0]["logprobs"]["text_offset"] == [0, 0]
 
 
-@pytest.mark.parametrize("prompt", ["Once upon", ""])
-def test_offsets_of_a_stream_are_those_of_the_whole(tiny, prompt):
-    body = {"model": "tiny", "prompt": prompt, "logprobs": 0, "temperature": 0, "max_tokens": 12}
+@pytest.mark.parametrize("stop", [None, "Once upon a timz", " Once zz"])
+@pytest.mark.parametrize("prompt", ["Once upon", "", [1]])
+def test_offsets_of_a_stream_are_those_of_the_whole(tiny, prompt, stop):
+    """Also where the first words are held back, since a stop string may begin with them."""
+    body = {"model": "tiny", "prompt": prompt, "logprobs": 0, "temperature": 0, "max_tokens": 12,
+            "stop": stop}
     whole = tiny.post("/v1/completions", body).json()["choices"][0]
     check(whole["text"], whole["logprobs"])
     events = stream(tiny, "/v1/completions", body)
     offsets = [offset for event in events[:-1]
                for offset in (event["choices"][0]["logprobs"] or {"text_offset": []})["text_offset"]]
     assert offsets == whole["logprobs"]["text_offset"]
+
+
+def test_offsets_behind_a_character_that_is_never_finished(tiny, smol):
+    body = {"echo": True, "logprobs": 0, "temperature": 0, "max_tokens": 0}
+    house = smol.post("/tokenize", {"prompt": " house car"}).json()["tokens"]
+    for server, ids, right in [(smol, [187, *house], [0, 1, 7]), (tiny, [233, 483, 450], [0, 1, 2])]:
+        choice = server.post("/v1/completions", {**body, "prompt": ids}).json()["choices"][0]
+        assert choice["logprobs"]["text_offset"] == right and choice["text"].startswith("\ufffd")
+    forced = {"prompt": "Once", "logprobs": 0, "logit_bias": {"233": 100}, "max_tokens": 2}
+    choice = tiny.post("/v1/completions", forced).json()["choices"][0]
+    assert choice["text"] == "\ufffd\ufffd" and choice["logprobs"]["text_offset"] == [0, 1]

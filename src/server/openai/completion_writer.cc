@@ -107,7 +107,7 @@ class CompletionWriter : public AnswerWriter {
     const size_t first_with_value = all.empty() ? 0 : 1;
     for (const llm::TextToken& token : answer.tokens) {
       all.push_back(&token);
-      starts.push_back(text_offsets.OfAnswer(token.token_id, answer.text));
+      starts.push_back(text_offsets.OfAnswer(token));
     }
 
     std::string offsets, names, values, tops;

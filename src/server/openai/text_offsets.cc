@@ -7,7 +7,8 @@
 namespace rill::server::openai {
 namespace {
 
-constexpr size_t kMaxLead = 64;  // each costs a decoding of all before it
+constexpr size_t kReplacementBytes = 3;  // of U+FFFD
+constexpr size_t kMaxLead = 64;          // each costs a decoding of all before it
 
 int64_t CountCharacters(std::string_view text) {
   return std::count_if(text.begin(), text.end(),
@@ -18,18 +19,20 @@ int64_t CountCharacters(std::string_view text) {
 
 // As the detokenizer joins them: a character counts when it is whole, and what is no UTF-8 becomes
 // U+FFFD.
-void TextOffsets::Add(std::string_view bytes) {
+int64_t TextOffsets::Add(std::string_view bytes) {
+  int64_t begin = characters_;
+  const size_t num_held = held_.size();
   held_ += bytes;
-  std::string_view whole(held_);
-  whole.remove_suffix(IncompleteUtf8Suffix(held_));
-  const size_t size = whole.size();
-  while (!whole.empty()) {
-    const DecodedRune rune = DecodeUtf8(whole);
-    whole.remove_prefix(rune.size);
-    bytes_ += rune.valid ? rune.size : 3;
+  const size_t size = held_.size() - IncompleteUtf8Suffix(held_);
+  for (size_t done = 0; done < size;) {
+    const DecodedRune rune = DecodeUtf8(std::string_view(held_).substr(done, size - done));
+    done += rune.size;
+    bytes_ += rune.valid ? rune.size : kReplacementBytes;
     ++characters_;
+    if (done <= num_held) begin = characters_;  // it does not go on with what was held
   }
   held_.erase(0, size);
+  return begin;
 }
 
 bool TextOffsets::LosesSpace(int32_t id, size_t num_bytes) {
@@ -39,17 +42,17 @@ bool TextOffsets::LosesSpace(int32_t id, size_t num_bytes) {
 }
 
 int64_t TextOffsets::OfPrompt(int32_t id, std::string_view echo) {
-  const int64_t offset = characters_;
   std::string bytes = options_.token_bytes(id);
   if (options_.is_special(id)) {
-    if (!echo.substr(std::min(bytes_, echo.size())).starts_with(bytes)) return offset;
+    // It would break the character that is held.
+    const size_t at = bytes_ + (held_.empty() ? 0 : kReplacementBytes);
+    if (!echo.substr(std::min(at, echo.size())).starts_with(bytes)) return characters_;
     if (!has_text_) lead_.push_back(id);
   } else if (!has_text_) {
     if (bytes.starts_with(' ') && LosesSpace(id, bytes.size())) bytes.erase(0, 1);
     has_text_ = !bytes.empty() || lead_.size() > kMaxLead;
   }
-  Add(bytes);
-  return offset;
+  return Add(bytes);
 }
 
 void TextOffsets::EndPrompt(std::string_view echo) {
@@ -57,17 +60,11 @@ void TextOffsets::EndPrompt(std::string_view echo) {
   bytes_ = echo.size();
 }
 
-int64_t TextOffsets::OfAnswer(int32_t id, std::string_view text) {
-  const int64_t offset = characters_;
-  const bool is_special = options_.is_special(id);
-  if (is_special && options_.skip_special) return offset;
-  std::string bytes = options_.token_bytes(id);
-  if (!is_special && !has_text_) {
-    has_text_ = true;
-    if (bytes.starts_with(' ') && !text.empty() && !text.starts_with(' ')) bytes.erase(0, 1);
-  }
-  Add(bytes);
-  return offset;
+int64_t TextOffsets::OfAnswer(const llm::TextToken& token) {
+  if (options_.skip_special && options_.is_special(token.token_id)) return characters_;
+  std::string bytes = options_.token_bytes(token.token_id);
+  if (token.loses_space) bytes.erase(0, 1);
+  return Add(bytes);
 }
 
 }  // namespace rill::server::openai

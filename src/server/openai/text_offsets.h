@@ -22,12 +22,12 @@ class TextOffsets {
   // tokens that the tokenizer has put around a text do not stand in `echo`.
   int64_t OfPrompt(int32_t id, std::string_view echo);
   void EndPrompt(std::string_view echo);
-  // Of the answer's tokens, in order. `text`: what is known of the answer, from its first character
-  // on at the first token.
-  int64_t OfAnswer(int32_t id, std::string_view text);
+  // Of the answer's tokens, in order.
+  int64_t OfAnswer(const llm::TextToken& token);
 
  private:
-  void Add(std::string_view bytes);
+  // Where a token of these bytes begins.
+  int64_t Add(std::string_view bytes);
   // Whether the first token that is no control token loses the space that it begins with.
   bool LosesSpace(int32_t id, size_t num_bytes);
 
