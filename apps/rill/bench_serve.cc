@@ -46,11 +46,11 @@ Result<std::vector<LoadRequest>> MakeRequests(const BenchServeFlags& flags) {
   const std::string rest = flags.dataset.substr(std::min(colon + 1, flags.dataset.size()));
   const size_t count = flags.num_requests > 0 ? static_cast<size_t>(flags.num_requests) : 1024;
   if (kind == "fixed") return FixedRequests(rest, count);
-  if (kind == "azure") return ReadAzureRequests(rest, count, flags.max_total_tokens);
-  if (kind != "sharegpt") {
+  if ((kind != "azure" && kind != "sharegpt") || rest.empty()) {
     return InvalidArgument("--dataset: expected sharegpt:FILE, azure:FILE or fixed:IN,OUT, got '" +
                            flags.dataset + "'");
   }
+  if (kind == "azure") return ReadAzureRequests(rest, count, flags.max_total_tokens);
   std::unique_ptr<Llm> llm;
   if (!flags.tokenizer.empty()) {
     ModelFlags model;
@@ -70,6 +70,10 @@ Status BenchServe(BenchServeFlags& flags, int& exit_code) {
   LoadTestOptions& load = flags.load;
   if (flags.together + (flags.poisson_rate > 0) + (flags.replay_speed > 0) > 1) {
     return InvalidArgument("--together, --poisson and --replay exclude each other");
+  }
+  if (flags.replay_speed > 0 && !flags.dataset.starts_with("azure:")) {
+    return InvalidArgument("--replay: expected --dataset azure:FILE, whose rows have times, got '" +
+                           flags.dataset + "'");
   }
   const bool concurrency_given = load.concurrency > 0;
   if (flags.together) {

@@ -356,6 +356,39 @@ def test_a_stream_ends_with_done(rill, tmp_path):
             assert row["end_s"] == row["events_s"][1], row
 
 
+def test_a_body_that_does_not_end_after_done(rill):
+    """The request is good, and its client goes on."""
+    token = b'data: {"choices":[{"text":"a","finish_reason":null}]}\n\n'
+    with FakeServer(raw=(200, [token * 2 + b"data: [DONE]\n\n", b"x"]), gap_s=30) as fake:
+        begin = time.monotonic()
+        report = bench(rill, fake.url, "--dataset", "fixed:3,2", "-n", 3, "-c", 1, "--timeout", 20)
+        assert report["failed"] == 0 and time.monotonic() - begin < 10
+    # One that closes instead, in the middle of its body.
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n" + token * 2 + b"data: [DONE]\n\n"
+    with FakeServer(raw=(None, answer)) as fake:
+        assert bench(rill, fake.url, "--dataset", "fixed:3,2", "-n", 3, "-c", 1)["failed"] == 0
+
+
+def test_wrong_datasets_name_what_is_wrong(rill, tmp_path):
+    for words, reason in [
+            (["--replay", 1, "--dataset", "fixed:4,4"],
+             "--replay: expected --dataset azure:FILE, whose rows have times, got 'fixed:4,4'"),
+            (["--dataset", "sharegpt:"], "--dataset: expected sharegpt:FILE, azure:FILE or fixed:IN,OUT, got 'sharegpt:'"),
+            (["--dataset", "azure"], "--dataset: expected sharegpt:FILE, azure:FILE or fixed:IN,OUT, got 'azure'"),
+            (["--dataset", f"sharegpt:{tmp_path}"], f"{tmp_path}: expected a file, got a folder"),
+            (["--dataset", f"azure:{tmp_path}"], f"{tmp_path}: expected a file, got a folder")]:
+        done = bench(rill, "http://127.0.0.1:1", *words, ok=False)
+        assert reason in done.stderr and done.returncode == 2, (done.returncode, done.stderr)
+
+
+def test_a_key_that_is_no_header_field_is_not_sent(rill, monkeypatch):
+    monkeypatch.setenv("RILL_API_KEY", "secret\r\nX: y")
+    with FakeServer() as fake:
+        done = bench(rill, fake.url, "--dataset", "fixed:4,4", "-n", 1, ok=False)
+        assert "API key: expected no control character" in done.stderr and "secret" not in done.stderr
+        assert fake.connections == 0
+
+
 def test_sharegpt_sample(rill, shared_data):
     path = shared_data / "traces" / "samples_1024.json"
     if not path.exists():

@@ -18,10 +18,19 @@ constexpr size_t kMaxFileBytes = 1u << 30;
 constexpr int64_t kMaxTraceBytes = int64_t{4} << 30;
 constexpr size_t kMaxLineBytes = 4096;
 
+// A folder can be opened, too; reading it says nothing.
+Status CheckOpen(const std::string& path, bool is_open) {
+  std::error_code none;
+  if (std::filesystem::is_directory(path, none)) {
+    return InvalidArgument(path + ": expected a file, got a folder");
+  }
+  return is_open ? OkStatus() : NotFound(path + ": cannot be opened");
+}
+
 Result<std::string> ReadFile(const std::string& path) {
   const Status too_large = InvalidArgument(path + ": larger than 1 GiB");
   std::ifstream file(path, std::ios::binary);
-  if (!file) return NotFound(path + ": cannot be opened");
+  RILL_RETURN_IF_ERROR(CheckOpen(path, file.is_open()));
   std::error_code none;  // a pipe has no size
   const auto size = std::filesystem::file_size(path, none);
   if (!none && size > kMaxFileBytes) return too_large;
@@ -51,7 +60,7 @@ class LineReader {
 
   // False: there is none left.
   Result<bool> Next() {
-    if (!file_.is_open()) return NotFound(path_ + ": cannot be opened");
+    if (number_ == 0) RILL_RETURN_IF_ERROR(CheckOpen(path_, file_.is_open()));
     ++number_;
     file_.getline(buffer_, sizeof(buffer_));
     auto size = static_cast<size_t>(file_.gcount());

@@ -46,7 +46,13 @@ ResponseParser::State ResponseParser::ParseHead() {
       keep_alive_ = false;
     }
   }
-  if (chunks_ || status_ == 204 || status_ == 304) until_close_ = false;
+  // Without a body, whatever its fields say (RFC 9112, 6.3).
+  const bool is_empty = status_ < 200 || status_ == 204 || status_ == 304;
+  if (is_empty) {
+    chunks_.reset();
+    left_ = 0;
+  }
+  if (chunks_ || is_empty) until_close_ = false;
   if (until_close_) keep_alive_ = false;
   head_complete_ = true;
   return State::kNeedMore;
@@ -74,8 +80,6 @@ ResponseParser::State ResponseParser::Feed(std::string_view bytes, size_t* consu
     if (status_ < 200) {
       head_.clear();
       head_complete_ = false;
-      chunks_.reset();
-      left_ = 0;
       if (bytes.empty()) return State::kNeedMore;
     }
   }

@@ -20,6 +20,7 @@
 #include <new>
 #include <optional>
 
+#include "base/utf8.h"
 #include "server/load/response_parser.h"
 #include "server/load/sse_parser.h"
 #include "server/load/stream_event.h"
@@ -42,6 +43,8 @@ constexpr auto kRethrow = [](std::exception_ptr thrown) {
 };
 constexpr size_t kMaxErrorBody = 64 << 10;
 constexpr size_t kMaxModelList = 4 << 20;
+// For the end of a body of which nothing more is wanted: its connection can be used again then.
+constexpr auto kEndOfBody = std::chrono::milliseconds(250);
 
 // One connection to the server; used by one request at a time.
 struct Link {
@@ -83,12 +86,17 @@ class Runner {
   asio::awaitable<void> Connect(std::shared_ptr<Link> link, std::string* error);
   // Why an operation on `link` failed: what we did to it, else `failure`.
   std::string Reason(const Link& link, const char* step, const error_code& failure) const;
-  // Sends and reads one answer; on_bytes(body so far, whole) sees it grow.
-  asio::awaitable<void> Exchange(std::string request, std::function<void(std::string*)> on_body,
-                                 ResponseParser* parser, std::string* error);
+  // Takes what has come of a body out of the string; true: no more of it is wanted, whatever
+  // becomes of the rest.
+  using OnBody = std::function<bool(std::string*)>;
+  // Sends and reads one answer.
+  asio::awaitable<void> Exchange(std::string request, OnBody on_body, ResponseParser* parser,
+                                 std::string* error);
   asio::awaitable<bool> Try(std::shared_ptr<Link> link, const std::string& request,
-                            const std::function<void(std::string*)>& on_body,
+                            const OnBody& on_body, asio::steady_timer& deadline,
                             ResponseParser* parser, std::string* error);
+  // Closes the link when the time is over.
+  static void Limit(const std::shared_ptr<Link>& link, asio::steady_timer& deadline);
   asio::awaitable<void> One(size_t index);
   asio::awaitable<void> ClosedClient();
   asio::awaitable<void> Dispatcher();
@@ -190,7 +198,7 @@ asio::awaitable<void> Runner::Connect(std::shared_ptr<Link> link, std::string* e
 
 // False when the connection was found closed before a byte of the answer: try another one.
 asio::awaitable<bool> Runner::Try(std::shared_ptr<Link> link, const std::string& request,
-                                  const std::function<void(std::string*)>& on_body,
+                                  const OnBody& on_body, asio::steady_timer& deadline,
                                   ResponseParser* parser, std::string* error) {
   error_code failure;
   if (link->tls) {
@@ -203,7 +211,7 @@ asio::awaitable<bool> Runner::Try(std::shared_ptr<Link> link, const std::string&
   }
   std::string buffer(16 << 10, '\0');
   std::string body;
-  bool any = false;
+  bool any = false, enough = false;
   while (!failure) {
     size_t count = 0;
     if (link->tls) {
@@ -224,10 +232,16 @@ asio::awaitable<bool> Runner::Try(std::shared_ptr<Link> link, const std::string&
       any = true;
       size_t consumed = 0;
       state = parser->Feed(std::string_view(buffer).substr(0, count), &consumed, &body);
-      if (parser->head_complete()) on_body(&body);
+      if (parser->head_complete() && on_body(&body) && !enough) {
+        enough = true;
+        if (state == ResponseParser::State::kNeedMore) {
+          deadline.expires_after(kEndOfBody);
+          Limit(link, deadline);
+        }
+      }
     }
     if (state == ResponseParser::State::kBad) {
-      *error = parser->error();
+      if (!enough) *error = parser->error();
       link->Close();
       co_return true;
     }
@@ -243,13 +257,21 @@ asio::awaitable<bool> Runner::Try(std::shared_ptr<Link> link, const std::string&
   }
   link->Close();
   if (!any && link->used && !link->timed_out && !cancelled_) co_return false;
-  *error = Reason(*link, "connection lost: ", failure);
+  if (!enough) *error = Reason(*link, "connection lost: ", failure);
   co_return true;
 }
 
-asio::awaitable<void> Runner::Exchange(std::string request,
-                                       std::function<void(std::string*)> on_body,
-                                       ResponseParser* parser, std::string* error) {
+void Runner::Limit(const std::shared_ptr<Link>& link, asio::steady_timer& deadline) {
+  deadline.async_wait([weak = std::weak_ptr<Link>(link)](error_code code) {
+    if (auto self = weak.lock(); self && !code) {
+      self->timed_out = true;
+      self->Close();
+    }
+  });
+}
+
+asio::awaitable<void> Runner::Exchange(std::string request, OnBody on_body, ResponseParser* parser,
+                                       std::string* error) {
   asio::steady_timer deadline(context_);
   deadline.expires_after(
       std::chrono::microseconds(static_cast<int64_t>(options_.request_timeout_s * 1e6)));
@@ -265,17 +287,12 @@ asio::awaitable<void> Runner::Exchange(std::string request,
     }
     // From here on: a server may take a connection and never finish the handshake.
     deadline.cancel();
-    deadline.async_wait([weak = std::weak_ptr<Link>(link)](error_code code) {
-      if (auto self = weak.lock(); self && !code) {
-        self->timed_out = true;
-        self->Close();
-      }
-    });
+    Limit(link, deadline);
     if (fresh) {
       co_await Connect(link, error);
       if (!error->empty()) co_return;
     }
-    if (co_await Try(link, request, on_body, parser, error)) co_return;
+    if (co_await Try(link, request, on_body, deadline, parser, error)) co_return;
     *parser = ResponseParser();
   }
   *error = "cancelled";
@@ -291,12 +308,12 @@ asio::awaitable<void> Runner::One(size_t index) {
   int64_t usage_tokens = -1;
   std::string refusal;
   auto on_body = [&](std::string* body) {
-    if (body->empty()) return;
+    if (body->empty()) return false;
     const double now = Now();
     if (parser.status() != 200) {
       if (refusal.size() < kMaxErrorBody) refusal += *body;
       body->clear();
-      return;
+      return false;
     }
     events.clear();
     // Nothing is read of a stream after its end, or after what cannot be.
@@ -319,6 +336,7 @@ asio::awaitable<void> Runner::One(size_t index) {
       }
     }
     if (too_large && !done && sample.error.empty()) sample.error = "an event over 1 MiB";
+    return done || too_large;
   };
   std::string error;
   const std::string path = options_.chat ? "/v1/chat/completions" : "/v1/completions";
@@ -469,6 +487,7 @@ Status Runner::Prepare() {
         auto keep = [&](std::string* part) {
           if (body.size() < kMaxModelList) body += *part;
           part->clear();
+          return false;
         };
         co_await Exchange(std::move(bytes), keep, &parser, &failure);
         done = true;
@@ -514,6 +533,17 @@ LoadReport Runner::Run() {
   return report;
 }
 
+// It stands in a header field: a line's end in it would begin another one.
+Status CheckApiKey(const std::string& key) {
+  for (size_t i = 0; i < key.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(key[i]);
+    if (byte >= ' ' && byte != 0x7f) continue;
+    return InvalidArgument("API key: expected no control character, got '" +
+                           PrintableUtf8(key.substr(i, 1), 8) + "' at offset " + std::to_string(i));
+  }
+  return OkStatus();
+}
+
 }  // namespace
 
 Result<LoadReport> RunLoadTest(const LoadTestOptions& options,
@@ -521,6 +551,7 @@ Result<LoadReport> RunLoadTest(const LoadTestOptions& options,
                                const std::atomic<bool>* cancel) {
   try {
     RILL_ASSIGN_OR_RETURN(Url url, server::ParseUrl(options.url));
+    RILL_RETURN_IF_ERROR(CheckApiKey(options.api_key));
     Runner runner(options, std::move(url), progress, cancel);
     RILL_RETURN_IF_ERROR(runner.Prepare());
     return runner.Run();

@@ -84,6 +84,14 @@ TEST(ResponseParser, FramesOfAllKinds) {
   ResponseParser empty;
   EXPECT_EQ(Feed(empty, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 1000, &body),
             ResponseParser::State::kComplete);
+  for (const char* head : {"HTTP/1.1 304 Not Modified\r\nContent-Length: 10\r\n\r\n",
+                           "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n"}) {
+    for (const std::string& before : {std::string(), interim}) {
+      ResponseParser parser;
+      EXPECT_EQ(Feed(parser, before + head, 1000, &body), ResponseParser::State::kComplete) << head;
+      EXPECT_TRUE(parser.keep_alive());
+    }
+  }
   for (const char* bad : {"SSH-2.0-x\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
                           "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
                           "HTTP/1.1 200 OK\r\nno colon\r\n\r\n"}) {
@@ -224,8 +232,12 @@ TEST(LoadDatasets, TimesOfTracesAreTimes) {
   }
 }
 
-TEST(LoadDatasets, EndlessFilesAreRefused) {
+TEST(LoadDatasets, EndlessFilesAndFoldersAreRefused) {
   auto count = [](const std::string&) { return 1; };
+  EXPECT_EQ(ReadShareGptRequests("/dev", 10, 0, count).status().message(),
+            "/dev: expected a file, got a folder");
+  EXPECT_EQ(ReadAzureRequests("/dev", 10, 0).status().message(),
+            "/dev: expected a file, got a folder");
   EXPECT_EQ(ReadShareGptRequests("/dev/zero", 10, 0, count).status().message(),
             "/dev/zero: expected JSON, got a zero byte at offset 0");
   EXPECT_EQ(
@@ -244,7 +256,9 @@ TEST(LoadTest, WrongOptionsAreRefusedBeforeAnythingIsSent) {
   EXPECT_EQ(RunLoadTest(options).status().code(), StatusCode::kInvalidArgument) << "no requests";
   options.requests.resize(1);
   for (const char* url :
-       {"localhost:80", "ftp://a", "http://", "http://a b", "http://u@h", "http://h?x"}) {
+       {"localhost:80", "ftp://a", "http://", "http://a b", "http://u@h", "http://h?x", "http",
+        "http://[::1", "http://::1", "http://[]", "http://[::1]x", "http://a]", "http://a[b]:1",
+        "http://h:1:2", "http://[::1]:"}) {
     options.url = url;
     EXPECT_EQ(RunLoadTest(options).status().code(), StatusCode::kInvalidArgument) << url;
   }
@@ -256,6 +270,10 @@ TEST(LoadTest, WrongOptionsAreRefusedBeforeAnythingIsSent) {
               "url '" + options.url + "': expected a port from 1 to 65535, got '" + port + "'");
   }
   options.url = "http://127.0.0.1:1";
+  options.api_key = "a\r\nX: y";
+  EXPECT_EQ(RunLoadTest(options).status().message(),
+            "API key: expected no control character, got '\\x0d' at offset 1");
+  options.api_key = "";
   options.prefix_tokens = 1;
   options.num_prefixes = 0;
   EXPECT_EQ(RunLoadTest(options).status().code(), StatusCode::kInvalidArgument);
@@ -266,10 +284,13 @@ TEST(LoadTest, WrongOptionsAreRefusedBeforeAnythingIsSent) {
   options.extra_body = "[]";
   EXPECT_FALSE(RunLoadTest(options).ok());
   options.extra_body = "";
-  const auto report = RunLoadTest(options);
-  ASSERT_TRUE(report.ok());
-  EXPECT_EQ(report->failed, 1);
-  EXPECT_EQ(report->errors.begin()->first.rfind("connect: ", 0), 0u);
+  for (const char* url : {"http://127.0.0.1:1", "HTTP://127.0.0.1:1/v1/", "http://[::1]:1"}) {
+    options.url = url;
+    const auto report = RunLoadTest(options);
+    ASSERT_TRUE(report.ok()) << url;
+    EXPECT_EQ(report->failed, 1);
+    EXPECT_EQ(report->errors.begin()->first.rfind("connect: ", 0), 0u);
+  }
 }
 
 }  // namespace

@@ -4,26 +4,27 @@
 #include <charconv>
 #include <cstdint>
 
+#include "server/http/head_parser.h"
+
 namespace rill::server {
 
 Result<Url> ParseUrl(const std::string& text) {
   Url url;
   const std::string expected = "': expected http://host[:port][/path] or https://…";
-  std::string rest;
-  if (text.rfind("http://", 0) == 0) {
-    rest = text.substr(7);
-    url.port = "80";
-  } else if (text.rfind("https://", 0) == 0) {
-    rest = text.substr(8);
+  const auto wrong = [&] { return InvalidArgument("url '" + text + expected); };
+  const size_t scheme = std::min(text.find("://"), text.size());
+  if (EqualsNoCase(std::string_view(text).substr(0, scheme), "https")) {
     url.port = "443";
     url.tls = true;
+  } else if (EqualsNoCase(std::string_view(text).substr(0, scheme), "http")) {
+    url.port = "80";
   } else {
-    return InvalidArgument("url '" + text + expected);
+    return wrong();
   }
+  if (scheme == text.size()) return wrong();
+  const std::string rest = text.substr(scheme + 3);
   for (char c : rest) {
-    if (c <= ' ' || c == '@' || c == '?' || c == '#') {
-      return InvalidArgument("url '" + text + expected);
-    }
+    if (c <= ' ' || c == 0x7f || c == '@' || c == '?' || c == '#') return wrong();
   }
   const size_t slash = std::min(rest.find('/'), rest.size());
   url.authority = rest.substr(0, slash);
@@ -32,14 +33,19 @@ Result<Url> ParseUrl(const std::string& text) {
   if (url.prefix.size() >= 3 && url.prefix.substr(url.prefix.size() - 3) == "/v1") {
     url.prefix.resize(url.prefix.size() - 3);
   }
-  std::string host = url.authority;
-  const size_t colon = host.rfind(':');
-  if (colon != std::string::npos && host.find(']', colon) == std::string::npos) {
-    url.port = host.substr(colon + 1);
-    host.resize(colon);
+  // "[::1]:80", "host:80"
+  const bool in_brackets = url.authority.starts_with('[');
+  const size_t host_end = in_brackets ? url.authority.find(']')
+                                      : std::min(url.authority.find(':'), url.authority.size());
+  if (host_end == std::string::npos) return wrong();
+  url.host = url.authority.substr(in_brackets, host_end - in_brackets);
+  const std::string after = url.authority.substr(host_end + in_brackets);
+  if (!after.empty()) url.port = after.substr(1);
+  if (url.host.empty() || url.port.empty() || (!after.empty() && after[0] != ':') ||
+      url.host.find_first_of("[]") != std::string::npos ||
+      (!in_brackets && url.port.find(':') != std::string::npos)) {
+    return wrong();
   }
-  if (host.size() > 2 && host.front() == '[') host = host.substr(1, host.size() - 2);
-  if (host.empty() || url.port.empty()) return InvalidArgument("url '" + text + expected);
   uint32_t port = 0;
   const char* end = url.port.data() + url.port.size();
   const auto [stop, error] = std::from_chars(url.port.data(), end, port);
@@ -47,7 +53,6 @@ Result<Url> ParseUrl(const std::string& text) {
     return InvalidArgument("url '" + text + "': expected a port from 1 to 65535, got '" + url.port +
                            "'");
   }
-  url.host = host;
   return url;
 }
 
