@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 
+#include "base/utf8.h"
+
 namespace rill::server::openai {
 namespace {
 
@@ -297,7 +299,7 @@ void ReadTemplateFields(FieldReader& reader, const ParseLimits& limits, ChatInpu
         fmt::format("at most {} entries, got {}.", kMaxTemplateArguments, kwargs->object().size()));
   }
   for (const auto& [key, value] : kwargs->object()) {
-    const std::string param = "chat_template_kwargs." + key.substr(0, 64);
+    const std::string param = "chat_template_kwargs." + PrintableUtf8(key, 64);
     if (std::find(kReservedVariables.begin(), kReservedVariables.end(), key) !=
         kReservedVariables.end()) {
       return Invalid(reader, param, "this variable cannot be set by a request.");

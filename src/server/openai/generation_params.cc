@@ -67,10 +67,10 @@ void ReadLogitBias(FieldReader& reader, const ParseLimits& limits, std::vector<L
         fmt::format("at most {} entries, got {}.", limits.max_logit_bias, bias->object().size()));
   }
   for (const auto& [key, value] : bias->object()) {
-    int32_t id = -1;
+    uint32_t id = 0;  // unsigned: "-0" is no id
     const auto [end, code] = std::from_chars(key.data(), key.data() + key.size(), id);
-    if (code != std::errc() || end != key.data() + key.size() || id < 0 ||
-        id >= limits.vocab_size) {
+    if (code != std::errc() || end != key.data() + key.size() ||
+        id >= static_cast<uint32_t>(limits.vocab_size)) {
       return reader.FailValue(
           "logit_bias", fmt::format("expected token ids in [0, {}) as keys.", limits.vocab_size));
     }
@@ -81,7 +81,7 @@ void ReadLogitBias(FieldReader& reader, const ParseLimits& limits, std::vector<L
           "logit_bias",
           fmt::format("token {}: expected a number in [-100, 100], got {}.", id, value.Dump()));
     }
-    out.push_back({id, static_cast<float>(number)});
+    out.push_back({static_cast<int32_t>(id), static_cast<float>(number)});
   }
   // "1" and "01" are two keys of one id.
   std::sort(out.begin(), out.end(),

@@ -178,7 +178,8 @@ TEST(CompletionRequest, TokenIdsOutsideTheVocabulary_AreRefused) {
     EXPECT_EQ(out.error->param, "prompt") << ids;
   }
   for (const char* extra :
-       {R"("logit_bias":{"1000":1})", R"("logit_bias":{"-1":1})", R"("logit_bias":{"x":1})",
+       {R"("logit_bias":{"1000":1})", R"("logit_bias":{"-1":1})", R"("logit_bias":{"-0":1})",
+        R"("logit_bias":{"+1":1})", R"("logit_bias":{"4294967296":1})", R"("logit_bias":{"x":1})",
         R"("logit_bias":{"1":101})", R"("logit_bias":{"1":"2"})", R"("logit_bias":{"1":1,"01":2})",
         R"("logit_bias":{"":1})", R"("logit_bias":{"1 ":1})", R"("logit_bias":[1])"}) {
     const CompletionOutcome out = Complete(extra);
@@ -333,6 +334,14 @@ TEST(ChatRequest, TemplateArguments_OnlyDeclaredScalars) {
     const ChatOutcome refused = Chat(bad);
     ASSERT_TRUE(refused.error) << bad;
     EXPECT_EQ(refused.error->param->substr(0, 13), "chat_template") << bad;
+  }
+  // A long name is cut between two characters.
+  for (const size_t ascii : {60u, 61u, 62u, 63u}) {
+    const std::string key = std::string(ascii, 'k') + "\xF0\x9F\x8E\x89" + std::string(9, 'e');
+    const ChatOutcome refused = Chat("\"chat_template_kwargs\":{\"" + key + "\":[]}");
+    ASSERT_TRUE(refused.error);
+    EXPECT_EQ(*refused.error->param,
+              "chat_template_kwargs." + key.substr(0, std::max<size_t>(64, ascii + 4)) + "…");
   }
   EXPECT_EQ(TemplateWords("{{ a.b }}{% if x1 %}"),
             (std::vector<std::string>{"a", "b", "if", "x1"}));
