@@ -2,6 +2,7 @@
 import statistics
 import time
 
+import pytest
 from harness import Server
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -79,10 +80,12 @@ def test_labels_are_bounded(tiny):
     assert "unknown-" not in tiny.get("/metrics").text
 
 
-def test_page_of_two_models_is_small_and_quick(rill, stories):
+@pytest.mark.parametrize("compat, models", [("vllm", 2), ("off", 5)])
+def test_page_of_several_models_is_small_and_quick(rill, stories, compat, models):
     """Names as long as GGUF files have them, figures as long as those of a busy day."""
-    names = ["SmolLM2-135M-Instruct-Q8_0", "SmolLM2-360M-Instruct-Q8_0"]
-    with Server(rill, *(f"{name}={stories}" for name in names), "--kv-memory", "32M") as server:
+    names = [f"SmolLM2-{i}35M-Instruct-Q8_0" for i in range(models)]
+    with Server(rill, *(f"{name}={stories}" for name in names), "--kv-memory", "32M",
+                "--metrics-compat", compat) as server:
         for name in names:
             server.post("/v1/completions", {"model": name, "prompt": "a", "max_tokens": 9})
         times = []
