@@ -67,13 +67,14 @@ int32_t StepRows(const ModelOptions& options) {
 // weight modes, readers of quantised checkpoints, how parts are put together.
 std::string PackKey(const io::ModelSource& source, const QuantConfig& quant, WeightMode mode,
                     const std::string& layout) {
-  constexpr int kVersion = 2;
+  constexpr int kVersion = 3;
   const std::string config = source.config.Dump();
-  return fmt::format(
-      "{} {} | weights {} | config {:016x} | quant {} {} {} {} {} [{}]", kVersion, layout,
-      static_cast<int>(mode), io::HashBytes(std::as_bytes(std::span(config))),
-      static_cast<int>(quant.method), quant.bits, quant.group_size, quant.zeros_minus_one,
-      quant.from_shapes, fmt::join(quant.rule_group_sizes, ","));
+  return fmt::format("{} {} | weights {} | config {:016x} | quant {} {} {} {} {} {} [{}]", kVersion,
+                     layout, static_cast<int>(mode),
+                     io::HashBytes(std::as_bytes(std::span(config))),
+                     static_cast<int>(quant.method), quant.bits, quant.group_size,
+                     quant.zeros_minus_one, static_cast<int>(quant.int3_zeros), quant.from_shapes,
+                     fmt::join(quant.rule_group_sizes, ","));
 }
 
 class LoadedModel final : public Model {

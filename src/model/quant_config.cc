@@ -3,12 +3,20 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
+#include <span>
 
 #include "base/utf8.h"
 #include "model/config_reader.h"
 
 namespace rill::model {
 namespace {
+
+std::string LowerCase(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  return text;
+}
 
 // Reads keys of one object; the first problem stays.
 class Reader {
@@ -45,10 +53,7 @@ class Reader {
       Invalid(key, "a string", *value);
       return {};
     }
-    std::string text = value->string_value();
-    std::transform(text.begin(), text.end(), text.begin(),
-                   [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-    return text;
+    return LowerCase(value->string_value());
   }
 
   void Invalid(std::string_view key, std::string_view expected, const Json& got) {
@@ -111,6 +116,38 @@ void ReadRules(Reader& in, const Json& rules, QuantConfig& out) {
   }
 }
 
+// "meta": {"quantizer": ["optimum:1.24.0", "gptqmodel:2.2.0"]}; before GPTQModel 1.4 one string.
+// Development versions have odd minor numbers, and 6.1 had both ways.
+quant::Int3Zeros ReadInt3Zeros(const Reader& in, bool is_symmetric) {
+  // Zero points that are not all 4 contradict "sym": then it is not known who wrote them.
+  const quant::Int3Zeros other =
+      is_symmetric ? quant::Int3Zeros::kUnknown : quant::Int3Zeros::kFields;
+  const Json* meta = in.Find("meta");
+  const Json* quantizer = meta == nullptr ? nullptr : meta->Find("quantizer");
+  if (quantizer == nullptr) return other;
+  const std::span<const Json> names =
+      quantizer->is_array() ? std::span<const Json>(quantizer->array()) : std::span(quantizer, 1);
+  for (const Json& name : names) {
+    constexpr std::string_view kProducer = "gptqmodel";
+    if (!name.is_string()) continue;
+    const std::string text = LowerCase(name.string_value());
+    if (!text.starts_with(kProducer)) continue;
+    int major = 0, minor = 0;
+    const char* at = text.data() + kProducer.size();
+    const char* const end = text.data() + text.size();
+    if (at == end || *at != ':') continue;
+    auto read = std::from_chars(at + 1, end, major);
+    if (read.ec != std::errc() || read.ptr == end || *read.ptr != '.') {
+      return quant::Int3Zeros::kUnknown;
+    }
+    read = std::from_chars(read.ptr + 1, end, minor);
+    if (read.ec != std::errc() || (major == 6 && minor == 1)) return quant::Int3Zeros::kUnknown;
+    return std::pair(major, minor) < std::pair(6, 1) ? quant::Int3Zeros::kWords
+                                                     : quant::Int3Zeros::kFields;
+  }
+  return other;
+}
+
 void ReadGptq(Reader& in, QuantConfig& out) {
   out.method = QuantMethod::kGptq;
   const int64_t bits = in.Int("bits", {}, 4);
@@ -118,16 +155,17 @@ void ReadGptq(Reader& in, QuantConfig& out) {
   out.bits = static_cast<int>(bits);
   ReadGroupSize(in, {}, -1, out);
   out.act_order = in.Bool("desc_act", false);
-  (void)in.Bool("sym", true);  // shows in the tensors themselves: only checked for its type
+  const bool is_symmetric = in.Bool("sym", false);  // shows in the tensors, but for 3 bits of v1
   const std::string format = in.Text("checkpoint_format", "format");
   if (!format.empty() && format != "gptq" && format != "gptq_v2") {
     in.NotSupported("checkpoint_format", Json(format));
   }
   out.zeros_minus_one = format != "gptq_v2";
-  const Json* dynamic = in.Find("dynamic");
-  if (dynamic == nullptr) return;
-  if (!dynamic->is_object()) return in.Invalid("dynamic", "an object", *dynamic);
-  ReadRules(in, *dynamic, out);
+  if (const Json* dynamic = in.Find("dynamic")) {
+    if (!dynamic->is_object()) return in.Invalid("dynamic", "an object", *dynamic);
+    ReadRules(in, *dynamic, out);
+  }
+  out.int3_zeros = ReadInt3Zeros(in, is_symmetric && !out.from_shapes);  // a rule has its own "sym"
 }
 
 void ReadAwq(Reader& in, QuantConfig& out) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "io/model_source.h"
+#include "quant/gptq.h"
 #include "rill/status.h"
 
 namespace rill::model {
@@ -23,6 +24,7 @@ struct QuantConfig {
   int64_t group_size = -1;      // columns; -1: all of a row
   bool act_order = false;       // GPTQ "desc_act": matrices of more than one group need their g_idx
   bool zeros_minus_one = true;  // GPTQ format "gptq" (v1); "gptq_v2" stores zero points as they are
+  quant::Int3Zeros int3_zeros = quant::Int3Zeros::kFields;  // of v1 at 3 bits
   // GPTQModel's "dynamic": bits and group size differ by module. Shapes tell the bits, and which of
   // the sizes that the configuration names is the group: group_size or one of the rules' own.
   bool from_shapes = false;

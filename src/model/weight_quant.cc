@@ -213,7 +213,8 @@ Result<WeightSet::Part> WeightSet::GetPacked(const std::string& base, int64_t ro
                                   .cols = cols,
                                   .bits = static_cast<int>(bits),
                                   .group_size = group,
-                                  .zeros_minus_one = quant_.zeros_minus_one});
+                                  .zeros_minus_one = quant_.zeros_minus_one,
+                                  .int3_zeros = quant_.int3_zeros});
   }
   if (!reader.ok()) {
     const Status& status = reader.status();

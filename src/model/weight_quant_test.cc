@@ -222,6 +222,41 @@ TEST(QuantConfig, AbsurdValues_AreRefusedByName) {
   }
 }
 
+TEST(QuantConfig, WriterOfInt3ZeroPoints_IsKnownByItsVersion) {
+  using quant::Int3Zeros;
+  struct Case {
+    const char* rest;
+    Int3Zeros want;
+  };
+  const Case cases[] = {
+      {"", Int3Zeros::kFields},
+      {R"(, "sym": false)", Int3Zeros::kFields},
+      {R"(, "sym": true)", Int3Zeros::kUnknown},
+      {R"(, "sym": true, "dynamic": {"-:x": {"sym": false}})", Int3Zeros::kFields},
+      {R"(, "sym": true, "meta": {"quantizer": "auto_gptq:0.7.1"})", Int3Zeros::kUnknown},
+      {R"(, "meta": {"quantizer": "gptqmodel:0.9.0"})", Int3Zeros::kWords},
+      {R"(, "meta": {"quantizer": ["gptqmodel:1.4.0-dev0"]})", Int3Zeros::kWords},
+      {R"(, "meta": {"quantizer": ["optimum:7.0.0", "GPTQModel:2.2.0"]})", Int3Zeros::kWords},
+      {R"(, "sym": true, "meta": {"quantizer": ["gptqmodel:6.0.3"]})", Int3Zeros::kWords},
+      {R"(, "meta": {"quantizer": ["gptqmodel:6.1.0-dev"]})", Int3Zeros::kUnknown},
+      {R"(, "sym": true, "meta": {"quantizer": ["gptqmodel:7.0.0"]})", Int3Zeros::kFields},
+      {R"(, "meta": {"quantizer": ["gptqmodel:10.0.0"]})", Int3Zeros::kFields},
+      {R"(, "meta": {"quantizer": ["gptqmodel:main"]})", Int3Zeros::kUnknown},
+      {R"(, "meta": {"quantizer": ["gptqmodel:"]})", Int3Zeros::kUnknown},
+      {R"(, "meta": {"quantizer": ["gptqmodel:99999999999999999999.1"]})", Int3Zeros::kUnknown},
+      {R"(, "meta": {"quantizer": ["gptqmodel_fork:1.0", 7, null]})", Int3Zeros::kFields},
+      {R"(, "meta": {"quantizer": []})", Int3Zeros::kFields},
+      {R"(, "meta": 5)", Int3Zeros::kFields},
+  };
+  for (const Case& c : cases) {
+    PackedSource source("gptq");
+    source.Quantization(std::string(R"({"quant_method": "gptq", "bits": 3)") + c.rest + "}");
+    const auto config = ReadQuantConfig(source.Make());
+    ASSERT_TRUE(config.ok()) << c.rest << ": " << config.status().ToString();
+    EXPECT_EQ(static_cast<int>(config->int3_zeros), static_cast<int>(c.want)) << c.rest;
+  }
+}
+
 TEST(QuantConfig, MissingForPackedTensors_IsSaid) {
   PackedSource source("gptq");
   source.config().Set("quantization_config", Json());

@@ -1,6 +1,7 @@
 #include "quant/gptq.h"
 
 #include <algorithm>
+#include <array>
 #include <string>
 
 #include "quant/block_io.h"
@@ -24,14 +25,38 @@ bool AllWordsAre(const TensorView& words, uint32_t want) {
   return true;
 }
 
+// 32 zero points of 3 bits.
+using Int3Words = std::array<uint32_t, 3>;
+constexpr Int3Words kSubtracted = {0x24924924u, 0x92492492u, 0x49249249u};  // Int3Zeros::kWords
+constexpr Int3Words kFieldsOfFour = {0xDB6DB6DBu, 0xB6DB6DB6u, 0x6DB6DB6Du};
+constexpr Int3Words kWordsOfFour = {0x24924924u - kSubtracted[0], 0x49249249u - kSubtracted[1],
+                                    0x92492492u - kSubtracted[2]};
+
+bool AllWordsAre(const TensorView& words, const Int3Words& want) {
+  const auto* data = reinterpret_cast<const uint8_t*>(words.data);
+  for (int64_t i = 0; i < words.shape.NumElements(); ++i) {
+    if (LoadBlock<uint32_t>(data, i) != want[static_cast<size_t>(i % 3)]) return false;
+  }
+  return true;
+}
+
+// Chance does not make the words of a matrix of fours: 96 bits of each 32 rows.
+Int3Zeros FindInt3Zeros(const GptqTensors& t) {
+  if (AllWordsAre(t.qzeros, kWordsOfFour)) return Int3Zeros::kWords;
+  if (AllWordsAre(t.qzeros, kFieldsOfFour)) return Int3Zeros::kFields;
+  return t.int3_zeros;
+}
+
 class GptqRows final : public GroupedRows {
  public:
-  GptqRows(GroupedBlocks blocks, const GptqTensors& t, std::vector<int32_t> order)
+  GptqRows(GroupedBlocks blocks, const GptqTensors& t, Int3Zeros int3_zeros,
+           std::vector<int32_t> order)
       : GroupedRows(std::move(blocks), t.rows, t.scales),
         qweight_(reinterpret_cast<const uint8_t*>(t.qweight.data)),
         qzeros_(reinterpret_cast<const uint8_t*>(t.qzeros.data)),
         bits_(t.bits),
         minus_one_(t.zeros_minus_one),
+        int3_zeros_(int3_zeros),
         symmetric_(t.bits == 4 && AllWordsAre(t.qzeros, Centre(t))),
         order_(std::move(order)) {}
 
@@ -80,9 +105,16 @@ class GptqRows final : public GroupedRows {
     const uint32_t mask = (1u << bits_) - 1;
     uint32_t word = LoadBlock<uint32_t>(qzeros_, w);
     if (bits_ == 3) {
+      // Rows come in 32s, so a row of qzeros in threes of words.
+      const bool add_to_words = minus_one_ && int3_zeros_ == Int3Zeros::kWords;
+      if (add_to_words) word += kSubtracted[static_cast<size_t>(w % 3)];
       uint32_t code = word >> shift;
-      if (shift + 3 > 32) code |= LoadBlock<uint32_t>(qzeros_, w + 1) << (32 - shift);
-      return static_cast<int>((code + (minus_one_ ? 1 : 0)) & mask);
+      if (shift + 3 > 32) {
+        uint32_t next = LoadBlock<uint32_t>(qzeros_, w + 1);
+        if (add_to_words) next += kSubtracted[static_cast<size_t>((w + 1) % 3)];
+        code |= next << (32 - shift);
+      }
+      return static_cast<int>((code + (minus_one_ && !add_to_words ? 1 : 0)) & mask);
     }
     if (minus_one_) word += bits_ == 2 ? 0x55555555u : bits_ == 4 ? 0x11111111u : 0x01010101u;
     return static_cast<int>((word >> shift) & mask);
@@ -92,6 +124,7 @@ class GptqRows final : public GroupedRows {
   const uint8_t* qzeros_;
   int bits_;
   bool minus_one_;
+  Int3Zeros int3_zeros_;
   bool symmetric_;
   std::vector<int32_t> order_;
 };
@@ -100,6 +133,16 @@ class GptqRows final : public GroupedRows {
 
 Result<std::shared_ptr<const RowReader>> MakeGptqRows(const GptqTensors& t) {
   RILL_RETURN_IF_ERROR(CheckScales(t.scales).WithPrefix("scales"));
+  Int3Zeros int3_zeros = t.int3_zeros;
+  if (t.bits == 3 && t.zeros_minus_one) {
+    int3_zeros = FindInt3Zeros(t);
+    if (int3_zeros == Int3Zeros::kUnknown) {
+      return Unsupported(
+          "qzeros: zero points that are not all 4, of 3 bits in format gptq, which GPTQModel "
+          "before "
+          "6.1 wrote in another way: the configuration's meta.quantizer does not say which it is");
+    }
+  }
   const bool is_signed = t.bits == 8 && AllWordsAre(t.qzeros, Centre(t));
   std::vector<int32_t> order;
   GroupedBlocks blocks;
@@ -140,7 +183,7 @@ Result<std::shared_ptr<const RowReader>> MakeGptqRows(const GptqTensors& t) {
     }
   }
   return std::shared_ptr<const RowReader>(
-      std::make_shared<GptqRows>(std::move(blocks), t, std::move(order)));
+      std::make_shared<GptqRows>(std::move(blocks), t, int3_zeros, std::move(order)));
 }
 
 }  // namespace rill::quant

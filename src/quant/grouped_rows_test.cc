@@ -188,6 +188,66 @@ TEST(GptqRows, ZeroPointsOfV1_AreOneMore_WithCarry) {
   }
 }
 
+// 32 zero points as words of 3 bits.
+std::vector<int32_t> PackInt3(const std::vector<int>& fields) {
+  std::vector<uint32_t> words(fields.size() * 3 / 32);
+  for (size_t i = 0; i < fields.size() * 3; ++i) {
+    words[i / 32] |= static_cast<uint32_t>(fields[i / 3] >> (i % 3) & 1) << (i % 32);
+  }
+  return {words.begin(), words.end()};
+}
+
+TEST(GptqRows, Int3ZeroPointsOfV1_AreReadAsTheirWriterMadeThem) {
+  const std::vector<int32_t> codes(kCols * 3 / 32 * kRows, 0);
+  const std::vector<uint16_t> scales(kRows, F32ToF16(1.0f));
+  std::vector<int> random(kRows);
+  std::mt19937 rng(4);
+  for (int& z : random) z = static_cast<int>(rng() % 8);
+  const auto load = [&](const std::vector<int32_t>& zeros, Int3Zeros writer) {
+    return MakeGptqRows({.qweight = I32(codes, kCols * 3 / 32, kRows),
+                         .qzeros = I32(zeros, 1, kRows * 3 / 32),
+                         .scales = TensorView(scales.data(), DType::kF16, {1, kRows}),
+                         .g_idx = {},
+                         .rows = kRows,
+                         .cols = kCols,
+                         .bits = 3,
+                         .int3_zeros = writer});
+  };
+  const auto expect = [&](const Result<std::shared_ptr<const RowReader>>& rows,
+                          const std::vector<int>& want) {
+    ASSERT_OK(rows.status());
+    std::vector<float> row(kCols);
+    for (int64_t n = 0; n < kRows; ++n) {
+      DecodeRow(**rows, 0, n, row.data());
+      ASSERT_EQ(row[0], static_cast<float>(-want[static_cast<size_t>(n)])) << n;
+    }
+  };
+  const std::vector<int> fours(kRows, 4);
+  for (const std::vector<int>& z : {random, fours}) {
+    std::vector<int> less = z;
+    for (int& field : less) field = (field + 7) % 8;
+    std::vector<int32_t> words = PackInt3(z);
+    constexpr uint32_t kTaken[3] = {0x24924924u, 0x92492492u, 0x49249249u};
+    for (size_t i = 0; i < words.size(); ++i) {
+      words[i] = static_cast<int32_t>(static_cast<uint32_t>(words[i]) - kTaken[i % 3]);
+    }
+    expect(load(PackInt3(less), Int3Zeros::kFields), z);
+    expect(load(words, Int3Zeros::kWords), z);
+    if (z == fours) {  // these tell it themselves
+      for (Int3Zeros writer : {Int3Zeros::kFields, Int3Zeros::kWords, Int3Zeros::kUnknown}) {
+        expect(load(PackInt3(less), writer), z);
+        expect(load(words, writer), z);
+      }
+    } else {
+      for (const auto& zeros : {PackInt3(less), words}) {
+        const Status status = load(zeros, Int3Zeros::kUnknown).status();
+        EXPECT_EQ(status.code(), StatusCode::kUnsupported);
+        EXPECT_NE(status.message().find("meta.quantizer"), std::string::npos);
+      }
+    }
+  }
+}
+
 TEST(GptqRows, BadGroups_AreRefused) {
   const auto codes = RandomWords(kCols / 8 * 8, 1);
   const std::vector<int32_t> zeros(2, 0);

@@ -134,6 +134,34 @@ def test_refused_with_tensor_and_list(build_dir, tmp_path, change, parts):
         assert part in done.stderr, done.stderr
 
 
+@pytest.mark.parametrize("sym, meta", [
+    (False, {"quantizer": ["optimum:1.24.0", "gptqmodel:2.2.0"]}), (True, {"quantizer": "gptqmodel:0.9.11"}),
+    (True, {})])
+def test_int3_zero_points_of_old_gptqmodel(build_dir, tmp_path, sym, meta):
+    """GPTQModel before 6.1 took 1 from 3-bit zero points with masks of another order than the packing's."""
+    packed, plain = formats.make_pair(tmp_path, "gptq", bits=3, group=32, sym=sym, minus_one=False,
+                                      quantization=dict(GPTQ_4, bits=3, group_size=32, sym=sym, meta=meta))
+    taken = np.array([0x24924924, 0x92492492, 0x49249249], np.uint32)
+
+    def take(tensors):
+        for name in [n for n in tensors if n.endswith(".qzeros")]:
+            words = tensors[name].numpy().view(np.uint32)
+            words -= np.tile(taken, words.shape[1] // 3)
+    change_tensors(packed, take)
+    args = (ids_file(tmp_path), tmp_path / "out.npy", "--backend", "reference")
+    assert np.array_equal(run_logits(build_dir, packed, *args), run_logits(build_dir, plain, *args))
+
+
+def test_int3_zero_points_of_an_unknown_writer(build_dir, tmp_path):
+    """"sym" says that they are all 4; they are not, so it is not known what they are."""
+    packed, _ = formats.make_pair(tmp_path, "gptq", bits=3, group=32,
+                                  quantization=dict(GPTQ_4, bits=3, group_size=32, sym=True))
+    done = subprocess.run([build_dir / "apps/rill/rill", "eval", "fingerprint", packed],
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 4, done
+    assert "model.layers.0." in done.stderr and "meta.quantizer" in done.stderr, done.stderr
+
+
 def test_dynamic_widths(build_dir, tmp_path):
     """GPTQModel's "dynamic": the shapes tell bits and group of each matrix."""
     quantization = dict(quant_method="gptq", bits=4, group_size=128, checkpoint_format="gptq",
