@@ -19,6 +19,7 @@
 #include "base/checked_math.h"
 #include "base/thread_pool.h"
 #include "base/utf8.h"
+#include "io/file_access.h"
 #include "rill/file_error.h"
 
 #define XXH_INLINE_ALL
@@ -316,8 +317,13 @@ void PackFile::Restamp(std::vector<PackSource> sources) const {
   (void)WriteAt(fd.get(), head.data(), head.size(), 0);
 }
 
+void PackFile::LimitAccess(const std::vector<std::string>& made_from) const {
+  (void)SetAccessLike(fd_.get(), made_from, true);
+}
+
 Status WritePackFile(const std::string& path, PackDirectory directory,
                      std::span<const std::span<const std::byte>> contents,
+                     const std::vector<std::string>& made_from,
                      const std::function<bool()>& is_current) {
   const std::string part = path + ".part";
   const auto error = [&](const std::string& at) {
@@ -333,7 +339,7 @@ Status WritePackFile(const std::string& path, PackDirectory directory,
   }
   // One name for all: a lock says who writes, and what a killed process left is taken over.
   const UniqueFd fd(
-      ::open(part.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644));
+      ::open(part.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
   if (fd.get() < 0) return error(part);
   struct stat info;
   if (::fstat(fd.get(), &info) != 0) return error(part);
@@ -350,6 +356,7 @@ Status WritePackFile(const std::string& path, PackDirectory directory,
     return Unavailable(PrintableUtf8(part) + ": another process has written it");
   }
   Unfinished unfinished(part);
+  if (!SetAccessLike(fd.get(), made_from, false)) return error(part);
   if (::ftruncate(fd.get(), 0) != 0) return error(part);
   // Says at once that the disk is full, where the file system can; else a write does.
   if (::fallocate(fd.get(), 0, 0, static_cast<off_t>(file_bytes)) != 0 &&

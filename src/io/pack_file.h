@@ -82,6 +82,9 @@ class PackFile {
   // Writes other sources into the file, for a source whose bytes are the same and whose stamp is
   // not. Best effort: where it cannot, the file stays, or is refused by its checksums.
   void Restamp(std::vector<PackSource> sources) const;
+  // Takes the file from readers who may not read all of `made_from`. Best effort: where it is
+  // another user's, it stays.
+  void LimitAccess(const std::vector<std::string>& made_from) const;
 
  private:
   PackFile() = default;
@@ -92,12 +95,14 @@ class PackFile {
 
 // Writes a pack file, whole or not at all: to `path`.part, synchronised, then renamed. The hashes
 // of `directory` are filled in; contents[i] are the bytes of directory.runs[i]. `is_current` is
-// asked just before the renaming.
+// asked just before the renaming. It can be read by who may read all of `made_from`, the files that
+// the runs were made from (io/file_access.h).
 // Errors: kUnavailable when another process is writing it; kFailedPrecondition when is_current() is
 // false or `path`.part is somebody else's; else those of FileError. Nothing but `path` is left
 // behind, unless the process is killed: the next one takes over its .part.
 Status WritePackFile(const std::string& path, PackDirectory directory,
                      std::span<const std::span<const std::byte>> contents,
+                     const std::vector<std::string>& made_from,
                      const std::function<bool()>& is_current);
 
 // XXH3 (64 bits) of the XXH3 of pieces of 4 MiB, on several threads.

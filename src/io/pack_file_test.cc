@@ -49,10 +49,11 @@ PackDirectory Directory() {
   return directory;
 }
 
-Status Write(const std::string& path, bool is_current = true) {
+Status Write(const std::string& path, bool is_current = true,
+             const std::vector<std::string>& made_from = {}) {
   std::vector<std::span<const std::byte>> contents;
   for (const std::string& run : Runs()) contents.push_back(testing::Bytes(run));
-  return WritePackFile(path, Directory(), contents, [=] { return is_current; });
+  return WritePackFile(path, Directory(), contents, made_from, [=] { return is_current; });
 }
 
 std::string ReadFile(const std::string& path) {
@@ -294,6 +295,72 @@ TEST(PackFile, ManyWriters_LeaveOneWholeFile) {
   }
   EXPECT_TRUE(PackFile::Open(folder / "p", folder / "p").ok());
   EXPECT_FALSE(std::filesystem::exists(folder / "p.part"));
+}
+
+mode_t ModeOf(const std::string& path) {
+  struct stat info{};
+  EXPECT_EQ(::stat(path.c_str(), &info), 0) << path;
+  return info.st_mode & 07777;
+}
+
+TEST(PackFile, Readers_AreThoseOfAllItsSources) {
+  const TempFolder folder;
+  const std::string a = folder.Write("a", "a"), b = folder.Write("b", "b"), pack = folder / "p";
+  const mode_t mask = ::umask(022);
+  struct Case {
+    mode_t a, b, umask, want;
+  };
+  for (const Case& c : {Case{0644, 0644, 022, 0644},
+                        {0600, 0644, 022, 0600},
+                        {0644, 0640, 022, 0640},
+                        {0640, 0604, 022, 0600},
+                        {0777, 0666, 002, 0644},
+                        {0400, 0444, 022, 0600},
+                        {0644, 0644, 077, 0600},
+                        {0644, 0644, 0, 0644}}) {
+    ASSERT_EQ(::chmod(a.c_str(), c.a), 0);
+    ASSERT_EQ(::chmod(b.c_str(), c.b), 0);
+    // What a killed process left, which everybody may read, as well.
+    folder.Write("p.part", "left");
+    ASSERT_EQ(::chmod((pack + ".part").c_str(), 0666), 0);
+    ::umask(c.umask);
+    ASSERT_TRUE(Write(pack, true, {a, b}).ok());
+    EXPECT_EQ(ModeOf(pack), c.want) << std::oct << c.a << " " << c.b << " umask " << c.umask;
+    EXPECT_EQ(::umask(022), c.umask);
+  }
+  ASSERT_TRUE(Write(pack, true, {a, folder / "gone"}).ok());
+  EXPECT_EQ(ModeOf(pack), 0600u);
+  ::umask(mask);
+}
+
+TEST(PackFile, GroupOfASource_IsNotThatOfThePack) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can give a file away";
+  const TempFolder folder;
+  const std::string a = folder.Write("a", "a"), pack = folder / "p";
+  ASSERT_EQ(::chown(a.c_str(), 0, 12345), 0);
+  const mode_t mask = ::umask(022);
+  for (const auto& [mode, want] :
+       {std::pair<mode_t, mode_t>{0640, 0600}, {0604, 0600}, {0644, 0644}}) {
+    ASSERT_EQ(::chmod(a.c_str(), mode), 0);
+    ASSERT_TRUE(Write(pack, true, {a}).ok());
+    EXPECT_EQ(ModeOf(pack), want) << std::oct << mode;
+  }
+  ::umask(mask);
+}
+
+TEST(PackFile, LimitAccess_TakesReadersAndGivesNone) {
+  const TempFolder folder;
+  const std::string a = folder.Write("a", "a"), pack = folder / "p";
+  ASSERT_TRUE(Write(pack).ok());
+  ASSERT_EQ(::chmod(pack.c_str(), 0644), 0);
+  for (const auto& [mode, want] :
+       {std::pair<mode_t, mode_t>{0644, 0644}, {0600, 0600}, {0644, 0600}}) {
+    ASSERT_EQ(::chmod(a.c_str(), mode), 0);
+    const auto file = PackFile::Open(pack, a);
+    ASSERT_TRUE(file.ok());
+    (*file)->LimitAccess({a});
+    EXPECT_EQ(ModeOf(pack), want) << std::oct << mode;
+  }
 }
 
 TEST(PackFile, OfAnotherUser_IsNotTaken) {

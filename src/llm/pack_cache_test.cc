@@ -126,7 +126,7 @@ TEST_F(PackCacheTest, SecondLoad_ReadsWhatTheFirstWrote) {
   runs.back()[1] = static_cast<char>(runs.back()[1] ^ 0x40);
   std::vector<std::span<const std::byte>> contents;
   for (const std::string& run : runs) contents.push_back(io::testing::Bytes(run));
-  ASSERT_TRUE(io::WritePackFile(pack(), directory, contents, [] { return true; }).ok());
+  ASSERT_TRUE(io::WritePackFile(pack(), directory, contents, {}, [] { return true; }).ok());
   EXPECT_NE(Load().fingerprint, without.fingerprint);
 }
 
@@ -284,6 +284,26 @@ TEST_F(PackCacheTest, ReferenceBackendAndNoMmap) {
   const Loaded second = Load(true, no_mmap);
   EXPECT_EQ(second.read, pack());
   EXPECT_EQ(second.fingerprint, expected);
+}
+
+TEST_F(PackCacheTest, OfAPrivateModel_IsPrivate) {
+  const auto readers = [&](const std::string& path) {
+    constexpr fs::perms kOthers = fs::perms::group_all | fs::perms::others_all;
+    return (fs::status(path).permissions() & kOthers) != fs::perms::none;
+  };
+  fs::permissions(weights(), fs::perms::owner_read | fs::perms::owner_write);
+  EXPECT_EQ(Load().written, pack());
+  EXPECT_FALSE(readers(pack()));
+  // One that was made before the model became private.
+  fs::permissions(pack(), fs::perms::group_read | fs::perms::others_read, fs::perm_options::add);
+  EXPECT_EQ(Load().read, pack());
+  EXPECT_FALSE(readers(pack()));
+  // In the cache folder as well.
+  fs::remove(pack());
+  fs::create_directory(pack() + ".part");
+  const std::string elsewhere = Load().written;
+  ASSERT_THAT(elsewhere, HasSubstr("/cache/packs/"));
+  EXPECT_FALSE(readers(elsewhere));
 }
 
 TEST_F(PackCacheTest, ManyProcessesAtOnce_AllGiveTheSameBits) {

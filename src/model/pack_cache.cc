@@ -105,6 +105,7 @@ void PackCache::Open() {
     const std::string why = opened.ok() ? Compare(**opened) : opened.status().message();
     if (why.empty()) {
       file_ = std::move(*opened);
+      file_->LimitAccess(SourcePaths());
       for (const io::PackRun& run : file_->directory().runs) runs_.emplace(run.name, &run);
       return;
     }
@@ -151,6 +152,12 @@ void PackCache::Finish() {
   Write();
 }
 
+std::vector<std::string> PackCache::SourcePaths() const {
+  std::vector<std::string> paths;
+  for (const auto& file : tensors_.files()) paths.push_back(file->path());
+  return paths;
+}
+
 void PackCache::Write() {
   io::PackDirectory directory;
   directory.key = key_;
@@ -170,11 +177,11 @@ void PackCache::Write() {
   };
   std::string refused;
   for (const std::string& path : paths_) {
-    Status status = io::WritePackFile(path, directory, contents, is_current);
+    Status status = io::WritePackFile(path, directory, contents, SourcePaths(), is_current);
     if (status.code() == StatusCode::kNotFound) {
       std::error_code error;
       std::filesystem::create_directories(std::filesystem::path(path).parent_path(), error);
-      if (!error) status = io::WritePackFile(path, directory, contents, is_current);
+      if (!error) status = io::WritePackFile(path, directory, contents, SourcePaths(), is_current);
     }
     if (status.ok()) {
       report_.written_to = path;

@@ -53,6 +53,7 @@ class PackCache {
   std::string Compare(const io::PackFile& file);
   std::vector<io::PackSource> CurrentSources(const std::vector<uint64_t>& hashes) const;
   void Write();
+  std::vector<std::string> SourcePaths() const;
 
   std::vector<std::string> paths_;
   const io::TensorDirectory& tensors_;
