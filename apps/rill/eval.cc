@@ -174,6 +174,7 @@ Json QualityJson(const QualityTable& table) {
   out.Set("model", table.model);
   out.Set("num_tokens", table.num_tokens);
   out.Set("window", table.window);
+  out.Set("base_weights", table.base_weights);
   out.Set("base_perplexity", table.base_perplexity);
   out.Set("rows", std::move(rows));
   return out;
@@ -213,7 +214,9 @@ Status EvalQuality(EvalFlags& flags) {
   RILL_RETURN_IF_ERROR(CheckUtf8(text, flags.text));
   RILL_ASSIGN_OR_RETURN(const std::string path, ResolveModel(flags.model.model));
   flags.quality.load = flags.model.options;
-  if (flags.quality.formats.empty()) flags.quality.formats = QualityFormats();
+  flags.quality.on_warning = [](const std::string& warning) {
+    std::fprintf(stderr, "rill: warning: %s\n", ForTerminal(warning).c_str());
+  };
   InterruptScope interrupt;
   ProgressBar bar("quality", ProgressBar::Unit::kCount);
   RILL_ASSIGN_OR_RETURN(const QualityTable table,
@@ -227,9 +230,10 @@ Status EvalQuality(EvalFlags& flags) {
     return OkStatus();
   }
   std::string out = fmt::format(
-      "{} tokens in windows of {}; base: f16 weights, f32 activations, f32 keys and values, "
+      "{} tokens in windows of {}; base: {} weights, f32 activations, f32 keys and values, "
       "perplexity {:.3f}\n\n",
-      table.num_tokens, table.window, table.base_perplexity);
+      table.num_tokens, table.window, table.base_weights == "file" ? "the file's" : "f16",
+      table.base_perplexity);
   out += FormatsText(table);
   out +=
       "| weights | activations | KV | perplexity | of base | mean KL | 99 % KL | "
@@ -294,8 +298,10 @@ void AddEval(CLI::App& app, CommandContext& context) {
         "Every variant against the model with f16 weights made from the file, f32 activations and\n"
         "f32 keys and values, at each position of the text. Formats:" +
         formats + "\nExample:\n  rill eval quality smollm2 --text wiki.test.raw --tokens 2048");
-    // These are what the rows differ in, or follow from --window.
-    for (const char* name : {"--weights", "--activations", "--kv-dtype", "--context"}) {
+    // What the rows differ in, what follows from --window, and what is for models of a file: most
+    // of these are made from it.
+    for (const char* name :
+         {"--weights", "--activations", "--kv-dtype", "--context", "--pack-cache"}) {
       command->remove_option(command->get_option(name));
     }
     command->add_option("--text", flags->text, "The text file ('-': stdin)")
@@ -307,7 +313,9 @@ void AddEval(CLI::App& app, CommandContext& context) {
     command->add_option("--window", flags->quality.window, "Tokens per window")
         ->check(CLI::Range(2, 1 << 20))
         ->capture_default_str();
-    command->add_option("--formats", flags->quality.formats, "Weight formats (default: all)")
+    command
+        ->add_option("--formats", flags->quality.formats,
+                     "Weight formats (default: all; of AWQ and GPTQ checkpoints 'file' alone)")
         ->delimiter(',');
     command->add_option("--modes", flags->quality.activations, "Activation modes")
         ->delimiter(',')

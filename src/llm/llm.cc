@@ -10,7 +10,6 @@
 
 #include "backends/registry.h"
 #include "base/utf8.h"
-#include "io/check_tensors.h"
 #include "io/mapped_file.h"
 #include "io/mapping_fault.h"
 #include "llm/chat_templates.h"
@@ -19,6 +18,7 @@
 #include "llm/synthetic.h"
 #include "llm/text_source.h"
 #include "llm/text_stream.h"
+#include "llm/weight_warning.h"
 
 namespace rill {
 namespace {
@@ -228,15 +228,8 @@ Result<std::unique_ptr<Llm>> Llm::OpenFrom(const std::string& path, const io::Mo
   std::vector<std::string> weight_warnings;
   const auto sample_weights = [&impl, &weight_warnings, &options] {
     if (options.text_only || options.plan_only || options.check_tensors) return;
-    const io::TensorReport report = io::SampleTensors(impl.source.tensors);
-    if (report.defects.empty()) return;
-    weight_warnings.push_back(fmt::format(
-        "{}: tensor '{}': {} weights that are NaN or Inf were seen, the first at element {}{}; "
-        "expect nonsense (--check-tensors refuses such a file)",
-        impl.info.path, PrintableUtf8(report.defects[0].name, 100),
-        report.defects[0].num_nan + report.defects[0].num_inf, report.defects[0].first_index,
-        report.defects.size() > 1 ? fmt::format(", and {} more tensors", report.defects.size() - 1)
-                                  : std::string()));
+    auto warning = llm::NonFiniteWarning(impl.info.path, impl.source.tensors);
+    if (warning) weight_warnings.push_back(std::move(*warning));
   };
   // What is released as it is packed is looked at before.
   if (impl.release_source) sample_weights();

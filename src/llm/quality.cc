@@ -6,12 +6,16 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <set>
 
 #include "base/thread_pool.h"
 #include "base/utf8.h"
 #include "llm/llm_impl.h"
 #include "llm/requantize.h"
 #include "llm/synthetic.h"
+#include "llm/weight_warning.h"
+#include "model/quant_config.h"
+#include "model/weights.h"
 #include "quant/kv_format.h"
 #include "quant/quantize.h"
 
@@ -23,14 +27,29 @@ class QualityRun {
   QualityRun(const QualityOptions& options, std::vector<int32_t> ids)
       : options_(options), ids_(std::move(ids)), pool_(options.load.num_threads) {}
 
-  // The model that Run looks at.
-  Status Open(const io::ModelSource& source, const LoadOptions& load) {
+  // The model that Run looks at. With `warn`, what its backend says of it is passed on after
+  // `prefix`, each text once.
+  Status Open(const io::ModelSource& source, const LoadOptions& load, bool warn,
+              std::string_view prefix) {
     llm_.reset();  // its memory is needed for the next
     RILL_ASSIGN_OR_RETURN(llm_, Llm::OpenSource(source, load));
-    bits_per_weight_ = load.weights == "file"
-                           ? llm::MatrixBits(source)
-                           : 8.0 * static_cast<double>(llm_->impl_->model->memory().packed_bytes) /
-                                 llm::MatrixWeights(source);
+    for (const std::string& text : llm_->impl_->backend->Warnings()) {
+      if (warn && options_.on_warning && warned_.insert(text).second) {
+        options_.on_warning(std::string(prefix) + text);
+      }
+    }
+    const model::MatrixUse& use = llm_->impl_->model->matrix_use();
+    const auto weights = static_cast<double>(std::max<int64_t>(use.weights, 1));
+    const bool as_in_file = load.weights == "file";
+    bits_per_weight_ =
+        8.0 * static_cast<double>(as_in_file ? use.file_bytes : use.model_bytes) / weights;
+    stored_.clear();
+    if (!as_in_file) return OkStatus();
+    for (const auto& [dtype, count] : use.formats) {
+      stored_.emplace_back(DTypeName(dtype), static_cast<double>(count) / weights);
+    }
+    std::stable_sort(stored_.begin(), stored_.end(),
+                     [](const auto& a, const auto& b) { return a.second > b.second; });
     return OkStatus();
   }
 
@@ -82,6 +101,7 @@ class QualityRun {
     }
     const auto count = static_cast<double>(ids_.size());
     row.bits_per_weight = bits_per_weight_;
+    row.stored = stored_;
     row.same_top /= count;
     row.mean_kl /= count;
     // Nearest rank.
@@ -121,7 +141,9 @@ class QualityRun {
   const std::vector<int32_t> ids_;
   ThreadPool pool_;
   std::unique_ptr<Llm> llm_;
+  std::set<std::string> warned_;
   double bits_per_weight_ = 0;
+  std::vector<std::pair<std::string, double>> stored_;  // as in QualityRow
   size_t width_ = 0;
   std::vector<float> base_;  // [positions, width] log-probabilities
   std::vector<size_t> top_;  // [positions]
@@ -201,16 +223,35 @@ Result<QualityTable> MeasureQuality(const std::string& path, std::string_view te
   RILL_ASSIGN_OR_RETURN(const io::ModelSource file, path.starts_with(llm::kSyntheticPrefix)
                                                         ? llm::MakeSynthetic(path)
                                                         : io::OpenModel(path, open_options));
-  RILL_ASSIGN_OR_RETURN(const io::ModelSource base,
-                        llm::Requantize(file, DType::kF16, load.num_threads));
+  if (options.on_warning && !load.check_tensors) {
+    if (const auto warning = llm::NonFiniteWarning(path, file.tensors)) {
+      options.on_warning(*warning);
+    }
+  }
+  // Codes are not weights: what they are put together as is read at load, not here.
+  const bool packed = model::HasPackedTensors(file.tensors);
+  std::vector<std::string> formats = options.formats;
+  if (formats.empty()) formats = packed ? std::vector<std::string>{"file"} : QualityFormats();
+  for (const std::string& format : formats) {
+    if (!packed || format == "file") continue;
+    return Unsupported(fmt::format(
+        "{}: format '{}': the file's matrices are packed integers (AWQ, GPTQ), of which no other "
+        "format is made; supported: file",
+        PrintableUtf8(path), format));
+  }
+  io::ModelSource base = file;
+  if (!packed) {
+    RILL_ASSIGN_OR_RETURN(base, llm::Requantize(file, DType::kF16, load.num_threads));
+  }
   QualityTable table;
+  table.base_weights = packed ? "file" : "f16";
   table.model = path;
   table.num_tokens = static_cast<int64_t>(ids.size());
   table.num_positions = table.num_tokens;
   table.window = options.window;
   QualityRun run(options, std::move(ids));
   QualityRow base_row;
-  RILL_RETURN_IF_ERROR(run.Open(base, load));
+  RILL_RETURN_IF_ERROR(run.Open(base, load, true, packed ? "" : "weights as f16: "));
   RILL_RETURN_IF_ERROR(run.Run(load.kv_dtype, true, base_row));
   table.base_perplexity = base_row.perplexity;
 
@@ -225,10 +266,10 @@ Result<QualityTable> MeasureQuality(const std::string& path, std::string_view te
     return names;
   };
   int64_t total = 0;
-  for (const std::string& format : options.formats) {
+  for (const std::string& format : formats) {
     total += static_cast<int64_t>(modes_of(format).size() * kv_dtypes_of(format).size());
   }
-  for (const std::string& format : options.formats) {
+  for (const std::string& format : formats) {
     io::ModelSource made = base;
     Status status;
     load.weights = "file";
@@ -241,21 +282,14 @@ Result<QualityTable> MeasureQuality(const std::string& path, std::string_view te
       status = encoded.status();
       if (encoded.ok()) made = std::move(encoded).value();
     }
-    std::vector<std::pair<std::string, double>> stored;
-    if (load.weights == "file" && status.ok()) {
-      for (const auto& [dtype, share] : llm::MatrixFormats(made)) {
-        stored.emplace_back(DTypeName(dtype), share);
-      }
-    }
     for (const std::string& activations : modes_of(format)) {
       load.activations = activations;
-      const Status opened = status.ok() ? run.Open(made, load) : status;
+      const Status opened = status.ok() ? run.Open(made, load, format == "file", "") : status;
       for (const std::string& kv_dtype : kv_dtypes_of(format)) {
         QualityRow row;
         row.format = format;
         row.activations = activations;
         row.kv_dtype = kv_dtype;
-        row.stored = stored;
         const Status failed = opened.ok() ? run.Run(kv_dtype, false, row) : opened;
         if (!failed.ok()) row.error = failed.message();
         table.rows.push_back(row);

@@ -108,36 +108,4 @@ Result<io::ModelSource> Requantize(const io::ModelSource& source, DType dtype, i
   return out;
 }
 
-std::vector<std::pair<DType, double>> MatrixFormats(const io::ModelSource& source) {
-  std::vector<std::pair<DType, double>> formats;
-  const double total = MatrixWeights(source);
-  for (const io::TensorEntry& entry : source.tensors.entries()) {
-    if (entry.view.rank() < 2) continue;
-    auto at = std::find_if(formats.begin(), formats.end(),
-                           [&](const auto& format) { return format.first == entry.view.dtype; });
-    if (at == formats.end()) at = formats.insert(at, {entry.view.dtype, 0.0});
-    at->second += static_cast<double>(entry.view.shape.NumElements()) / total;
-  }
-  std::stable_sort(formats.begin(), formats.end(),
-                   [](const auto& a, const auto& b) { return a.second > b.second; });
-  return formats;
-}
-
-double MatrixWeights(const io::ModelSource& source) {
-  double weights = 0;
-  for (const io::TensorEntry& entry : source.tensors.entries()) {
-    if (entry.view.rank() >= 2) weights += static_cast<double>(entry.view.shape.NumElements());
-  }
-  return weights;
-}
-
-double MatrixBits(const io::ModelSource& source) {
-  double bits = 0;
-  for (const io::TensorEntry& entry : source.tensors.entries()) {
-    if (entry.view.rank() >= 2) bits += 8.0 * static_cast<double>(entry.view.SizeBytes());
-  }
-  const double weights = MatrixWeights(source);
-  return weights > 0 ? bits / weights : 0;
-}
-
 }  // namespace rill::llm

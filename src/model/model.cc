@@ -111,6 +111,7 @@ class LoadedModel final : public Model {
     return {weights_.packed_bytes(), weights_.mapped_bytes(), program_->arena_bytes()};
   }
 
+  const MatrixUse& matrix_use() const override { return weights_.matrix_use(); }
   const PackCacheReport& pack_cache() const override { return pack_cache_; }
 
   Status Forward(const StepInput& input, MutableTensorView logits) override {

@@ -72,6 +72,7 @@ struct ModelPlan {
 
 class Program;
 struct DecoderSpec;
+struct MatrixUse;
 
 class Model {
  public:
@@ -93,6 +94,7 @@ class Model {
     int64_t packed_bytes = 0, mapped_bytes = 0, activation_bytes = 0;
   };
   virtual MemoryUse memory() const = 0;
+  virtual const MatrixUse& matrix_use() const = 0;  // weights.h
   // What became of options.pack_cache.
   virtual const PackCacheReport& pack_cache() const = 0;
 

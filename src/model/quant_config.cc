@@ -197,14 +197,14 @@ Result<QuantConfig> Read(const Json& json, const std::string& culprit, QuantMeth
   return out;
 }
 
+}  // namespace
+
 bool HasPackedTensors(const io::TensorDirectory& tensors) {
   for (const io::TensorEntry& entry : tensors.entries()) {
     if (std::string_view(entry.name).ends_with(".qweight")) return true;
   }
   return false;
 }
-
-}  // namespace
 
 std::string QuantConfig::Describe() const {
   if (method == QuantMethod::kNone) return "none";

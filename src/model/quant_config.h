@@ -41,6 +41,9 @@ inline constexpr std::string_view kSupportedQuantConfigs =
     "gptq (format gptq or gptq_v2; bits 2, 3, 4, 8; any act-order) and awq (version gemm; bits 4), "
     "groups that are multiples of 32 or -1";
 
+// Has it a matrix in packed tensors (*.qweight)?
+bool HasPackedTensors(const io::TensorDirectory& tensors);
+
 // Errors: kUnsupported, with the list above, for another method, version, format or width;
 // kInvalidArgument for a value of the wrong type or size. Both name file and key.
 Result<QuantConfig> ReadQuantConfig(const io::ModelSource& source);

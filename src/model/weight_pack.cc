@@ -196,12 +196,35 @@ Status WeightSet::PackMatrix(Matrix& matrix, ops::Backend& backend, ops::Activat
   if (!packed.ok()) return packed.status().WithPrefix(culprit_);
   if (cache != nullptr) cache->Add(description, **packed);
   packed_bytes_ += (*packed)->packed_bytes();
+  AddUse(matrix, source, encode, (*packed)->packed_bytes());
   *matrix.target = packed->get();
   packed_.push_back(std::move(*packed));
   if (MayReadSource(packed_.size() - 1)) {
     for (const Part& part : matrix.parts) mapped_bytes_ += part.file_bytes;
   }
   return OkStatus();
+}
+
+void WeightSet::AddUse(const Matrix& matrix, const ops::WeightSource& source, bool encoded,
+                       int64_t packed_bytes) {
+  int64_t file_bytes = 0, row_bytes = 0;
+  for (const Part& part : matrix.parts) {
+    file_bytes += part.file_bytes;
+    matrix_use_.weights += part.view.shape.NumElements();
+    auto& formats = matrix_use_.formats;
+    auto at = std::find_if(formats.begin(), formats.end(),
+                           [&](const auto& format) { return format.first == part.view.dtype; });
+    if (at == formats.end()) at = formats.insert(at, {part.view.dtype, 0});
+    at->second += part.view.shape.NumElements();
+  }
+  for (const TensorView& view : source.parts) {
+    const int64_t cols = view.dim(view.rank() - 1);
+    const int64_t scale_bytes = view.dtype == DType::kI8 ? 4 : 0;  // one f32 a row
+    row_bytes +=
+        view.shape.NumElements() / cols * (RowBytes(view.dtype, cols).value() + scale_bytes);
+  }
+  matrix_use_.file_bytes += file_bytes;
+  matrix_use_.model_bytes += packed_bytes > 0 ? packed_bytes : encoded ? row_bytes : file_bytes;
 }
 
 bool WeightSet::MayReadSource(size_t matrix) const {

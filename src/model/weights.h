@@ -52,6 +52,15 @@ struct DecoderWeights {
   TensorView alibi_slopes;
 };
 
+// The matrices and tables of a network, each once.
+struct MatrixUse {
+  int64_t weights = 0;
+  int64_t file_bytes = 0;   // as they lie in the file, zero points and scales included
+  int64_t model_bytes = 0;  // as they are multiplied: packed, made at load, or read in place
+  // Formats of the file's rows (of AWQ and GPTQ: that they are put together as) and their weights.
+  std::vector<std::pair<DType, int64_t>> formats;
+};
+
 // Finds and checks, then packs. Keeps the packed weights.
 //
 // Owner thread: whoever loads. After Pack it is a container.
@@ -94,6 +103,7 @@ class WeightSet {
   const DecoderWeights& weights() const { return weights_; }
   int64_t packed_bytes() const { return packed_bytes_; }
   int64_t mapped_bytes() const { return mapped_bytes_; }
+  const MatrixUse& matrix_use() const { return matrix_use_; }
 
  private:
   // Rows of one or more tensors of the file: `view` alone where they lie there as rows, else
@@ -175,6 +185,8 @@ class WeightSet {
   // one set of files and one key of PackCache.
   std::string DescribeSource(const Matrix& matrix, const ops::WeightSource& source) const;
   Status PackVectors(ops::Backend& backend);
+  void AddUse(const Matrix& matrix, const ops::WeightSource& source, bool encoded,
+              int64_t packed_bytes);
   // Whether a backend may read the file's bytes of a packed matrix again.
   bool MayReadSource(size_t matrix) const;
   void ReleaseMatrix(size_t index, bool own_memory) const;
@@ -192,6 +204,7 @@ class WeightSet {
   std::vector<std::unique_ptr<ops::PackedWeight>> packed_;
   std::unique_ptr<ops::Buffer> constants_;
   int64_t packed_bytes_ = 0, mapped_bytes_ = 0;
+  MatrixUse matrix_use_;
 };
 
 // Every byte is there and 0.

@@ -402,7 +402,7 @@ def test_quality_ignores_no_flag(rill, stories, tmp_path):
     words = ["eval", "quality", stories, "--text", tmp_path / "text", "--tokens", 16, "--window",
              16, "--formats", "f16", "--modes", "f32", "--kv-formats", "f32"]
     for flags in (["--weights", "w8a8"], ["--activations", "q8"], ["--kv-dtype", "int4"],
-                  ["-c", "100"]):  # what the rows say is no flag
+                  ["-c", "100"], ["--pack-cache"]):  # what the rows say is no flag
         done = subprocess.run([rill, *map(str, words), *flags], capture_output=True, timeout=60,
                               check=False)
         assert done.returncode == 2 and flags[0] in done.stderr.decode()
@@ -412,6 +412,30 @@ def test_quality_ignores_no_flag(rill, stories, tmp_path):
     # Another backend, so other bits; the same model.
     assert plain["base_perplexity"] != other["base_perplexity"]
     assert math.isclose(plain["base_perplexity"], other["base_perplexity"], rel_tol=1e-4)
+
+
+def test_quality_counts_tables_that_are_read_in_place(rill, tmp_path):
+    """Bits of the whole: an embedding beside an lm_head of its own is in no packed weight."""
+    gguf = pytest.importorskip("gguf")
+    file = tmp_path / "model.gguf"
+    subprocess.run([rill, "bench", "--synthetic", "llama-tiny:f16", "--write-gguf", str(file)],
+                   check=True, capture_output=True, timeout=120)
+    matrices = {t.name: t.data.shape for t in gguf.GGUFReader(file).tensors if t.data.ndim == 2}
+    assert {"token_embd.weight", "output.weight"} < set(matrices)
+    weights = sum(rows * cols for rows, cols in matrices.values())
+    bits = {"w8a8": 0, "w4g128": 0}  # int8 and an f32 a row; 4 bits and an f16 a group of 128
+    for name, (rows, cols) in matrices.items():
+        for made, of_layer in (("w8a8", 8 + 32 / cols), ("w4g128", 4 + 16 / 128)):
+            bits[made] += rows * cols * (of_layer if name.startswith("blk.") else 16) / weights
+    (tmp_path / "text").write_text("Once upon a time there was a little girl. ")
+    for backend in ("cpu", "reference"):
+        table = rill_json(rill, "eval", "quality", file, "--text", tmp_path / "text", "--tokens", 4,
+                          "--formats", "w8a8,w4g128,f16", "--modes", "f32", "--kv-formats", "f32",
+                          "--backend", backend)
+        got = {row["format"]: row["bits_per_weight"] for row in table["rows"]}
+        assert got["f16"] == 16 and math.isclose(got["w8a8"], bits["w8a8"], rel_tol=1e-3), backend
+        # A zero point of up to a byte a group, where a row is no multiple of 128 of 64 or 32.
+        assert bits["w4g128"] <= got["w4g128"] < bits["w4g128"] + 0.8, backend
 
 
 def quality_rows(markdown):
@@ -453,6 +477,13 @@ def test_nan_weights_are_told_at_load(rill, tmp_path, flags):
     assert "warning" in text and "blk.1.ffn_up.weight" in text and "element 160" in text
     report = rill_json(rill, "inspect", str(file), *flags)
     assert "blk.1.ffn_up.weight" in report["check"]["nan_or_inf"]
+    (tmp_path / "text").write_text("Once upon a time")
+    for formats in ("file", "q8_0"):
+        done = subprocess.run([rill, "eval", "quality", str(file), "--text", str(tmp_path / "text"),
+                               "--tokens", "4", "--formats", formats, "--modes", "f32", "--kv-formats",
+                               "f32", *flags], capture_output=True, timeout=60, check=False)
+        text = done.stderr.decode()
+        assert text.count("blk.1.ffn_up.weight") == 1 and "warning" in text and "element 160" in text
     done = subprocess.run([rill, "run", str(file), "hi", "--check-tensors"], capture_output=True,
                           timeout=60, check=False)
     assert done.returncode == 2 and "blk.1.ffn_up.weight" in done.stderr.decode()

@@ -162,6 +162,38 @@ def test_int3_zero_points_of_an_unknown_writer(build_dir, tmp_path):
     assert "model.layers.0." in done.stderr and "meta.quantizer" in done.stderr, done.stderr
 
 
+@pytest.mark.parametrize("method, bits, of_packed", [
+    ("awq", 4, 4 + 16 / 32 + 4 / 32), ("gptq", 3, 3 + 16 / 32 + 3 / 32), ("gptq", 8, 8 + 16 / 32 + 8 / 32)])
+def test_quality_measures_the_weights_and_not_their_codes(build_dir, tmp_path, method, bits, of_packed):
+    packed, plain = formats.make_pair(tmp_path, method, bits=bits, group=32)
+    vocab = {chr(ord("!") + i): i for i in range(61)}
+    for folder in (packed, plain):
+        (folder / "tokenizer.json").write_text(json.dumps(
+            {"model": {"type": "BPE", "vocab": vocab, "merges": []}}))
+    (tmp_path / "text").write_text("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
+    def measure(*words):
+        return subprocess.run([build_dir / "apps/rill/rill", "eval", *words, "--text", tmp_path / "text",
+                               "--json"], capture_output=True, text=True, timeout=60, check=False)
+    done = measure("quality", packed, "--window", "26", "--kv-formats", "f32,int4")
+    assert done.returncode == 0, done.stderr
+    table = json.loads(done.stdout)
+    rows = {(r["activations"], r["kv_dtype"]): r for r in table["rows"]}
+    assert table["base_weights"] == "file" and {r["format"] for r in table["rows"]} == {"file"}
+    assert len(rows) == 4 and rows["f32", "f32"]["mean_kl"] == 0 and rows["q8", "int4"]["mean_kl"] > 0
+    want = json.loads(measure("perplexity", plain, "--activations", "f32", "--kv-dtype", "f32").stdout)
+    assert table["base_perplexity"] == pytest.approx(want["perplexity"], rel=1e-5)
+    codes = 2 * sum(r * c for r, c, _ in formats.layer_matrices(formats.CONFIG).values())
+    floats = 2 * 61 * 128
+    expected = (codes * of_packed + floats * 32) / (codes + floats)
+    assert rows["f32", "f32"]["bits_per_weight"] == pytest.approx(expected, rel=1e-6)
+    assert rows["f32", "f32"]["stored"]["f32"] == pytest.approx(floats / (codes + floats))
+    for asked in ("f16", "file,q4_0", "w8a8"):
+        done = measure("quality", packed, "--formats", asked)
+        assert done.returncode == 4 and "packed integers" in done.stderr, done
+        assert "supported: file" in done.stderr and "rows" not in done.stdout, done
+
+
 def test_dynamic_widths(build_dir, tmp_path):
     """GPTQModel's "dynamic": the shapes tell bits and group of each matrix."""
     quantization = dict(quant_method="gptq", bits=4, group_size=128, checkpoint_format="gptq",
