@@ -102,7 +102,10 @@ TEST(Model, HostileConfig_IsRefusedNamingTheKey) {
       {"num_key_value_heads", 3, "number of heads: expected a multiple of the 3 KV heads, got 4"},
       {"num_key_value_heads", 8, "number of KV heads: expected [1, 4], got 8"},
       {"hidden_size", 1'000'000'000'000, "n_embd or n_embed: expected an integer"},
-      {"hidden_size", 64, "expected [50, 64], the file has [50, 32]"},
+      {"hidden_size", 64,
+       "expected [50, 64], the file has [50, 32] of f32; supported: that shape in f32, f16, bf16, "
+       "f64, "
+       "f8_e4m3, f8_e5m2, q4_0"},
       {"vocab_size", 1'000'000, "expected [1000000, 32], the file has [50, 32]"},
       {"intermediate_size", 41, "mlp.gate_proj.weight': expected [41, 32], the file has [40, 32]"},
       {"max_position_embeddings", 4'000'000'000, "max_position_embeddings"},

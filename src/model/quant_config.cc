@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 #include <span>
 
 #include "base/utf8.h"
@@ -96,6 +97,7 @@ void ReadGroupSize(Reader& in, std::string_view other, int64_t fallback, QuantCo
 // expressions in Python's dialect; the shapes tell it without them.
 void ReadRules(Reader& in, const Json& rules, QuantConfig& out) {
   out.from_shapes = !rules.object().empty();
+  std::set<int64_t> sizes;
   for (const auto& [pattern, rule] : rules.object()) {
     if (!rule.is_object()) continue;
     Reader fields(rule,
@@ -107,12 +109,11 @@ void ReadRules(Reader& in, const Json& rules, QuantConfig& out) {
                      Json(size));
     }
     in.Fail(fields.status());
-    std::vector<int64_t>& sizes = out.rule_group_sizes;
-    if (std::find(sizes.begin(), sizes.end(), size) == sizes.end()) sizes.push_back(size);
-    if (sizes.size() > kMaxRuleGroupSizes) {
-      return in.Invalid("dynamic", fmt::format("at most {} group sizes", kMaxRuleGroupSizes),
-                        rules);
-    }
+    if (sizes.insert(size).second) out.rule_group_sizes.push_back(size);
+  }
+  if (sizes.size() > kMaxRuleGroupSizes) {
+    in.Invalid("dynamic", fmt::format("at most {} group sizes", kMaxRuleGroupSizes),
+               Json(static_cast<int64_t>(sizes.size())));
   }
 }
 
@@ -176,6 +177,9 @@ void ReadAwq(Reader& in, QuantConfig& out) {
   if (!in.Bool("zero_point", true)) in.NotSupported("zero_point", Json(false));
   const std::string version = in.Text("version");
   if (!version.empty() && version != "gemm") in.NotSupported("version", Json(version));
+  // GPTQModel's word for it.
+  const std::string format = in.Text("checkpoint_format", "format");
+  if (!format.empty() && format != "gemm") in.NotSupported("checkpoint_format", Json(format));
 }
 
 // `file`: which of the files; decides the method where the object does not name it.

@@ -1,8 +1,10 @@
 // Checkpoints that are quantised, or not quite: what is read, and what is said.
 // tests/oracle/test_weight_formats.py compares the numbers.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -60,6 +62,13 @@ Status LoadError(const TestSource& source, WeightMode mode = WeightMode::kFile) 
     EXPECT_EQ(planned.message(), loaded.message());
   }
   return loaded;
+}
+
+TEST(PackedWeights, AwqOfGptqModel_NamesItsLayout) {
+  PackedSource source("awq");
+  source.Quantization(
+      R"({"quant_method": "awq", "bits": 4, "group_size": 32, "checkpoint_format": "GEMM"})");
+  EXPECT_TRUE(LoadError(source).ok()) << LoadError(source).ToString();
 }
 
 TEST(PackedWeights, AwqAndGptq_Load) {
@@ -178,7 +187,7 @@ TEST(QuantConfig, AbsurdValues_AreRefusedByName) {
     StatusCode code;
   };
   const StatusCode unsupported = StatusCode::kUnsupported, invalid = StatusCode::kInvalidArgument;
-  const Case cases[] = {
+  std::vector<Case> cases = {
       {R"({"quant_method": "bitsandbytes"})", "quant_method: \"bitsandbytes\"", unsupported},
       {R"({"quant_method": 7})", "quant_method: expected a string, got 7", invalid},
       {R"({"bits": 4})", "quant_method: null", unsupported},
@@ -206,9 +215,21 @@ TEST(QuantConfig, AbsurdValues_AreRefusedByName) {
       {R"({"quant_method": "gptq", "dynamic": {"a": {"group_size": "x"}}})",
        "dynamic[\"a\"].group_size: expected an integer", invalid},
       {R"({"quant_method": "awq", "version": "gemv"})", "version: \"gemv\"", unsupported},
+      {R"({"quant_method": "awq", "checkpoint_format": "gemv"})", "checkpoint_format: \"gemv\"",
+       unsupported},
+      {R"({"quant_method": "awq", "version": "gemm", "format": "gemv_fast"})", "\"gemv_fast\"",
+       unsupported},
+      {R"({"quant_method": "awq", "checkpoint_format": 4})", "checkpoint_format: expected a string",
+       invalid},
       {R"({"quant_method": "awq", "bits": 8})", "bits: 8", unsupported},
       {R"({"quant_method": "awq", "zero_point": false})", "zero_point: false", unsupported},
   };
+  std::string rules;
+  for (int i = 1; i <= 20; ++i) {
+    rules += fmt::format(R"({}"r{}": {{"group_size": {}}})", i > 1 ? ", " : "", i, i * 32);
+  }
+  const std::string many = R"({"quant_method": "gptq", "dynamic": {)" + rules + "}}";
+  cases.push_back({many.c_str(), "dynamic: expected at most 16 group sizes, got 20", invalid});
   for (const Case& c : cases) {
     PackedSource source("gptq");
     source.Quantization(c.json);
@@ -271,6 +292,13 @@ TEST(PackedWeights, BiasesOfZeros_AreNoBiases) {
   EXPECT_THAT(std::string(LoadError(source).message()), HasSubstr(bias));
   std::memset(source.Data(bias), 0, 32 * 4);
   EXPECT_TRUE(LoadError(source).ok()) << LoadError(source).ToString();
+  auto* values = reinterpret_cast<float*>(source.Data(bias));
+  std::fill_n(values, 32, -0.0f);
+  EXPECT_TRUE(LoadError(source).ok()) << LoadError(source).ToString();
+  for (const float value : {1e-45f, -1e-45f, 1.0f, NAN}) {
+    values[31] = value;
+    EXPECT_THAT(std::string(LoadError(source).message()), HasSubstr(bias)) << value;
+  }
 }
 
 // Layer 0's down projection [32, 288] as GPTQ of 4 bits with `groups` groups.

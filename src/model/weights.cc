@@ -43,32 +43,54 @@ const io::TensorEntry* WeightSet::Find(const std::string& name) {
   return entry;
 }
 
-Result<TensorView> WeightSet::Get(const std::string& name, const Shape& shape) {
-  const io::TensorEntry* entry = Find(name);
-  if (entry == nullptr) {
-    return InvalidArgument(fmt::format("{}: tensor '{}': expected {}, the file has no such tensor",
-                                       culprit_, name, shape.ToString()));
-  }
-  if (!(entry->view.shape == shape)) {
-    return InvalidArgument(fmt::format("{}: tensor '{}': expected {}, the file has {}", culprit_,
-                                       name, shape.ToString(), entry->view.shape.ToString()));
-  }
-  if (entry->view.data == nullptr) {
-    return InvalidArgument(fmt::format("{}: tensor '{}' has no data", culprit_, name));
-  }
-  switch (entry->view.dtype) {
+namespace {
+bool IsInteger(DType dtype) {
+  switch (dtype) {
     case DType::kI8:
     case DType::kI16:
     case DType::kI32:
     case DType::kI64:
     case DType::kU8:
-    case DType::kBool:
-      return Unsupported(
-          fmt::format("{}: tensor '{}': expected a floating-point or block type, "
-                      "the file has {}",
-                      culprit_, name, DTypeName(entry->view.dtype)));
-    default: return entry->view;
+    case DType::kBool: return true;
+    default: return false;
   }
+}
+
+// What a weight may be in a file.
+std::string SupportedTypes() {
+  std::string list;
+  for (const DTypeTraits& traits : kDTypeTraits) {
+    const DType dtype = *DTypeFromName(traits.name);
+    const bool in_files = traits.gguf_type >= 0 || !IsQuantBlock(dtype);
+    if (in_files && !IsInteger(dtype))
+      list += (list.empty() ? "" : ", ") + std::string(traits.name);
+  }
+  return list;
+}
+}  // namespace
+
+Result<TensorView> WeightSet::Get(const std::string& name, const Shape& shape) {
+  const io::TensorEntry* entry = Find(name);
+  if (entry == nullptr) {
+    return InvalidArgument(
+        fmt::format("{}: tensor '{}': expected {}, the file has no such tensor; supported: {}",
+                    culprit_, name, shape.ToString(), SupportedTypes()));
+  }
+  if (!(entry->view.shape == shape)) {
+    return InvalidArgument(fmt::format(
+        "{}: tensor '{}': expected {}, the file has {} of {}; supported: that shape in {}",
+        culprit_, name, shape.ToString(), entry->view.shape.ToString(),
+        DTypeName(entry->view.dtype), SupportedTypes()));
+  }
+  if (entry->view.data == nullptr) {
+    return InvalidArgument(fmt::format("{}: tensor '{}' has no data", culprit_, name));
+  }
+  if (IsInteger(entry->view.dtype)) {
+    return Unsupported(fmt::format(
+        "{}: tensor '{}': expected a floating-point or block type, the file has {}; supported: {}",
+        culprit_, name, DTypeName(entry->view.dtype), SupportedTypes()));
+  }
+  return entry->view;
 }
 
 Status WeightSet::AddBias(std::vector<std::string> bases, std::vector<int64_t> sizes, bool required,
@@ -236,8 +258,20 @@ Status WeightSet::CheckPackedTwice() const {
 
 bool IsAllZero(const TensorView& view) {
   if (view.data == nullptr) return false;
+  int64_t width = 0;  // of an element that has a sign of its own, in its last bit
+  switch (view.dtype) {
+    case DType::kF16:
+    case DType::kBF16: width = 2; break;
+    case DType::kF32: width = 4; break;
+    case DType::kF64: width = 8; break;
+    default: break;
+  }
   const auto* bytes = reinterpret_cast<const uint8_t*>(view.data);
-  return std::all_of(bytes, bytes + view.SizeBytes(), [](uint8_t byte) { return byte == 0; });
+  for (int64_t i = 0; i < view.SizeBytes(); ++i) {
+    const bool has_sign = width > 0 && i % width == width - 1;
+    if ((has_sign ? bytes[i] & 0x7F : bytes[i]) != 0) return false;
+  }
+  return true;
 }
 
 // A bias that the file has and the configuration does not mention would change every answer.

@@ -207,7 +207,7 @@ class WeightSet {
   MatrixUse matrix_use_;
 };
 
-// Every byte is there and 0.
+// Every element is there and 0, of floating-point numbers also -0.
 bool IsAllZero(const TensorView& view);
 
 }  // namespace rill::model
