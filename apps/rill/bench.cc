@@ -55,7 +55,21 @@ Result<BenchCase> ParseMixed(const std::string& text) {
   return BenchCase{"mixed", decodes + 1, decodes + chunk, context};
 }
 
+// "none" beside something is one of two mistakes.
+template <typename T, typename IsNone>
+Status CheckNoneIsAlone(const char* flag, const std::vector<T>& values, IsNone is_none) {
+  if (values.size() < 2 || std::none_of(values.begin(), values.end(), is_none)) return OkStatus();
+  return InvalidArgument(fmt::format("{}: expected 'none' alone, or {} values without it, got both",
+                                     flag, values.size()));
+}
+
 Result<std::vector<BenchCase>> CasesOf(const BenchFlags& flags) {
+  const auto is_zero = [](int32_t value) { return value == 0; };
+  RILL_RETURN_IF_ERROR(CheckNoneIsAlone("--prefill", flags.prompt_lengths, is_zero));
+  RILL_RETURN_IF_ERROR(CheckNoneIsAlone("--batch", flags.batches, is_zero));
+  RILL_RETURN_IF_ERROR(CheckNoneIsAlone("--mixed", flags.mixed, [](const std::string& text) {
+    return text.empty() || text == "none";
+  }));
   std::vector<BenchCase> cases;
   for (int32_t length : flags.prompt_lengths) {
     if (length > 0) cases.push_back({"prefill", 1, length, 0});
@@ -305,14 +319,14 @@ void AddBench(CLI::App& app, CommandContext& context) {
   flags->model.AddTo(*command, true, false);
   command
       ->add_option("-p,--prefill,--prompt-lengths", flags->prompt_lengths,
-                   "Prompt lengths, in tokens ('none' or 0: no prefill)")
+                   "Prompt lengths, in tokens ('none' or 0, alone: no prefill)")
       ->delimiter(',')
       ->type_name(kIntegerOrNone)
       ->check(CLI::Range(0, 1 << 20))
       ->capture_default_str();
   command
       ->add_option("-b,--batch", flags->batches,
-                   "Decode: sequences at once ('none' or 0: no decode)")
+                   "Decode: sequences at once ('none' or 0, alone: no decode)")
       ->delimiter(',')
       ->type_name(kIntegerOrNone)
       ->check(CLI::Range(0, 4096))
@@ -322,8 +336,9 @@ void AddBench(CLI::App& app, CommandContext& context) {
       ->check(CLI::Range(0, 1 << 20))
       ->capture_default_str();
   command
-      ->add_option("--mixed", flags->mixed,
-                   "DECODESxCONTEXT+CHUNK: decodes and a prefill chunk in one step ('none')")
+      ->add_option(
+          "--mixed", flags->mixed,
+          "DECODESxCONTEXT+CHUNK: decodes and a prefill chunk in one step ('none' alone: none)")
       ->delimiter(',')
       ->capture_default_str();
   command->add_option("-r,--repetitions", flags->repetitions, "At least (after one to warm up)")
