@@ -35,10 +35,15 @@ def bench(rill, args, mode):
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(f"{' '.join(command)}:\n{done.stderr}")
-    return json.loads(done.stdout), command
+    try:
+        return json.loads(done.stdout), command
+    except ValueError:
+        sys.exit(f"{' '.join(command)}: expected a report as JSON, got {done.stdout[:80]!r}")
 
 
 def run(args):
+    if not pathlib.Path(args.out).absolute().parent.is_dir():  # told before it takes minutes
+        sys.exit(f"crossover.py: {args.out}: no such folder")
     curves = {}
     first = None
     for _ in range(args.rounds):
@@ -50,6 +55,8 @@ def run(args):
             for row in report["runs"]:
                 if row["phase"] == "decode":
                     curve["points"].setdefault(row["num_seqs"], []).append(row)
+    if not curves:
+        sys.exit("crossover.py: --rounds and --modes: expected at least one of each")
     out = {"machine": first["machine"], "commit": first["commit"], "ceilings": first["ceilings"],
            "model": args.model, "context": args.at, "rounds": args.rounds, "curves": {}}
     for mode, curve in curves.items():
@@ -66,7 +73,15 @@ def run(args):
 
 
 def plot(args):
-    data = json.loads(pathlib.Path(args.input).read_text())
+    try:
+        svg = draw(json.loads(pathlib.Path(args.input).read_text()))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        sys.exit(f"crossover.py: {args.input}: expected what `crossover.py run` writes, got "
+                 f"{type(error).__name__}: {error}")
+    pathlib.Path(args.output).write_text(svg)
+
+
+def draw(data):
     width, height, left, bottom, top, right = 760, 460, 70, 56, 44, 190
     curves = data["curves"]
     batches = sorted({p["num_seqs"] for c in curves.values() for p in c["points"]})
@@ -115,7 +130,7 @@ def plot(args):
             at = ends[i][0] = max(at, ends[i - 1][0] + 15)
         svg.append(f'<text x="{width - right + 10}" y="{at + 4:.1f}" fill="{colour}">{mode}</text>')
     svg.append("</svg>")
-    pathlib.Path(args.output).write_text("\n".join(svg) + "\n")
+    return "\n".join(svg) + "\n"
 
 
 def main():
@@ -141,7 +156,10 @@ def main():
     unknown = [mode for mode in getattr(args, "modes", "").split(",") if mode and mode not in MODES]
     if unknown:
         parser.error(f"--modes: unknown {unknown[0]!r}, expected some of {', '.join(MODES)}")
-    args.action(args)
+    try:
+        args.action(args)
+    except OSError as error:
+        sys.exit(f"{parser.prog}: {error.filename}: {error.strerror}")
 
 
 if __name__ == "__main__":

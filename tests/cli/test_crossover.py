@@ -35,6 +35,25 @@ def test_unknown_modes_are_refused_by_name(rill, tmp_path):
     assert "Traceback" not in text
 
 
+def test_what_cannot_be_read_or_written_is_said(rill, tmp_path):
+    (tmp_path / "no.json").write_text("{")
+    (tmp_path / "other.json").write_text('{"curves": {}}')
+    (tmp_path / "list.json").write_text("[1]")
+    absent = tmp_path / "absent"
+    for words, culprit in (
+            (["run", absent, tmp_path / "x.json"], absent), (["plot", absent, tmp_path / "x.svg"], absent),
+            (["plot", tmp_path, tmp_path / "x.svg"], tmp_path),
+            (["run", "/bin/true", tmp_path / "x.json"], "/bin/true"),
+            (["run", rill, absent / "x.json", "--batches", "1"], absent / "x.json"),
+            *[(["plot", tmp_path / name, tmp_path / "x.svg"], name)
+              for name in ("no.json", "other.json", "list.json")]):
+        done = subprocess.run([sys.executable, TOOL, *words], capture_output=True, text=True, timeout=60,
+                              check=False)
+        assert done.returncode == 1 and str(culprit) in done.stderr, done
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert not list(tmp_path.glob("x.*"))
+
+
 def test_bench_without_prefill_or_decode(rill):
     for words, phases in ((["-p", "none", "-b", "2"], {"decode"}),
                           (["-p", "8", "-b", "none"], {"prefill"})):
