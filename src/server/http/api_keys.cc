@@ -5,9 +5,9 @@
 
 #include <algorithm>
 #include <charconv>
-#include <fstream>
 #include <sstream>
 
+#include "base/small_file.h"
 #include "server/http/head_parser.h"
 
 namespace rill::server {
@@ -15,6 +15,7 @@ namespace rill::server {
 namespace {
 
 constexpr size_t kMaxKeyBytes = 512;
+constexpr size_t kMaxFileBytes = size_t{1} << 20;
 
 std::array<uint8_t, 32> Hash(std::string_view text) {
   std::array<uint8_t, 32> hash;
@@ -144,14 +145,7 @@ Result<std::vector<ApiKey>> ApiKeys::Parse(std::string_view text, std::string_vi
 }
 
 Result<std::vector<ApiKey>> ApiKeys::ReadFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return NotFound(path + ": cannot be opened");
-  std::string text(1 << 20, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (file.gcount() == static_cast<std::streamsize>(text.size())) {
-    return InvalidArgument(path + ": larger than 1 MiB");
-  }
-  text.resize(static_cast<size_t>(file.gcount()));
+  RILL_ASSIGN_OR_RETURN(std::string text, ReadSmallFile(path, kMaxFileBytes));
   auto keys = Parse(text, path);
   OPENSSL_cleanse(text.data(), text.size());
   return keys;

@@ -34,7 +34,7 @@ class ApiKeys {
   // `culprit` starts every error: the file's name. A duplicate name or key is an error. Errors
   // never hold a key's text.
   static Result<std::vector<ApiKey>> Parse(std::string_view text, std::string_view culprit);
-  // Reads at most 1 MiB.
+  // A regular file of at most 1 MiB.
   static Result<std::vector<ApiKey>> ReadFile(const std::string& path);
   // One key in clear, from the environment or the command line.
   static Result<ApiKey> FromText(std::string name, std::string_view key, bool admin = false);

@@ -1,12 +1,67 @@
 #include "server/http/server_core.h"
 
+#include <openssl/crypto.h>
 #include <openssl/rand.h>
 #include <openssl/ssl.h>
 
+#include "base/small_file.h"
 #include "server/errors.h"
 #include "server/http/connection.h"
 
 namespace rill::server {
+namespace {
+
+constexpr size_t kMaxPemBytes = size_t{1} << 20;
+
+// While it lives a passphrase is asked of nobody (by default a terminal is), and that one would
+// have been needed is told.
+class NoPassphrase {
+ public:
+  explicit NoPassphrase(SSL_CTX* context) : context_(context) {
+    SSL_CTX_set_default_passwd_cb(context, [](char*, int, int, void* asked) {
+      *static_cast<bool*>(asked) = true;
+      return -1;
+    });
+    SSL_CTX_set_default_passwd_cb_userdata(context, &asked_);
+  }
+  ~NoPassphrase() {
+    // Asio takes what is left here for an object of its own.
+    SSL_CTX_set_default_passwd_cb_userdata(context_, nullptr);
+  }
+  NoPassphrase(const NoPassphrase&) = delete;
+  NoPassphrase& operator=(const NoPassphrase&) = delete;
+  bool asked() const { return asked_; }
+
+ private:
+  SSL_CTX* const context_;
+  bool asked_ = false;
+};
+
+Status UsePem(boost::asio::ssl::context& context, const std::string& certificate_path,
+              const std::string& key_path) {
+  RILL_ASSIGN_OR_RETURN(const std::string chain, ReadSmallFile(certificate_path, kMaxPemBytes));
+  RILL_ASSIGN_OR_RETURN(std::string key, ReadSmallFile(key_path, kMaxPemBytes));
+  const NoPassphrase passphrase(context.native_handle());
+  boost::system::error_code error;
+  context.use_certificate_chain(boost::asio::buffer(chain), error);
+  if (error) {
+    OPENSSL_cleanse(key.data(), key.size());
+    return InvalidArgument(certificate_path + ": not a PEM certificate chain (" + error.message() +
+                           ")");
+  }
+  context.use_private_key(boost::asio::buffer(key), boost::asio::ssl::context::pem, error);
+  OPENSSL_cleanse(key.data(), key.size());
+  if (!error) return OkStatus();
+  if (passphrase.asked()) {
+    return InvalidArgument(key_path +
+                           ": encrypted keys are not supported: expected one without a passphrase "
+                           "(openssl pkey -in FILE -out NEW)");
+  }
+  return InvalidArgument(key_path + ": not the private key of " + certificate_path + " in PEM (" +
+                         error.message() + ")");
+}
+
+}  // namespace
 
 std::string ServerCore::ErrorBody(const HttpFault& fault) const {
   if (options_.error_body) return options_.error_body(fault.status, fault.code, fault.message);
@@ -47,17 +102,7 @@ Result<std::shared_ptr<boost::asio::ssl::context>> ServerCore::ReadTls() const {
         return SSL_TLSEXT_ERR_OK;
       },
       nullptr);
-  boost::system::error_code error;
-  context->use_certificate_chain_file(options_.tls_certificate, error);
-  if (error) {
-    return InvalidArgument(options_.tls_certificate + ": not a PEM certificate chain (" +
-                           error.message() + ")");
-  }
-  context->use_private_key_file(options_.tls_private_key, ssl::context::pem, error);
-  if (error) {
-    return InvalidArgument(options_.tls_private_key + ": not the private key of " +
-                           options_.tls_certificate + " in PEM (" + error.message() + ")");
-  }
+  RILL_RETURN_IF_ERROR(UsePem(*context, options_.tls_certificate, options_.tls_private_key));
   if (SSL_CTX_check_private_key(native) != 1) {
     return InvalidArgument(options_.tls_private_key + ": does not belong to " +
                            options_.tls_certificate);
