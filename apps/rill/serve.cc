@@ -3,15 +3,18 @@
 #include <fmt/format.h>
 
 #include <sys/ioctl.h>
+#include <unistd.h>
 
+#include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 
 #include "command.h"
 #include "numbers.h"
+#include "rill/line_writer.h"
 #include "rill/model_store.h"
 #include "rill/server.h"
-#include "rill/stderr_writer.h"
 
 namespace rill::app {
 namespace {
@@ -132,9 +135,8 @@ std::string Gigabytes(int64_t bytes) {
 }
 
 // What this command says may wait for no reader: the same thread waits for SIGTERM.
-void Say(std::string_view text) {
-  static StderrWriter writer;
-  writer.Write(text);
+void Say(std::string text) {
+  LineWriter::Stderr().Write(std::move(text));
 }
 
 void PrintSummary(const ServerSummary& summary) {
@@ -172,6 +174,8 @@ size_t TerminalColumns() {
 // One line that is written again each second, no longer than the terminal is wide: what wraps could
 // not be wiped.
 void PrintStatus(const ServerStatus& status) {
+  // One that waits for a reader would be old when it is read.
+  if (!LineWriter::Stderr().idle()) return;
   auto share = [](double value) {
     return value < 0 ? std::string("?") : fmt::format("{:.0f} %", value * 100);
   };
@@ -217,7 +221,15 @@ Status Serve(ServeFlags& flags) {
     };
   }
   if (live) options.on_status = PrintStatus;
-  return RunServer(options);
+  // The server takes these signals; just before it does and after its end they end the process as
+  // it would have ended. An error is told on a stderr that may take nothing: interrupted as ever.
+  for (const int number : {SIGTERM, SIGINT}) std::signal(number, [](int) { _exit(kExitOk); });
+  const Status status = RunServer(options);
+  if (!status.ok()) {
+    for (const int number : {SIGTERM, SIGINT}) std::signal(number, SIG_DFL);
+  }
+  LineWriter::Stderr().Flush(std::chrono::milliseconds(500));
+  return status;
 }
 
 }  // namespace

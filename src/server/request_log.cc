@@ -1,28 +1,26 @@
 #include "server/request_log.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
-#include <spdlog/async.h>
-#include <spdlog/async_logger.h>
-#include <spdlog/details/file_helper.h>
-#include <spdlog/sinks/base_sink.h>
+#include <sys/stat.h>
 
 #include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <ctime>
-#include <filesystem>
 #include <iterator>
-#include <mutex>
+#include <utility>
 
 #include "base/utf8.h"
+#include "rill/file_error.h"
 #include "rill/json.h"
-#include "rill/stderr_writer.h"
+#include "server/http/unique_fd.h"
 
 namespace rill::server {
 namespace {
 
-constexpr size_t kQueueLines = 8192;
 constexpr size_t kMaxFieldBytes = 1024;
+constexpr std::chrono::milliseconds kPatience{500};
 
 // "2026-01-31T12:00:00.123Z"
 std::string Timestamp() {
@@ -37,54 +35,29 @@ std::string Timestamp() {
   return fmt::format("{}.{:03}Z", text, ms);
 }
 
+// Neither waits for the reader of a FIFO nor lets later writes wait for it: the descriptor is of
+// this log alone, also where the path is /dev/stdout.
+Result<int> OpenLogFile(const std::string& path) {
+  UniqueFd fd(::open(path.c_str(),
+                     O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666));
+  if (fd.get() < 0) {
+    const int error = errno;
+    // A socket says the same, as stdout of a service whose output goes to the journal.
+    const char* const text =
+        error == ENXIO ? "a FIFO that nobody reads, or a socket" : std::strerror(error);
+    return FileError(fmt::format("log: {}: cannot be opened: {}", PrintableUtf8(path), text),
+                     error);
+  }
+  struct stat entry = {};
+  if (::fstat(fd.get(), &entry) != 0 ||
+      !(S_ISREG(entry.st_mode) || S_ISCHR(entry.st_mode) || S_ISFIFO(entry.st_mode))) {
+    return InvalidArgument(fmt::format(
+        "log: {}: expected a regular file, a character device or a FIFO", PrintableUtf8(path)));
+  }
+  return fd.Release();
+}
+
 }  // namespace
-
-namespace {
-
-// stderr; a line that nobody takes is an error, which the logger counts.
-class StderrSink final : public spdlog::sinks::base_sink<std::mutex> {
- public:
-  explicit StderrSink(StderrWriter& writer) : writer_(writer) {}
-
- private:
-  void sink_it_(const spdlog::details::log_msg& message) override {
-    spdlog::memory_buf_t formatted;
-    formatter_->format(message, formatted);
-    if (!writer_.Write({formatted.data(), formatted.size()})) {
-      throw spdlog::spdlog_ex("stderr", errno);
-    }
-  }
-  void flush_() override {}
-
-  StderrWriter& writer_;
-};
-
-}  // namespace
-
-// Appends to a file that may be opened anew. Thread-safe, as every sink.
-class LogFileSink final : public spdlog::sinks::base_sink<std::mutex> {
- public:
-  explicit LogFileSink(std::string path) : path_(std::move(path)) { Open(); }
-
-  // Throws when it cannot; the old one stays then.
-  void Open() {
-    auto next = std::make_unique<spdlog::details::file_helper>();
-    next->open(path_, /*truncate=*/false);
-    const std::lock_guard lock(mutex_);
-    file_.swap(next);
-  }
-
- private:
-  void sink_it_(const spdlog::details::log_msg& message) override {
-    spdlog::memory_buf_t formatted;
-    formatter_->format(message, formatted);
-    file_->write(formatted);
-  }
-  void flush_() override { file_->flush(); }
-
-  const std::string path_;
-  std::unique_ptr<spdlog::details::file_helper> file_;
-};
 
 LogLine::LogLine(std::string_view level, std::string_view event) : level_(level), event_(event) {}
 
@@ -113,42 +86,22 @@ Result<std::unique_ptr<RequestLog>> RequestLog::Create(const LogOptions& options
   }
   std::unique_ptr<RequestLog> log(new RequestLog(options));
   if (options.format == "none") return log;
-  try {
-    spdlog::sink_ptr sink;
-    if (options.file.empty()) {
-      sink = std::make_shared<StderrSink>(log->stderr_);
-    } else {
-      // spdlog would make the folders of a path that was mistyped.
-      const auto folder = std::filesystem::absolute(options.file).parent_path();
-      if (!std::filesystem::is_directory(folder)) {
-        return InvalidArgument("log: " + options.file + ": there is no folder " + folder.string());
-      }
-      log->file_sink_ = std::make_shared<LogFileSink>(options.file);
-      sink = log->file_sink_;
-    }
-    log->pool_ = std::make_shared<spdlog::details::thread_pool>(kQueueLines, 1);
-    log->logger_ = std::make_shared<spdlog::async_logger>(
-        "rill", std::move(sink), log->pool_, spdlog::async_overflow_policy::overrun_oldest);
-    log->logger_->set_pattern("%v");
-    // A full disk is no reason to stop. The handler runs on the pool's thread, which the log joins.
-    log->logger_->set_error_handler([raw = log.get()](const std::string&) {
-      raw->write_errors_.fetch_add(1, std::memory_order_relaxed);
-    });
-    log->logger_->flush_on(spdlog::level::info);
-  } catch (const std::exception& error) {
-    return InvalidArgument("log: " + std::string(error.what()));
+  if (options.file.empty()) {
+    log->writer_ = &LineWriter::Stderr();
+    return log;
   }
+  RILL_ASSIGN_OR_RETURN(const int fd, OpenLogFile(options.file));
+  log->file_ = std::make_unique<LineWriter>(fd);
+  log->writer_ = log->file_.get();
   return log;
 }
 
 RequestLog::~RequestLog() {
-  // The pool's destructor writes what is queued.
-  logger_.reset();
-  pool_.reset();
+  Flush(kPatience);
 }
 
 void RequestLog::Write(const LogLine& line) {
-  if (!logger_) return;
+  if (!writer_) return;
   std::string out;
   if (options_.format == "json") {
     out = fmt::format(R"({{"time":"{}","level":"{}","event":"{}"{}}})", Timestamp(), line.level_,
@@ -156,25 +109,23 @@ void RequestLog::Write(const LogLine& line) {
   } else {
     out = fmt::format("{} {} {}{}", Timestamp(), line.level_, line.event_, line.text_);
   }
-  try {
-    logger_->info(spdlog::string_view_t(out));
-  } catch (const std::exception&) {
-    // Nothing that a request should end for.
-  }
+  out += '\n';
+  writer_->Write(std::move(out));
 }
 
 Status RequestLog::Reopen() {
-  if (!file_sink_) return OkStatus();
-  try {
-    file_sink_->Open();
-  } catch (const std::exception& error) {
-    return InvalidArgument("log: " + std::string(error.what()));
-  }
+  if (!file_) return OkStatus();
+  RILL_ASSIGN_OR_RETURN(const int fd, OpenLogFile(options_.file));
+  file_->Switch(fd, kPatience);
   return OkStatus();
 }
 
+void RequestLog::Flush(std::chrono::milliseconds patience) const {
+  if (writer_) writer_->Flush(patience);
+}
+
 uint64_t RequestLog::lines_dropped() const {
-  return write_errors_.load(std::memory_order_relaxed) + (pool_ ? pool_->overrun_counter() : 0);
+  return LineWriter::Stderr().dropped() + (file_ ? file_->dropped() : 0);
 }
 
 void RequestLog::Notice(std::string_view event, std::string_view message) {

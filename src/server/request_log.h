@@ -1,34 +1,25 @@
 // RequestLog: what the server says about its work, one line each, as text or as JSON.
 //
-// Lines are written by a thread of the log's own; when it cannot keep up, the disk is full or
-// nobody reads stderr, lines are dropped and counted, and requests go on. Text of prompts and
-// answers is never logged, but for bodies when that was asked for. Everything that came from a
-// client is escaped.
+// Lines are written by a thread of the writer's own; when it cannot keep up, the disk is full or
+// nobody reads, lines are dropped and counted, and requests go on. Text of prompts and answers is
+// never logged, but for bodies when that was asked for. Everything that came from a client is
+// escaped.
 #pragma once
 
-#include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
 
+#include "rill/line_writer.h"
 #include "rill/status.h"
-#include "rill/stderr_writer.h"
-
-namespace spdlog {
-class logger;
-namespace details {
-class thread_pool;
-}
-}  // namespace spdlog
 
 namespace rill::server {
 
-class LogFileSink;
-
 struct LogOptions {
   std::string format = "text";  // "text", "json", "none"
-  std::string file;             // "": stderr
+  std::string file;             // a regular file, a character device or a FIFO; "": stderr
   bool requests = true;
   bool prompts = false;
 };
@@ -50,30 +41,30 @@ class LogLine {
 
 class RequestLog {
  public:
-  // Errors: a file that cannot be opened.
+  // Errors: a file that cannot be opened, or not without waiting (a FIFO that nobody reads).
   static Result<std::unique_ptr<RequestLog>> Create(const LogOptions& options);
-  ~RequestLog();
+  ~RequestLog();  // waits a moment for what is queued
 
-  bool wants_requests() const { return logger_ && options_.requests; }
-  bool wants_prompts() const { return logger_ && options_.prompts; }
+  bool wants_requests() const { return writer_ && options_.requests; }
+  bool wants_prompts() const { return writer_ && options_.prompts; }
   void Write(const LogLine& line);
   // Opens the file by its name again, for one that was moved away (logrotate); lines that wait go
   // to the new one. Errors: it cannot be opened; lines then go where they went.
   Status Reopen();
   void Notice(std::string_view event, std::string_view message);
   void Error(std::string_view event, std::string_view message);
-  // Lines that could not be written (disk full, reader gone) or that a full queue pushed out.
+  // Waits at most that long for lines that are queued.
+  void Flush(std::chrono::milliseconds patience) const;
+  // Texts that could not be written (disk full, reader gone) or that found the queue full: of
+  // stderr, and of the file.
   uint64_t lines_dropped() const;
 
  private:
   explicit RequestLog(LogOptions options) : options_(std::move(options)) {}
 
   const LogOptions options_;
-  StderrWriter stderr_;
-  std::shared_ptr<spdlog::details::thread_pool> pool_;
-  std::shared_ptr<LogFileSink> file_sink_;  // null: stderr
-  std::shared_ptr<spdlog::logger> logger_;  // null: format "none"
-  std::atomic<uint64_t> write_errors_{0};
+  std::unique_ptr<LineWriter> file_;  // null: stderr
+  LineWriter* writer_ = nullptr;      // null: format "none"
 };
 
 }  // namespace rill::server

@@ -96,7 +96,8 @@ def test_stderr_that_nobody_reads_holds_up_nothing(rill, stories):
     read, write = os.pipe()
     try:
         process = subprocess.Popen([rill, "serve", "m=" + stories, "--port", "0", "--unix", "s.sock",
-                                    "--threads", "1", "--drain-delay", "0"], stderr=write,
+                                    "--threads", "1", "--drain-delay", "0", "--log-prompts",
+                                    "--log-format", "json"], stderr=write,
                                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                    cwd=(folder := tempfile.mkdtemp(prefix="rill-")))
         os.close(write)
@@ -107,8 +108,9 @@ def test_stderr_that_nobody_reads_holds_up_nothing(rill, stories):
                     if client.get("/health").status_code == 200:
                         break
                 time.sleep(0.05)
-            for _ in range(700):  # more than a pipe holds
-                assert client.get("/v1/models").status_code == 200
+            # More than a pipe and the queue before it hold; refused, and logged before that.
+            for _ in range(40):
+                assert client.post("/tokenize", json={"prompt": "a" * 60_000}).status_code == 400
             for _ in range(200):
                 page = client.get("/metrics").text
                 dropped = float(re.search(r"^rill_log_lines_dropped_total (\S+)", page, re.M)[1])
