@@ -117,10 +117,12 @@ struct ServerOptions {
 // Serves until SIGTERM or SIGINT: the first drains (SIGINT, and with sockets of a service manager
 // SIGTERM too, without drain_delay_s), a second one stops at once. SIGHUP opens log_file
 // by its name again and reads keys and certificates again, all of them or none. Blocks these
-// signals in the calling thread; call it before other threads start. A model that does not load is
-// told in the summary, and the others serve. One of these signals while models load ends the
-// process there and then, with exit code 0. Errors: bad options, an address beside the sockets of a
-// service manager, a port in use, no model that loads.
+// signals in the calling thread until it returns; call it before other threads start. A model that
+// does not load is told in the summary, and the others serve. SIGTERM or SIGINT while models load
+// or before ends the process there and then, with exit code 0; so it does, from any thread, when a
+// step or a system call does not end: 1 s after a second one, 2 s after the drain's time. Errors:
+// bad options, an address beside the sockets of a service manager, a port in use, no model that
+// loads.
 Status RunServer(const ServerOptions& options);
 
 }  // namespace rill

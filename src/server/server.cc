@@ -1,6 +1,5 @@
 // RunServer: from options to the last answer.
 #include <fmt/format.h>
-#include <pthread.h>
 #include <signal.h>
 
 #include <algorithm>
@@ -16,11 +15,13 @@
 
 #include "base/size_text.h"
 #include "base/utf8.h"
+#include "rill/line_writer.h"
 #include "rill/model_store.h"
 #include "rill/server.h"
 #include "server/endpoints/endpoint.h"
 #include "server/http/systemd.h"
 #include "server/status_sampler.h"
+#include "server/stop_signals.h"
 
 namespace rill::server {
 namespace {
@@ -177,29 +178,6 @@ Status CheckOptions(const ServerOptions& options) {
   return OkStatus();
 }
 
-// The signals that the main thread waits for; every other thread inherits the mask.
-sigset_t BlockSignals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  for (int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, number);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  signal(SIGPIPE, SIG_IGN);
-  return signals;
-}
-
-// The next signal, or 0 after that time.
-int WaitForSignal(const sigset_t& signals, std::chrono::milliseconds timeout) {
-  const timespec wait = {.tv_sec = timeout.count() / 1000,
-                         .tv_nsec = (timeout.count() % 1000) * 1'000'000};
-  const int number = sigtimedwait(&signals, nullptr, &wait);
-  return number > 0 ? number : 0;
-}
-
-// From now on a further signal ends the process as if nobody waited for it.
-void UnblockSignals(const sigset_t& signals) {
-  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
-}
-
 // "rill-engine R 512, rill-post S 3, …": each thread's name, state and processor time in
 // hundredths of a second, from /proc; what can be told of a step that hangs.
 std::string DescribeThreads() {
@@ -227,7 +205,7 @@ std::string DescribeThreads() {
 
 class Server {
  public:
-  explicit Server(const ServerOptions& options) : state_(options) {}
+  Server(const ServerOptions& options, StopSignals& signals) : state_(options), signals_(signals) {}
 
   ~Server() {
     if (loader_.joinable()) loader_.join();
@@ -236,8 +214,7 @@ class Server {
     state_.registry.Clear();
   }
 
-  // `signals` are blocked in every thread of this server.
-  Status Run(const sigset_t& signals) {
+  Status Run() {
     RILL_RETURN_IF_ERROR(CheckOptions(state_.options));
     RILL_ASSIGN_OR_RETURN(state_.log, RequestLog::Create({.format = state_.options.log_format,
                                                           .file = state_.options.log_file,
@@ -296,11 +273,10 @@ class Server {
       loaded_ = true;
     });
     while (!loaded_) {
-      const int number = WaitForSignal(signals, std::chrono::milliseconds(10));
+      const int number = signals_.Wait(std::chrono::milliseconds(10));
       if (number == SIGHUP) Reload();
       if (number == SIGTERM || number == SIGINT) {
         stop_loading_ = true;
-        UnblockSignals(signals);
         SystemdNotify("STOPPING=1");
         Notice("stop", "stopped while loading");
         LeaveLoading();
@@ -324,7 +300,7 @@ class Server {
     state_.ready = true;
     if (inherited_) http_->Start();
     Announce(std::chrono::duration<double>(Clock::now() - load_start).count());
-    return Serve(signals);
+    return Serve();
   }
 
  private:
@@ -332,8 +308,8 @@ class Server {
   // has open is read only, or a file that counts once it is renamed.
   [[noreturn]] void LeaveLoading() {
     http_->Stop();  // removes the socket's path, too
-    // The log has a thread of its own, which writes its lines meanwhile.
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    state_.log->Flush(std::chrono::milliseconds(200));
+    LineWriter::Stderr().Flush(std::chrono::milliseconds(200));
     std::_Exit(0);
   }
 
@@ -402,15 +378,19 @@ class Server {
     if (options.on_started) options.on_started(summary);
   }
 
-  Status Serve(const sigset_t& signals) {
+  Status Serve() {
+    const ServerOptions& options = state_.options;
+    signals_.LeaveAfterFirst(
+        std::chrono::seconds(std::max({0, options.drain_timeout_s, options.drain_delay_s})) +
+        kAfterDrain);
     StatusSampler sampler(state_);
     Clock::time_point next_tick = Clock::now() + std::chrono::seconds(1);
     while (true) {
       const auto wait =
           std::chrono::duration_cast<std::chrono::milliseconds>(next_tick - Clock::now());
-      const int number = WaitForSignal(signals, std::max(wait, std::chrono::milliseconds(1)));
+      const int number = signals_.Wait(std::max(wait, std::chrono::milliseconds(1)));
       if (number == SIGHUP) Reload();
-      if (number == SIGTERM || number == SIGINT) return Drain(number, signals);
+      if (number == SIGTERM || number == SIGINT) return Drain(number);
       if (Clock::now() >= next_tick) {
         next_tick += std::chrono::seconds(1);
         try {
@@ -428,28 +408,29 @@ class Server {
     if (state_.options.on_status) state_.options.on_status(status);
   }
 
-  Status Drain(int number, const sigset_t& signals) {
+  Status Drain(int number) {
     const ServerOptions& options = state_.options;
     const auto wait = std::chrono::seconds(std::max(0, options.drain_timeout_s));
     // Ctrl-C is somebody who wants the prompt back, and with a service manager's sockets nobody is
     // sent away whom a balancer should have known of.
     const auto delay = std::chrono::seconds(
         number == SIGTERM && !inherited_ ? std::max(0, options.drain_delay_s) : 0);
+    const Clock::time_point leave = Clock::now() + delay;
+    const Clock::time_point deadline = Clock::now() + wait;
+    signals_.EndWithin(std::max(wait, delay) + kAfterDrain);
     state_.draining = true;
     SystemdNotify("STOPPING=1");
     if (inherited_) {
       // The service manager's sockets outlive this process: new connections wait in them for the
       // next one. Those that were taken already get the moment in which their first request comes.
       http_->CloseListeners();
-      WaitForSignal(signals, std::chrono::milliseconds(250));
+      if (StoppedAgain(std::chrono::milliseconds(250))) return OkStatus();
     }
     http_->BeginDrain(std::chrono::seconds(1));
     const std::string stays =
         delay.count() > 0 ? fmt::format("; 503 for new ones for {} s", delay.count()) : "";
     Notice("drain", fmt::format("draining: {} requests under way, at most {} s{}; once more stops",
                                 http_->counters().requests_now, wait.count(), stays));
-    const Clock::time_point leave = Clock::now() + delay;
-    const Clock::time_point deadline = Clock::now() + wait;
     uint64_t cut = 0;
     bool is_cut = false;
     while (true) {
@@ -462,20 +443,26 @@ class Server {
         state_.registry.CancelAll();
       }
       if (Clock::now() >= std::max(leave, deadline + std::chrono::seconds(1))) break;
-      const int again = WaitForSignal(signals, std::chrono::milliseconds(idle ? 20 : 1));
-      if (again == SIGTERM || again == SIGINT) {
-        Notice("stop", fmt::format("stopped: {} requests dropped", http_->counters().requests_now));
-        UnblockSignals(signals);
-        return OkStatus();
-      }
+      if (StoppedAgain(std::chrono::milliseconds(idle ? 20 : 1))) return OkStatus();
     }
     // Who connected or wrote while this was decided is told, too.
     http_->StopAccepting();
-    WaitForSignal(signals, std::chrono::milliseconds(50));
-    http_->WaitIdle(Clock::now() + std::chrono::seconds(1));
+    if (StoppedAgain(std::chrono::milliseconds(50))) return OkStatus();
+    http_->WaitIdle(std::min(Clock::now() + std::chrono::milliseconds(1000),
+                             std::max(leave, deadline) + std::chrono::milliseconds(1500)));
     Notice("stop", cut > 0 ? fmt::format("stopped: the time was up for {} requests", cut)
                            : std::string("stopped"));
+    // A step that has not ended is not waited for longer.
+    signals_.EndWithin(kAfterDrain);
     return OkStatus();
+  }
+
+  // Waits that long for a second SIGTERM or SIGINT.
+  bool StoppedAgain(std::chrono::milliseconds timeout) {
+    const int number = signals_.Wait(timeout);
+    if (number != SIGTERM && number != SIGINT) return false;
+    Notice("stop", fmt::format("stopped: {} requests dropped", http_->counters().requests_now));
+    return true;
   }
 
   // While no step hangs and an engine works the service manager hears so; one that hangs, and a
@@ -525,7 +512,11 @@ class Server {
     if (state_.options.on_notice) state_.options.on_notice(message);
   }
 
+  // After the time that requests have: for their answers' way, and for the end in order.
+  static constexpr std::chrono::milliseconds kAfterDrain{2000};
+
   ServerState state_;
+  StopSignals& signals_;
   std::unique_ptr<HttpServer> http_;
   std::vector<ModelMemory> plan_;
   int num_keys_ = 0;
@@ -545,9 +536,10 @@ class Server {
 namespace rill {
 
 Status RunServer(const ServerOptions& options) {
-  // Before the first thread: one with a signal unblocked would let it end the process.
-  const sigset_t signals = server::BlockSignals();
-  return server::Server(options).Run(signals);
+  // Before the first other thread.
+  RILL_ASSIGN_OR_RETURN(const auto signals, server::StopSignals::Create());
+  signal(SIGPIPE, SIG_IGN);
+  return server::Server(options, *signals).Run();
 }
 
 }  // namespace rill
