@@ -287,7 +287,10 @@ def test_what_a_loaded_model_takes_is_within_the_budget(rill, stories, smollm2):
     (["a={m}", "a={m}"], 2, "two models are called 'a'"),
     (["{m}", "--port", "99999"], 2, ""),
     (["{m}", "--memory", "lots"], 2, "--memory"),
-    (["{m}", "--host", "0.0.0.0"], 1, "no API key"),  # beyond this machine without keys
+    # Beyond this machine without keys.
+    (["{m}", "--host", "0.0.0.0", "--port", "0"], 2, "listen on '0.0.0.0': reachable from other machi"
+     "nes, and no API key is asked for: give keys (--key-file FILE), or --allow-unauthenticated"),
+    (["{m}", "--log-file", "/no/such/log"], 3, "log: /no/such/log: cannot be opened: No such file"),
     # Admin routes for whoever reaches the port.
     (["{m}", "--port", "0", "--admin-on-main"], 2, "--admin-on-main: expected API keys, one of them"),
     (["{m}", "--port", "0", "--admin-on-main", "--host", "0.0.0.0", "--allow-unauthenticated"], 2,

@@ -545,9 +545,10 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Create(HttpServerOptions options
   for (Listener& listener : listeners) {
     if (!listener.traits.is_unix && !listener.traits.is_loopback && options.api_keys.empty() &&
         !options.allow_unauthenticated) {
-      return FailedPrecondition("listen on '" + listener.name +
-                                "': reachable from other machines, and no API key is asked for; "
-                                "give one, or allow unauthenticated use explicitly");
+      // Without the port, which the system may have chosen.
+      return InvalidArgument("listen on '" + listener.name.substr(0, listener.name.rfind(':')) +
+                             "': reachable from other machines, and no API key is asked for: give "
+                             "keys (--key-file FILE), or --allow-unauthenticated");
     }
     listener.traits.tls = !options.tls_certificate.empty() && !listener.traits.is_unix;
   }
