@@ -9,7 +9,7 @@ set -euo pipefail
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 folder=${1:-$root/build/aarch64-sysroot}
 # What CMakeLists.txt looks for; 45 MB with all that they need.
-packages=(libsimdjson-dev libfmt-dev libspdlog-dev libcli11-dev libpcre2-dev libutf8proc-dev
+packages=(libsimdjson-dev libfmt-dev libcli11-dev libpcre2-dev libutf8proc-dev
   libcurl4-openssl-dev libssl-dev libboost1.81-dev libxxhash-dev libedit-dev libgtest-dev
   libgmock-dev)
 # The compiler brings these itself.

@@ -97,7 +97,7 @@ run_tsan() {
   # Into files: a test may look at nothing that its server wrote.
   rm -rf "$reports"
   mkdir -p "$reports"
-  TSAN_OPTIONS=log_path=$reports/report:suppressions=$root/tools/tsan.supp RILL_BUILD=build/tsan \
+  TSAN_OPTIONS=log_path=$reports/report RILL_BUILD=build/tsan \
     python -m pytest tests/server -q -p no:cacheprovider || status=1
   local found
   found=$({ grep -rl 'WARNING: ThreadSanitizer: ' "$reports" || true; } | wc -l)
