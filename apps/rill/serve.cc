@@ -317,6 +317,10 @@ void AddServe(CLI::App& app, CommandContext& context) {
                    "KV memory per model, as 4G (default: what the budget leaves)")
       ->check(FileName("a size such as 4G"))
       ->group(group);
+  command
+      ->add_flag("--preallocate", options.preallocate,
+                 "Take the KV memory at the start, not as it is first used")
+      ->group(group);
   command->add_option("--max-choices", options.max_choices, "Largest n and best_of")
       ->check(CLI::Range(1, 128))
       ->capture_default_str()

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/checked_math.h"
+#include "base/touch_memory.h"
 
 namespace rill::engine {
 
@@ -31,6 +32,9 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(model::Model& model, op
   if (!memory.ok()) {
     return memory.status().WithPrefix(
         fmt::format("KV memory of {} pages of {} bytes", options.num_pages, layout.page_bytes()));
+  }
+  if (options.preallocate) {
+    RILL_RETURN_IF_ERROR(TouchMemory((*memory)->data(), *bytes).WithPrefix("KV memory"));
   }
   RunnerInfo info;
   info.vocab_size = config.vocab_size;

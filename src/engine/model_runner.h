@@ -17,6 +17,7 @@ struct ModelRunnerOptions {
   int32_t num_pages = 0;          // see PagesForContexts
   int32_t max_step_tokens = 512;  // as the model was loaded with
   int32_t max_step_rows = 0;      // as the model was loaded with; 0: max_step_tokens
+  bool preallocate = false;       // KV memory is resident at once, not as it is first used
 };
 
 // Pages that let `num_sequences` sequences of `context` positions run side by side.

@@ -322,6 +322,15 @@ def test_a_memory_limit_is_the_budget(rill, stories):
         remove_cgroup(group)
 
 
+@pytest.mark.parametrize("preallocate", [True, False])
+def test_kv_memory_is_there_at_the_start_where_asked_for(rill, stories, preallocate):
+    flags = ["--preallocate"] if preallocate else []
+    with Server(rill, "m=" + stories, "--kv-memory", "192M", *flags) as server:
+        with open(f"/proc/{server.process.pid}/smaps_rollup", encoding="ascii") as file:
+            resident_mb = next(int(line.split()[1]) for line in file if line.startswith("Anonymous"))
+        assert (resident_mb >= 192 << 10) == preallocate
+
+
 def test_the_wall_clock_decides_nothing():
     """I8: only log lines, answers' `created` and file names know the time of day; every wait and
     timeout is by the monotonic clock."""
