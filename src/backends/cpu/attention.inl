@@ -377,16 +377,26 @@ void AttendTile(const AttentionBlock& b, const AttentionTile& tile, const Softma
   if (v.first >= v.last) return;
   // Strips at the edge of the visible ones are computed twice rather than with fewer accumulators.
   const int strip0 = v.first / 16, strip1 = (v.last + 15) / 16;
-  for (int s = strip0; s < strip1; s += kWidth) {
-    const int s0 = s + kWidth <= 4 ? s : 4 - kWidth;
-    const std::byte* strips[kWidth];
-    for (int i = 0; i < kWidth; ++i) {
+  const auto scores = [&]<int S>(int s) __attribute__((always_inline)) {
+    const int s0 = s + S <= 4 ? s : 4 - S;
+    const std::byte* strips[S];
+    for (int i = 0; i < S; ++i) {
       int strip = s0 + i;
       strip = strip < strip0 ? strip0 : strip >= strip1 ? strip1 - 1 : strip;
       strips[i] = tile.k_strips[strip];
     }
-    StripScores<Kv, T, kWidth>(strips, tile.k_ask + s0, b.k_dim, q, p + 16 * s0);
+    StripScores<Kv, T, S>(strips, tile.k_ask + s0, b.k_dim, q, p + 16 * s0);
+  };
+  // The end of a context: half of a wide step may do.
+  const bool half = kWidth == 4 && !Kv::kIsF32 && strip1 <= 2;
+  if (half) {
+    scores.template operator()<kWidth == 4 ? 2 : kWidth>(strip0);
+    const int64_t bytes = (b.k_dim + Kv::kGroup - 1) / Kv::kGroup * Kv::kGroupBytes;
+    for (int s = 2; s < 4; ++s) {
+      for (int64_t i = 0; i < bytes; i += 64) AskFor(tile.k_ask[s] + i);
+    }
   }
+  for (int s = strip0; s < strip1 && !half; s += kWidth) scores.template operator()<kWidth>(s);
   if constexpr (!Kv::kIsF32) {
     // What the loop over the values, which has as many rows as are visible here, does not ask for.
     for (int s = 0; s < 4; ++s) {

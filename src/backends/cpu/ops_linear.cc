@@ -5,10 +5,12 @@
 // stays in L2; tokens go in blocks that stay there too; k goes in blocks of 1024. Threads split
 // panels, never k.
 //
-// Lost: pieces of fewer panels where that evens out what the threads do (36 panels are 9 pieces of
-// 4 for two threads): a step of one token takes 5 % longer, of 8 to 64 nothing less. Blocks of 256
-// k, so that panels and tile stay in L1 (290 against 340 GMAC/s on AMX at k = 2048: storing and
-// loading sums costs more than L2); one panel at a time for few tokens.
+// From 5 tokens on each thread has as many pieces, some of them smaller (36 panels for two threads:
+// 8 pieces of 4 and 2 of 2; Zen 5, 64 tokens, q4_1 576 x 1536: 98 -> 90 us, 576 x 576 39 -> 36); a
+// step of one token would take 5 % longer. Lost: reading the next piece's panels ahead while tiles
+// multiply (0.93 of the rate with 16 tokens). Blocks of 256 k, so that panels and tile stay in L1
+// (290 against 340 GMAC/s on AMX at k = 2048: storing and loading sums costs more than L2); one
+// panel at a time for few tokens.
 #include <algorithm>
 #include <cstring>
 
@@ -23,6 +25,7 @@ namespace {
 constexpr int64_t kWorkBytes = 256 << 10;  // of panels in work form or f32: with the rest, L2
 constexpr int64_t kMaxPanels = 4;
 constexpr int64_t kUnitBlock = 32;  // k / 32 a pass
+constexpr int64_t kEvenTokens = 5;
 
 // A product cut into ranges of panels times ranges of tiles, what a worker does at a time: all
 // panels with the first tiles, then with the next.
@@ -31,19 +34,24 @@ struct Pieces {
     int64_t p0, p1, t0, t1;
   };
   int64_t num_panels = 0, num_tiles = 0;
-  int64_t panels = 1, tiles = 1;  // of a piece
+  int64_t panels = 1, tiles = 1;        // of a piece, at most
+  int64_t panel_ranges = 1, grain = 1;  // ranges begin at multiples of `grain` panels
 
-  int64_t panel_ranges() const { return (num_panels + panels - 1) / panels; }
-  int64_t num_pieces() const { return panel_ranges() * ((num_tiles + tiles - 1) / tiles); }
+  int64_t num_pieces() const { return panel_ranges * ((num_tiles + tiles - 1) / tiles); }
   Range At(int64_t piece) const {
-    const int64_t p = piece % panel_ranges() * panels, t = piece / panel_ranges() * tiles;
-    return {p, std::min(num_panels, p + panels), t, std::min(num_tiles, t + tiles)};
+    const int64_t p = piece % panel_ranges, t = piece / panel_ranges * tiles;
+    return {Begin(p), Begin(p + 1), t, std::min(num_tiles, t + tiles)};
+  }
+  // As even as the grain allows: at most `panels` each, for that is a multiple of it.
+  int64_t Begin(int64_t range) const {
+    if (range == panel_ranges) return num_panels;
+    return (range * num_panels + panel_ranges * grain / 2) / (panel_ranges * grain) * grain;
   }
   // Room for the products of a piece.
   int64_t OutFloats(const Tiles& x) const { return panels * tiles * x.width * kPanelRows; }
 };
-// Ranges of panels are multiples of `step`.
-Pieces Cut(const Tiles& tiles, int64_t num_panels, int64_t step = 1) {
+// Ranges of panels are multiples of `step`; as many for each worker, where tokens take their time.
+Pieces Cut(const Context& c, const Tiles& tiles, int64_t num_panels, int64_t step = 1) {
   Pieces b;
   b.num_panels = num_panels;
   b.num_tiles = tiles.num_tiles;
@@ -57,6 +65,13 @@ Pieces Cut(const Tiles& tiles, int64_t num_panels, int64_t step = 1) {
     b.panels = kMaxPanels;
   }
   b.panels = (b.panels + step - 1) / step * step;
+  b.grain = step > 1 || b.panels % 2 != 0 ? step : 2;  // kernels take panels by twos
+  b.panel_ranges = (num_panels + b.panels - 1) / b.panels;
+  if (tiles.num_tokens >= kEvenTokens) {
+    const int64_t workers = c.pool.num_workers();
+    b.panel_ranges = std::min((b.panel_ranges + workers - 1) / workers * workers,
+                              (num_panels + b.grain - 1) / b.grain);
+  }
   static const int64_t l2 =
       std::max<int64_t>(256 << 10, static_cast<int64_t>(GetCpuFeatures().l2_bytes));
   const int64_t most = std::clamp<int64_t>(l2 / 2 / tiles.tile_bytes, 1, tiles.num_tiles);
@@ -190,7 +205,7 @@ void Products(Context& c, const CpuWeight& w, int64_t expert, const Inputs& inpu
   int64_t num_pieces = 0;
   for (const CpuWeight::Segment& s : w.segments()) {
     const Tiles& tiles = inputs.Of(s);
-    const Pieces pieces = Cut(tiles, s.num_panels);
+    const Pieces pieces = Cut(c, tiles, s.num_panels);
     parts.push_back({s, tiles, pieces, pieces.num_pieces()});
     num_pieces += parts.back().count;
   }
@@ -266,8 +281,8 @@ void GluProducts(Context& c, const CpuWeight& w, int64_t expert, const Inputs& i
   const Tiles& tiles = gate_tiles.tile_bytes > up_tiles.tile_bytes ? gate_tiles : up_tiles;
   const int64_t num_tokens = tiles.num_tokens;
   const bool quantised = target.codes != nullptr;
-  Pieces pieces =
-      Cut(tiles, gate.num_panels, quantised ? target.codes->group_units * kUnit / kPanelRows : 1);
+  Pieces pieces = Cut(c, tiles, gate.num_panels,
+                      quantised ? target.codes->group_units * kUnit / kPanelRows : 1);
   // Tiles of different kinds: one range of tiles is one of tokens only if they are equally wide.
   const bool same = gate_tiles.width == up_tiles.width;
   if (!same) {
