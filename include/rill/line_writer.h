@@ -14,8 +14,9 @@ namespace rill {
 
 class LineWriter {
  public:
-  // Of texts that wait; a text that is longer is taken while they are fewer.
-  static constexpr size_t kMaxQueuedBytes = size_t{1} << 20;
+  // Of texts that wait; a text that is longer is taken while they are fewer. A crowd's prompts in a
+  // log come at once and must not find it full while a healthy disk takes them.
+  static constexpr size_t kMaxQueuedBytes = size_t{16} << 20;
 
   // The one of stderr, for all of the process: never closed.
   static LineWriter& Stderr();

@@ -11,6 +11,8 @@
 #include <functional>
 #include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 namespace rill {
 namespace {
@@ -112,6 +114,21 @@ TEST(LineWriter, ALongText_IsWrittenWhole) {
   EXPECT_EQ(pipe.ReadTo("\n"), text);
   EXPECT_TRUE(Soon([&] { return writer.idle(); }));
   EXPECT_EQ(writer.dropped(), 0U);
+}
+
+TEST(LineWriter, ABurstThatTheFileTakes_LosesNothing) {
+  std::vector<std::string> texts(100, std::string(100'000, 'z') + "\n");
+  char path[] = "/tmp/rill-line-writer-XXXXXX";
+  const int fd = mkostemp(path, O_CLOEXEC);
+  ASSERT_GE(fd, 0);
+  unlink(path);
+  const int reader = dup(fd);
+  LineWriter writer(fd);
+  for (std::string& text : texts) writer.Write(std::move(text));
+  EXPECT_TRUE(writer.Flush(seconds(10)));
+  EXPECT_EQ(writer.dropped(), 0U);
+  EXPECT_EQ(lseek(reader, 0, SEEK_END), 100 * 100'001);
+  close(reader);
 }
 
 TEST(LineWriter, NoReaderNoSpaceAndNoDescriptor_AreCounted) {
