@@ -89,6 +89,8 @@ class Server:
             if self.process.poll() is not None:
                 raise AssertionError(f"serve ended with {self.process.returncode}:\n{text}")
             time.sleep(0.02)
+        self.process.kill()  # __exit__ is not called for what did not enter
+        self.process.wait()
         raise AssertionError("serve was not ready in time:\n" + self.stderr())
 
     @property
