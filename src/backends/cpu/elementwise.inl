@@ -1,6 +1,31 @@
 // Rows of elements: activations, sums, norms, softmax, rope. Bound by memory; one pass each (norms
 // two). Reductions have the canonical order: lane j takes elements j, j + 16, …, then a fixed tree.
 
+#ifndef RILL_HAS_LANES_N
+// The first n <= 16 elements, zeros behind. By fours: GCC makes `rep movs` of a plain loop.
+RILL_INLINE void CopyN(float* to, const float* from, int64_t n) {
+  int64_t i = 0;
+  for (; i + 4 <= n; i += 4) __builtin_memcpy(to + i, from + i, 16);
+  if (n & 2) {
+    __builtin_memcpy(to + i, from + i, 8);
+    i += 2;
+  }
+  if (n & 1) to[i] = from[i];
+}
+RILL_INLINE V16 LoadN(const float* p, int64_t n) {
+  if (n == 16) return Load(p);
+  alignas(64) float buffer[16] = {};
+  CopyN(buffer, p, n);
+  return Load(buffer);
+}
+RILL_INLINE void StoreN(float* p, V16 v, int64_t n) {
+  if (n == 16) return Store(p, v);
+  alignas(64) float buffer[16];
+  Store(buffer, v);
+  CopyN(p, buffer, n);
+}
+#endif
+
 // y[i] = body(i, load, …): `in(p)` loads the lanes at p + i. Written as a macro because lambdas do
 // not inherit the target region in every compiler.
 #define RILL_EACH(n, y, expression)      \

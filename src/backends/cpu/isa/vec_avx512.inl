@@ -23,6 +23,7 @@ RILL_INLINE V16 Load(const float* p) {
 RILL_INLINE void Store(float* p, V16 a) {
   _mm512_storeu_ps(p, a.v);
 }
+#define RILL_HAS_LANES_N
 // The first n <= 16 elements, zeros behind. Under masks: GCC makes `rep movs` of a loop that copies
 // them, which took 70 % of Quantize's time.
 RILL_INLINE __mmask16 FirstLanes(int64_t n) {

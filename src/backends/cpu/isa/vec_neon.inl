@@ -36,28 +36,6 @@ RILL_INLINE void Store(float* p, V16 x) {
   vst1q_f32(p + 8, x.c);
   vst1q_f32(p + 12, x.d);
 }
-// The first n <= 16 elements, zeros behind. By fours: GCC makes `rep movs` of a plain loop.
-RILL_INLINE void CopyN(float* to, const float* from, int64_t n) {
-  int64_t i = 0;
-  for (; i + 4 <= n; i += 4) __builtin_memcpy(to + i, from + i, 16);
-  if (n & 2) {
-    __builtin_memcpy(to + i, from + i, 8);
-    i += 2;
-  }
-  if (n & 1) to[i] = from[i];
-}
-RILL_INLINE V16 LoadN(const float* p, int64_t n) {
-  if (n == 16) return Load(p);
-  alignas(64) float buffer[16] = {};
-  CopyN(buffer, p, n);
-  return Load(buffer);
-}
-RILL_INLINE void StoreN(float* p, V16 v, int64_t n) {
-  if (n == 16) return Store(p, v);
-  alignas(64) float buffer[16];
-  Store(buffer, v);
-  CopyN(p, buffer, n);
-}
 RILL_INLINE V16 Add(V16 x, V16 y) {
   return RILL_EACH_2(vaddq_f32, x, y);
 }

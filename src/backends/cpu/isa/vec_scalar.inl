@@ -32,19 +32,6 @@ RILL_INLINE V16 Load(const float* p) {
 RILL_INLINE void Store(float* p, V16 a) {
   __builtin_memcpy(p, &a, 64);
 }
-// The first n <= 16 elements, zeros behind.
-RILL_INLINE V16 LoadN(const float* p, int64_t n) {
-  if (n == 16) return Load(p);
-  alignas(64) float buffer[16] = {};
-  for (int64_t i = 0; i < n; ++i) buffer[i] = p[i];
-  return Load(buffer);
-}
-RILL_INLINE void StoreN(float* p, V16 v, int64_t n) {
-  if (n == 16) return Store(p, v);
-  alignas(64) float buffer[16];
-  Store(buffer, v);
-  for (int64_t i = 0; i < n; ++i) p[i] = buffer[i];
-}
 RILL_INLINE V16 Add(V16 a, V16 b) {
   return a + b;
 }
