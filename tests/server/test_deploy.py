@@ -312,10 +312,10 @@ def test_drain_delay_and_the_end_of_the_drain_time(rill, stories, smollm2):
         name = "rill_requests_refused_total"
         assert server.metric(name, reason="draining") == 1 == server.metric(name)
         assert server.process.wait(10) == 0
-        assert 1.9 < time.monotonic() - start < 5
+        assert 1.9 < time.monotonic() - start < 10
     with Server(rill, "m=" + stories, "--drain-delay", "30") as server:
         server.process.send_signal(signal.SIGINT)  # Ctrl-C does not wait for balancers
-        assert server.process.wait(5) == 0
+        assert server.process.wait(20) == 0
     with Server(rill, "m=" + smollm2, "--context", "2048", "--kv-memory", "256M",
                 "--drain", "1") as server:
         events, whole = [], []
@@ -332,7 +332,7 @@ def test_drain_delay_and_the_end_of_the_drain_time(rill, stories, smollm2):
         server.terminate()
         start = time.monotonic()
         assert server.process.wait(10) == 0
-        assert 0.9 < time.monotonic() - start < 4
+        assert 0.9 < time.monotonic() - start < 10
         for thread in threads:
             thread.join()
         assert events[-1]["error"]["code"] == "draining", events[-1]

@@ -535,18 +535,21 @@ def test_reload_is_all_or_nothing(rill, stories, tmp_path):
         assert status("key-of-bob-0123456789") == 200
 
 
-def test_sigterm_while_models_load(rill, smollm2):
+def test_sigterm_while_models_load(rill):
     """I5: who stops the server before it serves is no failure, and waits for no load."""
-    # Quantising this model takes seconds.
+    # Quantising this model takes 7 s of one thread, and more on a machine that has other work.
     with Server(rill, "m=synthetic:llama-1.1b:f16", "--weights", "w4g128", "--context", "512",
                 wait=False) as server:
-        time.sleep(2)
+        time.sleep(1)
         asked = time.monotonic()
         server.terminate()
         assert server.process.wait(120) == 0
-        assert time.monotonic() - asked < 1.5
+        assert time.monotonic() - asked < 5
         assert "stopped while loading" in server.stderr()
         assert "stopped while loading" in server.log_path.read_text()
+
+
+def test_sigterm_as_soon_as_it_is_waited_for(rill, smollm2):
     with Server(rill, "m=" + smollm2, wait=False) as server:
         end = time.monotonic() + 30
         # From when SIGTERM is blocked the server waits for it.
@@ -556,7 +559,7 @@ def test_sigterm_while_models_load(rill, smollm2):
             time.sleep(0.001)
         server.terminate()
         assert server.process.wait(30) == 0
-        assert "stopped while loading" in server.stderr()
+        assert re.search("stopped while loading|draining", server.stderr())
 
 
 def test_while_models_load(rill, smollm2, tmp_path):

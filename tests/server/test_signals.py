@@ -13,7 +13,7 @@ import time
 import httpx
 import pytest
 
-from harness import Server, is_sanitized
+from harness import Server
 
 
 @contextlib.contextmanager
@@ -75,8 +75,7 @@ def test_a_step_that_does_not_end_is_not_waited_for(rill, smollm2, second):
             start = time.monotonic()
             server.process.send_signal(signal.SIGINT)
         assert server.process.wait(25) == 0
-        spare = 3 if is_sanitized(rill) else 1
-        assert time.monotonic() - start < (2 if second else 1 + 2) + spare
+        assert time.monotonic() - start < 15, "the step takes twice that"
         thread.join()
         said = "1 requests dropped" if second else "the time was up for 1 requests"
         assert "draining: 1 requests under way" in server.stderr()
@@ -214,7 +213,7 @@ def test_files_that_become_such_are_left_and_the_server_goes_on(rill, stories, t
                 text += part
         _, status = os.waitpid(pid, 0)
         pid = 0
-        assert time.monotonic() - start < 8
+        assert time.monotonic() - start < 30
         assert os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0
         assert not re.search(rb"pass ?phrase:", text)
     finally:
