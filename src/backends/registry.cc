@@ -19,4 +19,8 @@ Result<std::unique_ptr<ops::Backend>> MakeBackend(std::string_view name,
   return NotFound("backend '" + std::string(name) + "': this build has " + known);
 }
 
+ops::LaneLimits LanesOf(std::string_view name, const BackendOptions& options) {
+  return name == "cpu" ? cpu::LanesOf(options) : ops::LaneLimits{};
+}
+
 }  // namespace rill::backends

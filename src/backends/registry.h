@@ -19,5 +19,7 @@ struct BackendOptions {
 Result<std::unique_ptr<ops::Backend>> MakeBackend(std::string_view name,
                                                   const BackendOptions& options = {});
 std::vector<std::string> BackendNames();
+// lanes() of such a backend, to plan memory before there is one; none of one that does not exist.
+ops::LaneLimits LanesOf(std::string_view name, const BackendOptions& options);
 
 }  // namespace rill::backends

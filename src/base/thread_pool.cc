@@ -8,17 +8,10 @@
 
 #include "base/check.h"
 #include "base/control_groups.h"
+#include "base/pause.h"
 
 namespace rill {
 namespace {
-
-inline void CpuRelax() {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
 
 // ~50 us of spinning on the machines measured: longer than the gap between two ops of a step,
 // shorter than the gap between two requests.

@@ -81,6 +81,13 @@ Status Llm::Impl::LoadText() {
   return template_status;
 }
 
+static backends::BackendOptions BackendOptionsOf(const LoadOptions& options) {
+  backends::BackendOptions out;
+  out.num_threads = options.num_threads;
+  out.cpu_isa = options.cpu_isa;
+  return out;
+}
+
 model::ModelOptions Llm::Impl::MakeModelOptions() const {
   model::ModelOptions model_options;
   model_options.on_pack = options.on_progress;
@@ -95,6 +102,7 @@ model::ModelOptions Llm::Impl::MakeModelOptions() const {
       std::min(options.max_step_tokens, std::max(64, options.max_sequences));
   model_options.check_tensors = options.check_tensors;
   model_options.release_source = release_source;
+  model_options.lanes = backends::LanesOf(options.backend, BackendOptionsOf(options));
   if (options.pack_cache) model_options.pack_cache = llm::PackCachePaths(source, options.weights);
   return model_options;
 }
@@ -115,10 +123,7 @@ void Llm::Impl::SetInfo(const model::ModelConfig& config) {
 }
 
 Status Llm::Impl::LoadModel() {
-  backends::BackendOptions backend_options;
-  backend_options.num_threads = options.num_threads;
-  backend_options.cpu_isa = options.cpu_isa;
-  RILL_ASSIGN_OR_RETURN(backend, backends::MakeBackend(options.backend, backend_options));
+  RILL_ASSIGN_OR_RETURN(backend, backends::MakeBackend(options.backend, BackendOptionsOf(options)));
   RILL_ASSIGN_OR_RETURN(model, model::Model::Load(source, *backend, MakeModelOptions()));
   info.backend = backend->Describe();
   SetInfo(model->config());

@@ -2,10 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "io/check_tensors.h"
 #include "model/builder.h"
 #include "model/decoder.h"
 #include "model/family.h"
+#include "model/lanes.h"
 #include "model/weights.h"
 
 namespace rill::model {
@@ -58,6 +61,13 @@ Status CheckOptions(const ModelOptions& options) {
   return OkStatus();
 }
 
+// An encoder's tokens attend to those behind them, and experts are the better used the more tokens
+// meet them.
+bool HasLanes(const DecoderSpec& spec) {
+  const auto has_experts = [](const LayerSpec& layer) { return layer.moe; };
+  return !spec.is_encoder && std::none_of(spec.layers.begin(), spec.layers.end(), has_experts);
+}
+
 int32_t StepRows(const ModelOptions& options) {
   return options.max_step_rows > 0 ? options.max_step_rows : options.max_step_tokens;
 }
@@ -93,10 +103,19 @@ class LoadedModel final : public Model {
     }
     config_ = ConfigOf(spec(), weights_.sizes().num_parameters);
     RILL_RETURN_IF_ERROR(PackWeights(source, backend, options));
-    Builder builder(backend, options.max_step_tokens, StepRows(options));
-    builder.SetKvLayout(MakeKvLayout(quant::KvFormat::kF32, 16));
-    RecordDecoder(builder, spec(), weights_.weights());
-    RILL_ASSIGN_OR_RETURN(program_, builder.Finish());
+    const KvLayout layout = MakeKvLayout(quant::KvFormat::kF32, 16);
+    const auto record = [&](int32_t max_tokens, int32_t max_rows) {
+      Builder builder(backend, max_tokens, max_rows);
+      builder.SetKvLayout(layout);
+      RecordDecoder(builder, spec(), weights_.weights());
+      return builder.Finish();
+    };
+    RILL_ASSIGN_OR_RETURN(program_, record(options.max_step_tokens, StepRows(options)));
+    if (HasLanes(spec())) {
+      RILL_ASSIGN_OR_RETURN(
+          lanes_, Lanes::Create(*program_, backend, layout, spec().hidden_size,
+                                options.activations == ops::ActivationMode::kF32, record));
+    }
     return OkStatus();
   }
 
@@ -108,7 +127,8 @@ class LoadedModel final : public Model {
     return LayoutOf(spec(), format, page_size);
   }
   MemoryUse memory() const override {
-    return {weights_.packed_bytes(), weights_.mapped_bytes(), program_->arena_bytes()};
+    return {weights_.packed_bytes(), weights_.mapped_bytes(),
+            program_->arena_bytes() + (lanes_ ? lanes_->arena_bytes() : 0)};
   }
 
   const MatrixUse& matrix_use() const override { return weights_.matrix_use(); }
@@ -123,6 +143,8 @@ class LoadedModel final : public Model {
     step.logit_rows = input.logit_rows;
     step.kv = input.kv;
     step.logits = logits;
+    Status status;
+    if (lanes_ && !program_->has_hook() && lanes_->Run(step, status)) return status;
     return program_->Run(step);
   }
 
@@ -206,6 +228,7 @@ class LoadedModel final : public Model {
   ModelConfig config_;
   PackCacheReport pack_cache_;
   std::unique_ptr<Program> program_;
+  std::unique_ptr<Lanes> lanes_;  // null: steps are not cut
 };
 
 }  // namespace
@@ -235,9 +258,18 @@ Result<ModelPlan> PlanModel(const io::ModelSource& source, const ModelOptions& o
   weights.PackShapes();
   // Recording needs a backend only to call it later; planning does not call.
   const std::unique_ptr<ops::Backend> backend = ops::MakeReferenceBackend();
-  Builder builder(*backend, options.max_step_tokens, StepRows(options));
-  RecordDecoder(builder, spec, weights.weights());
-  RILL_ASSIGN_OR_RETURN(plan.activation_bytes, builder.PlanBytes());
+  const auto plan_bytes = [&](int32_t max_tokens) {
+    Builder builder(*backend, max_tokens, std::min(max_tokens, StepRows(options)));
+    RecordDecoder(builder, spec, weights.weights());
+    return builder.PlanBytes();
+  };
+  RILL_ASSIGN_OR_RETURN(plan.activation_bytes, plan_bytes(options.max_step_tokens));
+  if (HasLanes(spec) && Lanes::MinTokens(options.lanes, spec.hidden_size, options.max_step_tokens,
+                                         options.activations == ops::ActivationMode::kF32) > 0) {
+    RILL_ASSIGN_OR_RETURN(const int64_t lane_bytes,
+                          plan_bytes(Lanes::Room(options.lanes.count, options.max_step_tokens)));
+    plan.activation_bytes += (options.lanes.count - 1) * lane_bytes;
+  }
   return plan;
 }
 

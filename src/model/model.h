@@ -29,6 +29,7 @@ struct ModelOptions {
   int32_t max_step_tokens = 512;  // rows of the largest step: sizes the activation buffers
   int32_t max_step_rows = 0;      // rows of logits in one step; 0: max_step_tokens
   bool check_tensors = false;     // refuse NaN and Inf weights
+  ops::LaneLimits lanes = {};     // of the backend, for PlanModel: Load asks it
   // Nobody reads the source's tensors afterwards: those that were read into memory, not mapped, are
   // given back as they are packed, and are zeros then. So the weights are there once, not twice.
   bool release_source = false;

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "model/lanes.h"
+
 namespace rill::model {
 namespace {
 
@@ -91,7 +93,17 @@ Status Program::Run(const ProgramInput& input) {
     last_rows_ = num_rows;
   }
   const ops::OpTable& table = backend_->ops();
-  ops::Stream& stream = backend_->stream();
+  ops::Stream& stream = input.stream != nullptr ? *input.stream : backend_->stream();
+  if (input.gate != nullptr) {
+    for (const ProgramNode& node : nodes_) {
+      if (node.op == ops::OpId::kPagedAttention) input.gate->Wait();
+      ops::CallOp(table, node.op, node.args.get(), stream);
+      if (node.op == ops::OpId::kKvAppend || node.op == ops::OpId::kRopeKvAppend) {
+        input.gate->Appended();
+      }
+    }
+    return stream.Synchronize();
+  }
   if (!has_hook_) {
     for (const ProgramNode& node : nodes_) ops::CallOp(table, node.op, node.args.get(), stream);
     return stream.Synchronize();

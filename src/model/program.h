@@ -44,6 +44,8 @@ struct ProgramHook {
   std::function<void(const ProgramNode&)> after;
 };
 
+class LaneGate;
+
 // What a step brings. Spans are [num_tokens] except logit_rows [num_rows].
 struct ProgramInput {
   std::span<const int32_t> token_ids;
@@ -51,7 +53,9 @@ struct ProgramInput {
   std::span<const int32_t> token_types;  // empty: all 0
   std::span<const int32_t> logit_rows;
   PagedKvView kv;
-  MutableTensorView logits;  // [num_rows, vocab_size] f32, rows may be strided
+  MutableTensorView logits;       // [num_rows, vocab_size] f32, rows may be strided
+  ops::Stream* stream = nullptr;  // null: the backend's; else one of its lanes (lanes.h)
+  LaneGate* gate = nullptr;       // of a lane that shares a sequence with others
 };
 
 class Program {
@@ -62,6 +66,9 @@ class Program {
   int64_t unshared_bytes() const { return unshared_bytes_; }
   int32_t max_tokens() const { return max_tokens_; }
   int32_t max_rows() const { return max_rows_; }
+
+  // Whether a profile or trace looks at each node.
+  bool has_hook() const { return has_hook_; }
 
   // Sizes were checked by the caller (Model::Forward). Device failures surface here.
   Status Run(const ProgramInput& input);

@@ -83,8 +83,15 @@ struct KernelInfo {
   std::string kernel;  // "cpu avx2"
 };
 
-// See Backend::ForEach.
+// See Backend::ForEach and Backend::RunLane. They throw nothing.
 using HostTask = FunctionRef<void(int64_t item, int thread)>;
+using LaneTask = FunctionRef<void(Stream& stream)>;
+
+// Streams of a backend for parts of a step (Backend::RunLane).
+struct LaneLimits {
+  int count = 1;       // 1: there are none
+  int min_tokens = 0;  // from which on a part may be worth its reading of all weights; 0: never
+};
 
 class Backend {
  public:
@@ -111,6 +118,14 @@ class Backend {
   // nothing.
   virtual void ForEach(int64_t count, HostTask task) {
     for (int64_t item = 0; item < count; ++item) task(item, 0);
+  }
+  // Lanes: streams besides `stream`, each for one of those threads, that are used side by side.
+  virtual LaneLimits lanes() const { return {}; }
+  // Calls task(stream) with that lane's stream, then takes work from lanes that still run. From an
+  // item of ForEach, one lane an item: each has a thread of its own, so they may wait for another.
+  virtual void RunLane(int index, LaneTask task) {
+    (void)index;
+    task(stream());
   }
   // Names what packed_data() of this backend's weights holds: another text whenever the same source
   // may give other bytes. Empty: they cannot be kept for a later load.

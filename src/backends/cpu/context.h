@@ -33,7 +33,8 @@ class Scratch {
 
 class Context : public ops::Stream {
  public:
-  Context(const Kernels* kernels, int num_threads);
+  // num_helpers: threads besides that may call Help.
+  Context(const Kernels* kernels, int num_threads, int num_helpers = 0);
   // kUnavailable when memory ran out since the last call: what the ops were to write is unknown.
   Status Synchronize() override;
   // Runs an op function; once memory has run out no further one until Synchronize.
@@ -54,6 +55,12 @@ class Context : public ops::Stream {
   template <typename Fn>
   void ForPieces(int64_t count, int64_t grain, Fn&& fn);
 
+  // A lane's owner thread works alone, and others take pieces of what it works at when they have
+  // nothing else to do. Thread `helper` of num_helpers takes all pieces it can get; false: none.
+  bool Help(int helper);
+  bool has_helpers() const { return num_helpers_ > 0; }
+  std::atomic<bool> is_running{false};  // of a lane, kept by its backend
+
   // Panels of `s` to f32; null: they are.
   DecodeFn Decoder(const CpuWeight::Segment& s) const {
     if (s.exec != ExecId::kNone) return k.exec[static_cast<int>(s.exec)].decode;
@@ -73,14 +80,26 @@ class Context : public ops::Stream {
   // intermediate rows, row pointers.
   std::vector<Scratch> activations;
   Scratch rows, more_rows, pointers, reordered, normed, inner;
-  std::vector<Scratch> worker;  // one for each thread of the pool
+  std::vector<Scratch> worker;  // one for each thread of the pool, then for each helper
 
  private:
   struct alignas(64) Share {
     std::atomic<int64_t> next{0};
     int64_t end = 0;
   };
+  // What ForPieces calls, while helpers may.
+  struct Job {
+    void (*call)(const void* fn, int worker, int64_t piece);
+    const void* fn;
+  };
+  // No job any more, and no helper at it.
+  void EndJob();
+
   std::vector<Share> shares_;  // of ForPieces, one for each worker
+  const int num_helpers_;
+  alignas(64) std::atomic<const Job*> job_{nullptr};
+  std::atomic<int> num_inside_{0};  // helpers that may be at it
+  std::atomic<bool> helper_no_memory_{false};
   bool no_memory_ = false;
 };
 
@@ -93,6 +112,26 @@ void Context::ForPieces(int64_t count, int64_t grain, Fn&& fn) {
     const int64_t begin = piece * grain;
     fn(worker, begin, begin + grain < count ? begin + grain : count);
   };
+  if (pieces > 1 && has_helpers()) {
+    const Job job{[](const void* fn, int worker, int64_t piece) {
+                    (*static_cast<const decltype(call)*>(fn))(worker, piece);
+                  },
+                  &call};
+    Share& share = shares_[0];
+    share.next.store(0, std::memory_order_relaxed);
+    share.end = pieces;
+    job_.store(&job, std::memory_order_seq_cst);
+    try {
+      int64_t piece;
+      while ((piece = share.next.fetch_add(1, std::memory_order_relaxed)) < pieces) call(0, piece);
+    } catch (const std::bad_alloc&) {
+      EndJob();
+      throw;
+    }
+    EndJob();
+    if (helper_no_memory_.exchange(false, std::memory_order_relaxed)) throw std::bad_alloc();
+    return;
+  }
   if (pieces == 1 || workers == 1) {
     for (int64_t piece = 0; piece < pieces; ++piece) call(0, piece);
     return;

@@ -6,12 +6,14 @@
 #include "backends/cpu/ceilings.h"
 #include "backends/cpu/context.h"
 #include "base/check.h"
+#include "base/pause.h"
 #include "base/utf8.h"
 
 namespace rill::cpu {
 
-Context::Context(const Kernels* kernels, int num_threads) : k(*kernels), pool(num_threads) {
-  worker.resize(static_cast<size_t>(pool.num_workers()));
+Context::Context(const Kernels* kernels, int num_threads, int num_helpers)
+    : k(*kernels), pool(num_threads), num_helpers_(num_helpers) {
+  worker.resize(static_cast<size_t>(pool.num_workers() + num_helpers));
   shares_ = std::vector<Share>(static_cast<size_t>(pool.num_workers()));
 }
 
@@ -27,6 +29,33 @@ uint8_t* Scratch::Get(int64_t size_bytes) {
 Status Context::Synchronize() {
   return std::exchange(no_memory_, false) ? Unavailable("cpu: no memory for a step's scratch")
                                           : OkStatus();
+}
+
+bool Context::Help(int helper) {
+  if (job_.load(std::memory_order_relaxed) == nullptr) return false;
+  // Sequentially consistent, as in EndJob: either the owner sees this helper, or the helper that
+  // there is no job.
+  num_inside_.fetch_add(1, std::memory_order_seq_cst);
+  bool did = false;
+  if (const Job* job = job_.load(std::memory_order_seq_cst)) {
+    Share& share = shares_[0];
+    int64_t piece;
+    while ((piece = share.next.fetch_add(1, std::memory_order_relaxed)) < share.end) {
+      did = true;
+      try {
+        job->call(job->fn, pool.num_workers() + helper, piece);
+      } catch (const std::bad_alloc&) {
+        helper_no_memory_.store(true, std::memory_order_relaxed);
+      }
+    }
+  }
+  num_inside_.fetch_sub(1, std::memory_order_release);
+  return did;
+}
+
+void Context::EndJob() {
+  job_.store(nullptr, std::memory_order_seq_cst);
+  for (int spins = 0; num_inside_.load(std::memory_order_seq_cst) != 0;) Pause(spins++);
 }
 
 namespace {
@@ -50,10 +79,19 @@ class CpuBuffer : public ops::Buffer {
   AlignedBytes memory_;
 };
 
+ops::LaneLimits LanesOf(const Kernels& kernels, int num_threads) {
+  if (kernels.lane_tokens == 0 || num_threads < 2) return {};
+  return {num_threads, kernels.lane_tokens};
+}
+
 class CpuBackend : public ops::Backend {
  public:
   CpuBackend(const cpu::Kernels* kernels, int num_threads, bool isa_was_chosen)
       : context_(kernels, num_threads), isa_was_chosen_(isa_was_chosen) {
+    const int lanes = LanesOf(*kernels, context_.pool.num_workers()).count;
+    for (int i = 0; lanes > 1 && i < lanes; ++i) {
+      lanes_.push_back(std::make_unique<Context>(kernels, 1, lanes));
+    }
 #define OP(file, Name) table_.file = GuardedOp<Name##Op>::Run;
 #include "ops/op_list.def"
 #undef OP
@@ -108,6 +146,17 @@ class CpuBackend : public ops::Backend {
     context_.ForPieces(count, 1, [&](int worker, int64_t item, int64_t) { task(item, worker); });
   }
 
+  ops::LaneLimits lanes() const override {
+    return LanesOf(context_.k, context_.pool.num_workers());
+  }
+  void RunLane(int index, ops::LaneTask task) override {
+    Context& own = *lanes_[static_cast<size_t>(index)];
+    own.is_running.store(true, std::memory_order_relaxed);
+    task(own);
+    own.is_running.store(false, std::memory_order_release);
+    HelpOthers(index);
+  }
+
   std::string PackedLayout() const override { return PanelLayoutName(); }
 
   bool FusesGatedFfn(const ops::PackedWeight& gate_up,
@@ -123,7 +172,22 @@ class CpuBackend : public ops::Backend {
   }
 
  private:
+  // Until none runs. Those that have not begun are left to whoever begins them.
+  void HelpOthers(int index) {
+    int spins = 0;
+    for (bool some_run = true; some_run;) {
+      some_run = false;
+      for (const auto& lane : lanes_) {
+        if (!lane->is_running.load(std::memory_order_acquire)) continue;
+        some_run = true;
+        if (lane->Help(index)) spins = 0;
+      }
+      Pause(spins++);
+    }
+  }
+
   Context context_;
+  std::vector<std::unique_ptr<Context>> lanes_;  // none where there is one thread
   WeightMemory weight_memory_;
   std::string first_damaged_;  // of the packed weights with a NaN or an Inf
   int64_t num_damaged_ = 0;
@@ -138,6 +202,12 @@ Result<std::unique_ptr<ops::Backend>> MakeCpuBackend(const backends::BackendOpti
   if (!kernels.ok()) return kernels.status();
   const bool chosen = !options.cpu_isa.empty() || std::getenv("RILL_CPU_ISA") != nullptr;
   return std::unique_ptr<ops::Backend>(new CpuBackend(*kernels, options.num_threads, chosen));
+}
+
+ops::LaneLimits LanesOf(const backends::BackendOptions& options) {
+  const auto kernels = SelectKernels(options.cpu_isa);
+  if (!kernels.ok()) return {};
+  return LanesOf(**kernels, options.num_threads > 0 ? options.num_threads : AvailableCpus());
 }
 
 std::string PlainCodeWarning(std::string_view isa, bool was_chosen) {

@@ -34,6 +34,7 @@ constexpr Kernels MakeKernels() {
   k.tile_f32 = kTileF32;
   k.tile_f32_step = kTileF32 > 1 ? kTileF32 / 3 : 1;
   k.panels_f32 = kTileF32Panels;
+  k.lane_tokens = kLaneTokens;
   k.activation = ActivationRow;
   k.glu = GluRow;
   k.add = AddRow;

@@ -133,6 +133,7 @@ struct Kernels {
   TileLayout layout_q8;
   // f32 tiles: 1 token, or up to tile_f32 by whole steps; panels that gemm_f32 takes at once.
   int tile_f32, tile_f32_step, panels_f32;
+  int lane_tokens;  // ops::LaneLimits::min_tokens
 
   // Elementwise; n elements, any n.
   void (*activation)(ops::ActivationKind kind, const float* x, float* y, int64_t n);

@@ -49,7 +49,8 @@ class PagedAttention {
     if (num_units_ == 0) return;
     // A short context is attended to sooner than another thread could be told to.
     constexpr int64_t kAlone = 32768;
-    const bool alone = cost_ * kv_.layout.k_dim < kAlone || c_.pool.num_workers() == 1;
+    const bool alone =
+        cost_ * kv_.layout.k_dim < kAlone || (c_.pool.num_workers() == 1 && !c_.has_helpers());
     num_parts_ = alone ? 1 : 4 * c_.pool.num_workers();
     Cut();
     if (alone) return Work(0, 0);

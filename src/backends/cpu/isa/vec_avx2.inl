@@ -313,6 +313,8 @@ inline constexpr IntegerDot kIntegerDot = RILL_VNNI ? IntegerDot::kQuad : Intege
 inline constexpr int kTileQ8 = 6, kTileSteps = 3, kPackedStep = 2;
 inline constexpr bool kPackedHalves = true;
 inline constexpr int kWorkPanels = 1;
+// A step cut for two threads (model/lanes.h), measured on Zen 5.
+inline constexpr int kLaneTokens = 8;
 inline constexpr int kGemvQ8Width = 4, kGemvQ8Panels = 2;
 inline constexpr int kTileF32 = 6, kTileF32Panels = 1;
 inline constexpr int kPrefetchBytes = 1536;

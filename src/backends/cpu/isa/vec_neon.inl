@@ -393,6 +393,8 @@ inline constexpr IntegerDot kIntegerDot = RILL_DOT ? IntegerDot::kSignedQuad : I
 inline constexpr int kTileQ8 = RILL_DOT ? 4 : 2, kTileSteps = 2, kPackedStep = 0;
 inline constexpr bool kPackedHalves = false;
 inline constexpr int kWorkPanels = 1;
+// Not measured.
+inline constexpr int kLaneTokens = 0;
 inline constexpr int kGemvQ8Width = RILL_DOT ? 4 : 2, kGemvQ8Panels = 2;
 inline constexpr int kTileF32 = 6, kTileF32Panels = 1;
 inline constexpr int kPrefetchBytes = 1024;

@@ -309,6 +309,7 @@ inline constexpr IntegerDot kIntegerDot = IntegerDot::kQuad;
 inline constexpr int kTileQ8 = 1, kTileSteps = 1, kPackedStep = 0;
 inline constexpr bool kPackedHalves = false;
 inline constexpr int kWorkPanels = 1;
+inline constexpr int kLaneTokens = 0;
 inline constexpr int kGemvQ8Width = 1, kGemvQ8Panels = 1;
 inline constexpr int kTileF32 = 1, kTileF32Panels = 1;
 inline constexpr int kPrefetchBytes = 0;
