@@ -1,9 +1,12 @@
 """Many streams at once give each the tokens it would have had alone; who leaves costs nothing."""
 import asyncio
+import os
 import random
 
 import httpx
 import pytest
+
+from harness import Server
 
 PROMPTS = ["Once upon a time", "The dog", "Lily and Tom", "One day a big", "She was", "In the park",
            "He saw a red", "A little bird", "Mom said", "The end of"]
@@ -73,6 +76,24 @@ def test_streams_equal_the_serial_run(tiny, serial, clients, count):
     assert wrong == []
     tiny.wait_idle()
     assert tiny.alive()
+
+
+def test_steps_cut_for_two_threads_equal_the_serial_run(rill, tiny_chat):
+    """Of 16 tokens and more each thread takes a part (model/lanes.h); one client never has so many,
+    but in its prompts."""
+    count = int(os.environ.get("RILL_STREAMS", "300"))
+    with Server(rill, "tiny=" + tiny_chat, "--threads", "2", "--activations", "q8") as server:
+        alone = {}
+        with server.client() as client:
+            for prompt in PROMPTS:
+                for length in LENGTHS:
+                    answer = client.post("/v1/completions", json=body(prompt, length, False)).json()
+                    alone[prompt, length] = answer["choices"][0]["token_ids"]
+        compared, cancelled, wrong = asyncio.run(run_streams(server.url, 48, count, 0.25, alone))
+        assert compared + cancelled == count and compared > count // 2
+        assert wrong == []
+        server.wait_idle()
+        assert server.alive()
 
 
 def test_disconnect_cancels(tiny):
