@@ -92,7 +92,7 @@ run_tsan() {
   need_clang
   build tsan || return 1
   local status=0 reports=$root/build/tsan/reports
-  TSAN_OPTIONS=halt_on_error=1 unit_tests tsan -R '^(base|kv|engine|sampling|backends|llm|server)$' ||
+  TSAN_OPTIONS=halt_on_error=1 unit_tests tsan -R '^(base|kv|engine|model|sampling|backends|llm|server)$' ||
     status=1
   # Into files: a test may look at nothing that its server wrote.
   rm -rf "$reports"
