@@ -1,9 +1,12 @@
 // rill: the one binary. Subcommands are listed in subcommand_list.def, one file each.
 
+#include <fcntl.h>
+
 #include <csignal>
 #include <exception>
 #include <sstream>
 #include <string_view>
+#include <system_error>
 
 #include "command.h"
 #include "numbers.h"
@@ -24,9 +27,18 @@ Exit codes: 0 done, 1 failure, 2 wrong usage or input, 3 not found, 4 not suppor
 Environment: RILL_CACHE (where models live), RILL_CPU_ISA (see `rill ops`),
              RILL_OFFLINE, HF_TOKEN, HF_ENDPOINT.)";
 
+// What was closed by whoever started us would be given to the first file or socket that is opened,
+// and written to as if it were the terminal.
+void OpenStandardDescriptors() {
+  for (int fd = 0; fd <= 2; ++fd) {
+    if (::fcntl(fd, F_GETFD) < 0) (void)::open("/dev/null", O_RDWR);  // the lowest free one: fd
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  OpenStandardDescriptors();
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is an error of write(), not a death
   std::signal(SIGXFSZ, SIG_IGN);  // and so is a file that reaches the limit of `ulimit -f`
   rill::ExitOnMappingFault();
@@ -58,6 +70,10 @@ int main(int argc, char** argv) {
     app.exit(error, help, std::cerr);
     rill::app::WriteStdout(help.str());
     return rill::app::kExitOk;
+  } catch (const std::system_error& error) {
+    return rill::app::ReportError(
+        rill::ResourceExhausted(std::string("a thread was not started: ") + error.what()),
+        wants_json);
   } catch (const std::exception& error) {  // bad_alloc and the like: still a sentence, not a crash
     return rill::app::ReportError(rill::ResourceExhausted(error.what()), wants_json);
   }

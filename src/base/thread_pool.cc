@@ -35,12 +35,21 @@ ThreadPool::ThreadPool(int num_workers)
     : num_workers_(num_workers > 0 ? num_workers : AvailableCpus()) {
   shares_ = std::make_unique<Share[]>(static_cast<size_t>(num_workers_));
   threads_.reserve(static_cast<size_t>(num_workers_ - 1));
-  for (int worker = 1; worker < num_workers_; ++worker) {
-    threads_.emplace_back([this, worker] { WorkerMain(worker); });
+  try {
+    for (int worker = 1; worker < num_workers_; ++worker) {
+      threads_.emplace_back([this, worker] { WorkerMain(worker); });
+    }
+  } catch (...) {
+    Stop();
+    throw;
   }
 }
 
 ThreadPool::~ThreadPool() {
+  Stop();
+}
+
+void ThreadPool::Stop() {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     stop_.store(true, std::memory_order_release);

@@ -28,7 +28,8 @@ int AvailableCpus();
 
 class ThreadPool {
  public:
-  // num_workers <= 0 means AvailableCpus().
+  // num_workers <= 0 means AvailableCpus(). Throws std::system_error where the system gives no more
+  // threads.
   explicit ThreadPool(int num_workers = 0);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -66,6 +67,7 @@ class ThreadPool {
   }
 
  private:
+  void Stop();
   using Task = void (*)(void* context, int worker, int num_workers);
   void RunErased(Task task, void* context);
   void WorkerMain(int worker);

@@ -8,6 +8,8 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <functional>
+#include <system_error>
 #include <thread>
 
 #include "base/thread_pool.h"
@@ -199,15 +201,20 @@ Result<std::shared_ptr<io::MappedFile>> MakeFile(std::string_view spec) {
   std::memcpy(data, header.data(), header.size());
   std::atomic<size_t> next{0};
   std::vector<Status> errors(static_cast<size_t>(AvailableCpus()));
+  const auto fill = [&](Status& error) {
+    for (size_t i; (i = next++) < tensors.size();) {
+      Status status = FillTensor(tensors[i], i + 1, data + header.size() + writer.offset(i));
+      if (!status.ok()) error = std::move(status);
+    }
+  };
   std::vector<std::thread> threads;
-  for (Status& error : errors) {
-    threads.emplace_back([&] {
-      for (size_t i; (i = next++) < tensors.size();) {
-        Status status = FillTensor(tensors[i], i + 1, data + header.size() + writer.offset(i));
-        if (!status.ok()) error = std::move(status);
-      }
-    });
+  threads.reserve(errors.size());
+  try {
+    for (size_t i = 1; i < errors.size(); ++i) threads.emplace_back(fill, std::ref(errors[i]));
+  } catch (const std::system_error&) {
+    // Those that there are do it all.
   }
+  fill(errors[0]);
   for (std::thread& thread : threads) thread.join();
   for (const Status& error : errors) {
     if (!error.ok()) return error.WithPrefix(path);

@@ -108,11 +108,21 @@ TextService::TextService(std::shared_ptr<const text::Tokenizer> tokenizer,
       loop_(loop),
       options_(options) {
   // Named, so that profilers show what text work costs.
-  for (int32_t i = 0; i < std::max(1, options_.tokenise_threads); ++i) {
-    threads_.emplace_back([this] { TokeniseMain(); });
-    pthread_setname_np(threads_.back().native_handle(), "rill-tokenise");
+  try {
+    for (int32_t i = 0; i < std::max(1, options_.tokenise_threads); ++i) {
+      threads_.emplace_back([this] { TokeniseMain(); });
+      pthread_setname_np(threads_.back().native_handle(), "rill-tokenise");
+    }
+    threads_.emplace_back([this] { PostMain(); });
+  } catch (...) {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      stop_ = true;
+    }
+    tokenise_wake_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
+    throw;
   }
-  threads_.emplace_back([this] { PostMain(); });
   pthread_setname_np(threads_.back().native_handle(), "rill-post");
   loop_.SetAfterEvents([this] { PushEmitted(); });
 }

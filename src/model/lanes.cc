@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 
 #include "base/pause.h"
@@ -139,8 +140,17 @@ bool Lanes::Cut(const ProgramInput& input) {
   const auto num_tokens = static_cast<int32_t>(input.token_ids.size());
   const auto num_lanes = static_cast<int32_t>(lanes_.size());
   if (num_tokens < num_lanes * min_tokens_) return false;
-  // A lane's rows of logits lie one after the other.
-  if (!std::is_sorted(input.logit_rows.begin(), input.logit_rows.end())) return false;
+  // A lane's rows of logits lie one after the other, and there are no more than its tokens.
+  if (std::adjacent_find(input.logit_rows.begin(), input.logit_rows.end(), std::greater_equal()) !=
+      input.logit_rows.end()) {
+    return false;
+  }
+  // Its sequences are rows of the page table one after the other.
+  const int32_t* const offsets = input.kv.q_offsets;
+  if (std::adjacent_find(offsets, offsets + input.kv.num_seqs + 1) !=
+      offsets + input.kv.num_seqs + 1) {
+    return false;
+  }
   SumCosts(input);
   const double most = kMostUneven * cost_until_.back() / num_lanes;
   int32_t begin = 0;

@@ -165,6 +165,44 @@ TEST(Lanes, OneSequence_IsShared) {
   }
 }
 
+// What the scheduler never makes, but may be asked for: rows twice, and sequences without tokens.
+TEST(Lanes, OddSteps_AreNotCut) {
+  LaneBackend cut(2);
+  const auto plain = ops::MakeReferenceBackend();
+  std::vector<float> results[2];
+  ops::Backend* backends[] = {&cut, plain.get()};
+  for (int i = 0; i < 2; ++i) {
+    Loaded m(*backends[i]);
+    for (const bool has_empty : {false, true}) {
+      std::vector<int32_t> ids(40), positions(40), rows(40);
+      for (int32_t t = 0; t < 40; ++t) {
+        const auto at = static_cast<size_t>(t);
+        ids[at] = t;
+        positions[at] = t % 20;
+        rows[at] = has_empty ? t : 30;
+      }
+      const std::vector<int32_t> q_offsets =
+          has_empty ? std::vector<int32_t>{0, 20, 20, 40} : std::vector<int32_t>{0, 20, 40};
+      const std::vector<int32_t> kv_lens =
+          has_empty ? std::vector<int32_t>{20, 0, 20} : std::vector<int32_t>{20, 20};
+      const std::vector<int32_t> table = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+      std::vector<float> logits(40 * kVocab);
+      StepInput input;
+      input.token_ids = ids;
+      input.positions = positions;
+      input.logit_rows = rows;
+      input.kv = {m.layout, m.memory.data(), kPages,           static_cast<int32_t>(kv_lens.size()),
+                  4,        table.data(),    q_offsets.data(), kv_lens.data()};
+      ASSERT_TRUE(
+          m.model->Forward(input, MutableTensorView(logits.data(), DType::kF32, Shape{40, kVocab}))
+              .ok());
+      results[i].insert(results[i].end(), logits.begin(), logits.end());
+    }
+  }
+  EXPECT_EQ(results[0], results[1]);
+  EXPECT_EQ(cut.num_runs(0), 0);
+}
+
 TEST(Lanes, SmallSteps_AreNotCut) {
   LaneBackend cut(2);
   Loaded m(cut);

@@ -62,7 +62,8 @@ struct StepInput {
   std::span<const int32_t> token_types;  // [num_tokens], encoders only; empty: all 0
 };
 
-// What a load would take, from configuration and tensor directory alone.
+// What a load would take, from configuration and tensor directory alone. Activations: at most; a
+// backend may fuse more, or have no lanes for weights that it multiplies as f32.
 struct ModelPlan {
   ModelConfig config;
   int64_t weight_bytes = 0;      // of the tensors in use, as they lie in the file

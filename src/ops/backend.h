@@ -83,7 +83,7 @@ struct KernelInfo {
   std::string kernel;  // "cpu avx2"
 };
 
-// See Backend::ForEach and Backend::RunLane. They throw nothing.
+// See Backend::ForEach and Backend::RunLane.
 using HostTask = FunctionRef<void(int64_t item, int thread)>;
 using LaneTask = FunctionRef<void(Stream& stream)>;
 
@@ -123,6 +123,7 @@ class Backend {
   virtual LaneLimits lanes() const { return {}; }
   // Calls task(stream) with that lane's stream, then takes work from lanes that still run. From an
   // item of ForEach, one lane an item: each has a thread of its own, so they may wait for another.
+  // `task` throws nothing but std::bad_alloc, at its end.
   virtual void RunLane(int index, LaneTask task) {
     (void)index;
     task(stream());

@@ -34,7 +34,7 @@ ApiError MakeError(int http_status, std::string code, std::string message) {
     error.type = "rate_limit_error";
   } else if (http_status == 503) {
     error.type = "overloaded_error";
-  } else if (http_status >= 500) {
+  } else if (http_status >= 500 && http_status != 505) {  // a version is the client's choice
     error.type = "server_error";
   } else {
     error.type = "invalid_request_error";

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <system_error>
 #include <thread>
 #include <tuple>
 
@@ -263,6 +264,8 @@ class Server {
           status = state_.registry.Load(specs[i], plan_[i].kv_bytes, later_bytes);
         } catch (const std::bad_alloc&) {
           status = ResourceExhausted(specs[i].name + ": memory ran out while loading");
+        } catch (const std::system_error& error) {
+          status = ResourceExhausted(specs[i].name + ": no thread: " + error.what());
         }
         if (!status.ok()) {
           const std::lock_guard lock(mutex_);

@@ -9,12 +9,21 @@
 namespace rill::server {
 
 WorkerPool::WorkerPool(const WorkerPoolOptions& options) : options_(options) {
-  for (int i = 0; i < options_.threads + options_.small_threads; ++i) {
-    threads_.emplace_back([this, small_only = i >= options_.threads] { Main(small_only); });
+  try {
+    for (int i = 0; i < options_.threads + options_.small_threads; ++i) {
+      threads_.emplace_back([this, small_only = i >= options_.threads] { Main(small_only); });
+    }
+  } catch (...) {
+    Stop();
+    throw;
   }
 }
 
 WorkerPool::~WorkerPool() {
+  Stop();
+}
+
+void WorkerPool::Stop() {
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;

@@ -48,6 +48,7 @@ class WorkerPool {
   bool Run(WorkTurn turn, std::function<void()> task);
 
  private:
+  void Stop();
   struct Task {
     WorkTurn turn;
     std::function<void()> run;

@@ -4,7 +4,9 @@ import json
 import os
 import pathlib
 import re
+import resource
 import shutil
+import signal
 import struct
 import subprocess
 import tempfile
@@ -524,3 +526,55 @@ def test_full_disk_is_told(rill, smollm2):
         done = subprocess.run([rill, "tokenize", smollm2, "Hello"], stdout=full,
                               stderr=subprocess.PIPE, check=False, timeout=30)
     assert done.returncode != 0 and b"stdout" in done.stderr
+
+
+def limited(num_processes: int):
+    """Runs as nobody, whose limit of threads counts; root has none."""
+    def limit():
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        resource.setrlimit(resource.RLIMIT_NPROC, (num_processes, num_processes))
+    return limit
+
+
+def test_where_no_more_threads_are_given(rill, stories, tmp_path):
+    """A sentence and an exit code, whichever thread it is that cannot be started."""
+    if os.geteuid() != 0:
+        pytest.skip("skipped: not root, who may be somebody else")
+    if subprocess.run([rill, "--version"], preexec_fn=limited(1), capture_output=True,
+                      check=False).returncode != 0:
+        pytest.skip("skipped: nobody may not run this build")
+    model = tmp_path / "m.gguf"
+    shutil.copy(stories, model)
+    for folder in [tmp_path, *tmp_path.parents][:3]:
+        folder.chmod(0o755)
+    model.chmod(0o644)
+    environment = {**os.environ, "RILL_CACHE": "/nowhere", "HOME": "/nowhere"}
+    refusals = 0
+    for count in range(1, 10):
+        done = subprocess.run([rill, "eval", "fingerprint", "synthetic:llama-tiny:q8_0", "-t", "8"],
+                              preexec_fn=limited(count), capture_output=True, timeout=60,
+                              env=environment, check=False)
+        assert done.returncode in (OK, RESOURCES), (count, done.stderr)
+        if done.returncode == RESOURCES:
+            assert b"Resource temporarily unavailable" in refused(done, RESOURCES).encode()
+            refusals += 1
+    assert refusals >= 5
+    refusals = 0
+    for count in range(1, 20):
+        with subprocess.Popen([rill, "serve", f"m={model}", "-t", "2", "--port", "0",
+                               "--context", "256"], preexec_fn=limited(count), text=True,
+                              stderr=subprocess.PIPE, env=environment) as server:
+            line = next((line for line in server.stderr if line.startswith("rill: ")), "")
+            if "ready on" not in line and "serving" not in line:
+                assert server.wait(60) == RESOURCES, (count, line)
+                refusals += 1
+                continue
+            server.send_signal(signal.SIGINT)  # which waits for no balancer
+            server.stderr.read()
+            assert server.wait(60) == OK
+            break
+    else:
+        pytest.fail("20 threads are not enough")
+    assert refusals >= 3

@@ -11,10 +11,11 @@ class FakeServer:
     (others wait). Counts what it sees."""
 
     def __init__(self, first_s=0.05, gap_s=0.01, slots=None, fail_every=0, merge=1, drop_every=0,
-                 raw=None):
+                 raw=None, surplus=b""):
         """raw: (status line's number, bytes) that every request is answered with; a list of bytes: gap_s
-        apart. (None, bytes): no HTTP at all."""
-        self.raw = raw
+        apart. (None, bytes): no HTTP at all. surplus: bytes right
+        behind it that nobody asked for."""
+        self.raw, self.surplus = raw, surplus
         self.first_s, self.gap_s, self.fail_every, self.merge, self.drop_every = first_s, gap_s, fail_every, merge, drop_every
         self.slots = threading.Semaphore(slots) if slots else None
         self.lock = threading.Lock()
@@ -83,7 +84,9 @@ class FakeServer:
                 wfile.write(pieces)
                 return False
             pieces = pieces if isinstance(pieces, list) else [pieces]
-            wfile.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, sum(map(len, pieces))) + pieces[0])
+            size = sum(map(len, pieces))
+            pieces = [*pieces[:-1], pieces[-1] + self.surplus]
+            wfile.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, size) + pieces[0])
             for piece in pieces[1:]:
                 time.sleep(self.gap_s)
                 wfile.write(piece)

@@ -1,6 +1,6 @@
 """Soak: a server at 80 % of its capacity with cancels, for minutes; what it holds must not grow.
 
-usage: soak.py RILL MODEL MINUTES     (./rillw campaign soak [MINUTES])
+usage: soak.py RILL MODEL MINUTES [FLAGS of rill serve]     (./rillw campaign soak [MINUTES])
 Requests come at random times (Poisson); a quarter of them leave early. Prompts share beginnings, so
 that the prefix cache works. One in ten is a canary: greedy, compared with its answer before the
 load. At the end: no page is held, no request is left, memory, descriptors and threads are as they
@@ -107,7 +107,7 @@ def slope_per_hour(samples):
 
 def main():
     rill, model, minutes = sys.argv[1], sys.argv[2], float(sys.argv[3])
-    with Server(rill, "m=" + model, "--kv-memory", "4M", "--context", "512",
+    with Server(rill, "m=" + model, "--kv-memory", "4M", "--context", "512", *sys.argv[4:],
                 "--no-request-log") as server:
         samples = []
 

@@ -356,6 +356,20 @@ def test_a_stream_ends_with_done(rill, tmp_path):
             assert row["end_s"] == row["events_s"][1], row
 
 
+def test_what_nobody_asked_for_is_no_answer(rill):
+    """A second answer behind the first: the next request has a connection of its own."""
+    token = b'data: {"choices":[{"text":"a","finish_reason":null}]}\n\n'
+    body = token * 2 + b"data: [DONE]\n\n"
+    other = token * 5 + b"data: [DONE]\n\n"
+    surplus = b"HTTP/1.1 200 X\r\nContent-Length: %d\r\n\r\n" % len(other) + other
+    with FakeServer(raw=(200, body), surplus=surplus) as fake:
+        report = bench(rill, fake.url, "--dataset", "fixed:3,2", "-n", 6, "-c", 1, "--model", "m")
+        assert report["failed"] == 0 and len(fake.bodies) == 6 and fake.connections >= 6
+    with FakeServer(raw=(200, body)) as fake:
+        bench(rill, fake.url, "--dataset", "fixed:3,2", "-n", 6, "-c", 1, "--model", "m")
+        assert fake.connections == 1
+
+
 def test_a_body_that_does_not_end_after_done(rill):
     """The request is good, and its client goes on."""
     token = b'data: {"choices":[{"text":"a","finish_reason":null}]}\n\n'

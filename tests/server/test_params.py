@@ -87,6 +87,14 @@ def test_non_finite_and_huge_numbers_in_the_text(tiny, path):
         assert response.status_code == 400, (literal, response.text)
 
 
+def test_integers_beyond_64_bits_are_told_as_about_what_they_are(tiny):
+    for value in (-2**63 - 1, 2**63):
+        answer = tiny.post("/v1/completions", {"model": "tiny", "prompt": "a", "seed": value})
+        assert answer.status_code == 400
+        text = answer.json()["error"]["message"]
+        assert f"but got about {'-' if value < 0 else ''}9.22337e+18 instead" in text
+
+
 def test_unusual_bodies_cost_little(tiny):
     """Threat C5: long texts of one kind. An answer in time, and health meanwhile."""
     import threading

@@ -29,6 +29,21 @@ def request(server, **extra):
                                            "temperature": 0, **extra})
 
 
+def test_closed_standard_descriptors_are_given_to_nobody(rill, stories, tmp_path):
+    """What writes to stderr must not write into a socket."""
+    path = tmp_path / "socket"
+    with subprocess.Popen(["sh", "-c", 'exec "$0" serve "$1" --unix "$2" --port 0 --context 256 0<&- 1>&- 2>&-',
+                           rill, "m=" + stories, path]) as process:
+        end = time.monotonic() + 60
+        while not path.exists():
+            assert time.monotonic() < end and process.poll() is None
+            time.sleep(0.02)
+        opened = [os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in range(3)]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    assert opened == ["/dev/null"] * 3
+
+
 def test_kill_9_under_load_and_restart(rill, stories, tmp_path):
     """I7: the same port and Unix socket at once, the same answers, nothing stale (campaign:
     RILL_KILLS=100)."""

@@ -126,6 +126,7 @@ void Context::ForPieces(int64_t count, int64_t grain, Fn&& fn) {
       while ((piece = share.next.fetch_add(1, std::memory_order_relaxed)) < pieces) call(0, piece);
     } catch (const std::bad_alloc&) {
       EndJob();
+      helper_no_memory_.store(false, std::memory_order_relaxed);
       throw;
     }
     EndJob();

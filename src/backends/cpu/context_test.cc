@@ -103,6 +103,17 @@ TEST(Context, NoMemory_IsToldByTheOwner) {
   }
   EXPECT_GE(told, 10);
   RecordProperty("by_helper", by_helper);
+  // A failure that was told is over, of owner and helper at once too.
+  for (int round = 0; round < 100; ++round) {
+    std::atomic<int> inside{0};
+    const auto meet = [&](int, int64_t, int64_t) {
+      ++inside;
+      for (int turn = 0; inside.load() < 2 && turn < 20'000; ++turn) Pause(turn);
+      throw std::bad_alloc();
+    };
+    EXPECT_THROW(context.ForPieces(2, 1, meet), std::bad_alloc);
+    EXPECT_NO_THROW(context.ForPieces(2, 1, [](int, int64_t, int64_t) {}));
+  }
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <system_error>
 
 #include "backends/cpu/ceilings.h"
 #include "backends/cpu/context.h"
@@ -152,7 +153,12 @@ class CpuBackend : public ops::Backend {
   void RunLane(int index, ops::LaneTask task) override {
     Context& own = *lanes_[static_cast<size_t>(index)];
     own.is_running.store(true, std::memory_order_relaxed);
-    task(own);
+    try {
+      task(own);
+    } catch (const std::bad_alloc&) {
+      own.is_running.store(false, std::memory_order_release);
+      throw;
+    }
     own.is_running.store(false, std::memory_order_release);
     HelpOthers(index);
   }
@@ -201,7 +207,15 @@ Result<std::unique_ptr<ops::Backend>> MakeCpuBackend(const backends::BackendOpti
   auto kernels = SelectKernels(options.cpu_isa);
   if (!kernels.ok()) return kernels.status();
   const bool chosen = !options.cpu_isa.empty() || std::getenv("RILL_CPU_ISA") != nullptr;
-  return std::unique_ptr<ops::Backend>(new CpuBackend(*kernels, options.num_threads, chosen));
+  try {
+    return std::unique_ptr<ops::Backend>(new CpuBackend(*kernels, options.num_threads, chosen));
+  } catch (const std::system_error& error) {
+    const int threads = options.num_threads > 0 ? options.num_threads : AvailableCpus();
+    return ResourceExhausted("cpu: the system gives no " + std::to_string(threads) +
+                             " threads: " + error.what());
+  } catch (const std::bad_alloc&) {
+    return ResourceExhausted("cpu: no memory for the threads' state");
+  }
 }
 
 ops::LaneLimits LanesOf(const backends::BackendOptions& options) {

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <new>
 #include <random>
 #include <thread>
 
@@ -586,6 +587,24 @@ TEST(CpuAttention, SpansAcrossThreads_SameBits) {
         ExpectSameBits(expected, y, std::to_string(threads) + " threads");
       }
     }
+  }
+}
+
+// A lane that fails keeps no other one waiting for its end.
+TEST(CpuLanes, OneWithoutMemory_EndsTheOthers) {
+  auto backend = Make("", 2);
+  if (backend->lanes().count < 2) GTEST_SKIP() << "skipped: no lanes on this instruction set";
+  for (const int failing : {0, 1}) {
+    std::atomic<int> begun{0};
+    EXPECT_THROW(backend->ForEach(2,
+                                  [&](int64_t lane, int) {
+                                    backend->RunLane(static_cast<int>(lane), [&](ops::Stream&) {
+                                      ++begun;
+                                      if (lane == failing) throw std::bad_alloc();
+                                    });
+                                  }),
+                 std::bad_alloc);
+    EXPECT_EQ(begun.load(), 2);
   }
 }
 

@@ -443,7 +443,9 @@ void HttpServerImpl::Stop() {
       raw->work.reset();
     });
   }
-  for (auto& thread : threads_) thread->thread.join();
+  for (auto& thread : threads_) {
+    if (thread->thread.joinable()) thread->thread.join();  // else the system gave none
+  }
 }
 
 HttpCounters HttpServerImpl::counters() const {

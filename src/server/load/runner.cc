@@ -211,7 +211,7 @@ asio::awaitable<bool> Runner::Try(std::shared_ptr<Link> link, const std::string&
   }
   std::string buffer(16 << 10, '\0');
   std::string body;
-  bool any = false, enough = false;
+  bool any = false, enough = false, has_more = false;
   while (!failure) {
     size_t count = 0;
     if (link->tls) {
@@ -232,6 +232,7 @@ asio::awaitable<bool> Runner::Try(std::shared_ptr<Link> link, const std::string&
       any = true;
       size_t consumed = 0;
       state = parser->Feed(std::string_view(buffer).substr(0, count), &consumed, &body);
+      has_more = consumed < count;
       if (parser->head_complete() && on_body(&body) && !enough) {
         enough = true;
         if (state == ResponseParser::State::kNeedMore) {
@@ -247,7 +248,8 @@ asio::awaitable<bool> Runner::Try(std::shared_ptr<Link> link, const std::string&
     }
     if (state == ResponseParser::State::kComplete) {
       link->used = true;
-      if (parser->keep_alive() && !failure) {
+      // What is left over nobody asked for, and the next request's answer would begin with it.
+      if (parser->keep_alive() && !failure && !has_more) {
         idle_.push_back(link);
       } else {
         link->Close();
@@ -284,6 +286,12 @@ asio::awaitable<void> Runner::Exchange(std::string request, OnBody on_body, Resp
     } else {
       link = idle_.back();
       idle_.pop_back();
+      // Nor does it begin with what came since. (Over TLS there may be a session ticket.)
+      error_code ignored;
+      if (!link->tls && link->socket.available(ignored) > 0) {
+        link->Close();
+        continue;
+      }
     }
     // From here on: a server may take a connection and never finish the handshake.
     deadline.cancel();

@@ -136,8 +136,11 @@ bool FieldReader::Int(std::string_view key, int64_t low, int64_t high, int64_t& 
   }
   const std::optional<int64_t> number = AsInteger(*value);
   if (!number) {
+    // Beyond 64 bits a number was rounded, perhaps to one that is allowed.
+    const double rounded = value->number_value();
     FailValue(key, fmt::format("expected an integer in [{}, {}], but got {} instead.", low, high,
-                               value->Dump()));
+                               std::abs(rounded) < 9e15 ? value->Dump()
+                                                        : fmt::format("about {:.6g}", rounded)));
     return false;
   }
   if (*number < low || *number > high) {
