@@ -538,17 +538,19 @@ def limited(num_processes: int):
     return limit
 
 
-def test_where_no_more_threads_are_given(rill, stories, tmp_path):
+def test_where_no_more_threads_are_given(rill, stories, request):
     """A sentence and an exit code, whichever thread it is that cannot be started."""
     if os.geteuid() != 0:
         pytest.skip("skipped: not root, who may be somebody else")
     if subprocess.run([rill, "--version"], preexec_fn=limited(1), capture_output=True,
                       check=False).returncode != 0:
         pytest.skip("skipped: nobody may not run this build")
-    model = tmp_path / "m.gguf"
+    # tmp_path lies in a folder that others may not enter.
+    folder = tempfile.TemporaryDirectory()
+    request.addfinalizer(folder.cleanup)
+    model = pathlib.Path(folder.name) / "m.gguf"
     shutil.copy(stories, model)
-    for folder in [tmp_path, *tmp_path.parents][:3]:
-        folder.chmod(0o755)
+    model.parent.chmod(0o755)
     model.chmod(0o644)
     environment = {**os.environ, "RILL_CACHE": "/nowhere", "HOME": "/nowhere"}
     refusals = 0
