@@ -1,4 +1,5 @@
 """Bad input of every kind gets one sentence that says what is wrong and where, and an exit code."""
+import contextlib
 import fcntl
 import json
 import os
@@ -563,20 +564,23 @@ def test_where_no_more_threads_are_given(rill, stories, request):
             assert b"Resource temporarily unavailable" in refused(done, RESOURCES).encode()
             refusals += 1
     assert refusals >= 5
-    refusals = 0
-    for count in range(1, 20):
-        with subprocess.Popen([rill, "serve", f"m={model}", "-t", "2", "--port", "0",
-                               "--context", "256"], preexec_fn=limited(count), text=True,
-                              stderr=subprocess.PIPE, env=environment) as server:
-            line = next((line for line in server.stderr if line.startswith("rill: ")), "")
-            if "ready on" not in line and "serving" not in line:
-                assert server.wait(60) == RESOURCES, (count, line)
-                refusals += 1
-                continue
-            server.send_signal(signal.SIGINT)  # which waits for no balancer
-            server.stderr.read()
-            assert server.wait(60) == OK
-            break
-    else:
-        pytest.fail("20 threads are not enough")
-    assert refusals >= 3
+    for count in range(1, 12, 2):
+        told = model.with_name("told")
+        with told.open("wb") as stderr:
+            server = subprocess.Popen([rill, "serve", f"m={model}", "-t", "2", "--port", "0",
+                                       "--context", "256"], preexec_fn=limited(count),
+                                      stderr=stderr, env=environment)
+        try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.wait(5)
+            # With enough of them it serves, though a line may find no thread that writes it.
+            ended = server.poll()
+            server.send_signal(signal.SIGINT)
+            code = server.wait(60)
+        finally:
+            server.kill()
+            server.wait()
+        text = told.read_text()
+        assert ended in (None, RESOURCES) and code in (OK, RESOURCES), (count, code, text)
+        assert "terminate" not in text
+        assert code == RESOURCES or count > 4
