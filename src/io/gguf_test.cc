@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <ctime>
 
 #include "base/testing.h"
@@ -116,7 +115,8 @@ TEST(Gguf, WrongTypeForKey_NamesKeyExpectedAndFound) {
 // A1: sizes that are lies cost neither memory nor time.
 TEST(Gguf, LyingCounts_FailAtOnceWithoutMemory) {
   const int64_t before = testing::PeakMemoryBytes();
-  const auto start = std::chrono::steady_clock::now();
+  // Process time, not wall time: other tests may run beside this one.
+  const std::clock_t start = std::clock();
   for (uint64_t lie : {uint64_t{1} << 63, ~uint64_t{0}, uint64_t{1} << 40, uint64_t{1} << 16 | 1}) {
     GgufBuilder tensors = SmallModel();
     tensors.num_tensors = lie;
@@ -142,8 +142,8 @@ TEST(Gguf, LyingCounts_FailAtOnceWithoutMemory) {
     Put(key, lie);
     ExpectError(key, {"key of metadata pair 0 at byte 24"});
   }
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  EXPECT_LT(seconds.count(), 5);  // milliseconds; a loop over what is claimed would not end
+  const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+  EXPECT_LT(seconds, 0.1);
   EXPECT_LT(testing::PeakMemoryBytes() - before, 16 << 20);
 }
 
@@ -315,7 +315,7 @@ TEST(Gguf, SmolLm2_OpensInMilliseconds) {
 #if defined(RILL_SANITIZED)
   EXPECT_LT(best_ms, 200.0);  // 17 ms on a busy machine
 #else
-  EXPECT_LT(best_ms, 25.0);  // 1 ms; reading all of it takes 50 and more
+  EXPECT_LT(best_ms, 10.0);
 #endif
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <random>
 #include <thread>
 
@@ -74,6 +75,23 @@ struct Loaded {
   std::vector<std::byte> memory;
 };
 
+using Ints = std::vector<int32_t>;
+
+Status Forward(Loaded& m, const Ints& ids, const Ints& positions, const Ints& rows,
+               const Ints& q_offsets, const Ints& kv_lens, const Ints& page_table,
+               std::vector<float>& logits) {
+  const auto num_rows = static_cast<int64_t>(rows.size());
+  logits.assign(rows.size() * kVocab, 0);
+  StepInput input;
+  input.token_ids = ids;
+  input.positions = positions;
+  input.logit_rows = rows;
+  input.kv = {m.layout, m.memory.data(),   kPages,           static_cast<int32_t>(kv_lens.size()),
+              4,        page_table.data(), q_offsets.data(), kv_lens.data()};
+  return m.model->Forward(input,
+                          MutableTensorView(logits.data(), DType::kF32, Shape{num_rows, kVocab}));
+}
+
 // Sequences that grow, in a step's form.
 struct Batch {
   explicit Batch(int32_t num_seqs) : lens(static_cast<size_t>(num_seqs)) {
@@ -98,16 +116,7 @@ struct Batch {
                    pages.begin() + static_cast<int64_t>(s) * 4 + 4);
     }
     for (int32_t t = 0; t < static_cast<int32_t>(ids.size()); t += every) rows.push_back(t);
-    logits.assign(rows.size() * kVocab, 0);
-    StepInput input;
-    input.token_ids = ids;
-    input.positions = positions;
-    input.logit_rows = rows;
-    input.kv = {m.layout, m.memory.data(), kPages,           static_cast<int32_t>(kv_lens.size()),
-                4,        table.data(),    q_offsets.data(), kv_lens.data()};
-    return m.model->Forward(input,
-                            MutableTensorView(logits.data(), DType::kF32,
-                                              Shape{static_cast<int64_t>(rows.size()), kVocab}));
+    return Forward(m, ids, positions, rows, q_offsets, kv_lens, table, logits);
   }
   std::vector<int32_t> lens, pages;
 };
@@ -181,21 +190,12 @@ TEST(Lanes, OddSteps_AreNotCut) {
         positions[at] = t % 20;
         rows[at] = has_empty ? t : 30;
       }
-      const std::vector<int32_t> q_offsets =
-          has_empty ? std::vector<int32_t>{0, 20, 20, 40} : std::vector<int32_t>{0, 20, 40};
-      const std::vector<int32_t> kv_lens =
-          has_empty ? std::vector<int32_t>{20, 0, 20} : std::vector<int32_t>{20, 20};
-      const std::vector<int32_t> table = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
-      std::vector<float> logits(40 * kVocab);
-      StepInput input;
-      input.token_ids = ids;
-      input.positions = positions;
-      input.logit_rows = rows;
-      input.kv = {m.layout, m.memory.data(), kPages,           static_cast<int32_t>(kv_lens.size()),
-                  4,        table.data(),    q_offsets.data(), kv_lens.data()};
-      ASSERT_TRUE(
-          m.model->Forward(input, MutableTensorView(logits.data(), DType::kF32, Shape{40, kVocab}))
-              .ok());
+      const Ints q_offsets = has_empty ? Ints{0, 20, 20, 40} : Ints{0, 20, 40};
+      const Ints kv_lens = has_empty ? Ints{20, 0, 20} : Ints{20, 20};
+      Ints table(12);
+      std::iota(table.begin(), table.end(), 0);
+      std::vector<float> logits;
+      ASSERT_TRUE(Forward(m, ids, positions, rows, q_offsets, kv_lens, table, logits).ok());
       results[i].insert(results[i].end(), logits.begin(), logits.end());
     }
   }

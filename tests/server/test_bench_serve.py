@@ -73,7 +73,7 @@ def test_waiting_is_charged_from_the_arrival(rill):
     """Poisson at 50/s on a server with one slot of 40 ms: the queue grows, and first tokens show it."""
     with FakeServer(first_s=0.02, gap_s=0.02, slots=1) as fake:
         report = bench(rill, fake.url, "--dataset", "fixed:5,2", "-n", 40, "--poisson", 50)
-        assert report["ttft_ms"]["p99"] > 500 and report["itl_ms"]["p50"] < 300
+        assert report["ttft_ms"]["p99"] > 500 and report["itl_ms"]["p50"] < 40
     with FakeServer(first_s=0.02, gap_s=0.02) as fake:
         # A limit on the client's side does not hide the wait either.
         limited = bench(rill, fake.url, "--dataset", "fixed:5,2", "-n", 40, "--poisson", 200, "-c", 2)
@@ -117,7 +117,7 @@ def test_together_and_plot_and_text(rill, tmp_path):
         assert fake.most > 8 and "QPS" in done.stdout and "throughput" in done.stdout
         assert fake.bodies[0][0] == "/v1/chat/completions"
         first = float(done.stdout.split("first token of all")[1].split()[0])
-        assert 1000 <= first < 10_000, "16 times a second would be one after the other"
+        assert 1000 <= first < 4000
         root = xml.etree.ElementTree.parse(plot).getroot()
         lines = root.findall(".//{http://www.w3.org/2000/svg}polyline")
         assert len(lines) == 4 and all(line.get("points") for line in lines)

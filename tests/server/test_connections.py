@@ -96,8 +96,8 @@ def test_a_client_that_leaves_is_noticed_at_once(server, how, path):
     server.wait_for(lambda c: c["requests_now"] == 2)
     start = time.monotonic()
     leave(sock, how)
-    after = server.wait_for(lambda c: c["gone_callbacks"] == before["gone_callbacks"] + 1, 8)
-    assert time.monotonic() - start < 8, "its answer takes 10 s"
+    after = server.wait_for(lambda c: c["gone_callbacks"] == before["gone_callbacks"] + 1, 2)
+    assert time.monotonic() - start < 0.5
     assert after["clients_gone"] == before["clients_gone"] + 1 and after["requests_now"] == 1
     sock.close()
 
@@ -186,7 +186,7 @@ def test_slow_head_slow_body_and_idle_connections_are_timed_out(build_dir):
             time.sleep(0.02)
         for client in clients:
             client.join()
-        assert slowest < 3, "the others hold on for 4 s"
+        assert slowest < 0.3
         for name, status in (("head", [408]), ("body", [408]), ("chunks", [408]), ("idle", [])):
             seconds, got = results[name]
             assert got == status and 0.3 < seconds < 2.5, (name, seconds, got)

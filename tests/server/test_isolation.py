@@ -105,8 +105,7 @@ def test_timing_tells_nothing_about_other_tenants_prompts(server):
             own["wrong"].append(alice.ask(prompt(chance, 160))[0])
     foreign, control = area(times["wrong"], times["right"]), area(own["wrong"], own["right"])
     print(f"area: foreign prefix {foreign:.3f}, own prefix {control:.3f}")
-    # 0.9 and more on a quiet machine. The standard error is 0.03 for 200 each: nearly 3 of them.
-    assert control > 0.58
+    assert control > 0.7
     # The standard error of the area is 0.013 for 1,000 each: 4 of them.
     assert 0.45 < foreign < 0.55
 

@@ -102,8 +102,8 @@ def test_page_of_several_models_is_small_and_quick(rill, stories, compat, models
     assert len(page.content) <= size < 64 * 1024
     comments = [line.split()[1:3] for line in busy if line.startswith("#")]
     assert len(comments) == len({tuple(words) for words in comments})  # once per family
-    # 5 ms is the goal and 1 ms usual; a busy machine gets much more before this fails.
-    assert statistics.median(times) < 0.25, statistics.median(times)
+    # 5 ms is the goal; a busy machine gets some more before this fails.
+    assert statistics.median(times) < 0.025, statistics.median(times)
 
 
 def test_hardware_shares(tiny):

@@ -559,7 +559,7 @@ def test_sigterm_as_soon_as_it_is_waited_for(rill, smollm2):
             time.sleep(0.001)
         server.terminate()
         assert server.process.wait(30) == 0
-        assert re.search("stopped while loading|draining", server.stderr())
+        assert "stopped while loading" in server.stderr()
 
 
 def test_while_models_load(rill, smollm2, tmp_path):
