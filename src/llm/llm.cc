@@ -213,7 +213,10 @@ Result<std::unique_ptr<Llm>> Llm::OpenFrom(const std::string& path, const io::Mo
     impl.source = *source;
     impl.options.pack_cache = false;  // what its path names is not what is loaded
   } else if (synthetic) {
-    RILL_ASSIGN_OR_RETURN(impl.source, llm::MakeSynthetic(path));
+    // A plan that made gigabytes of weights would keep a server's signals waiting meanwhile.
+    const auto weights = options.plan_only || options.text_only ? llm::SyntheticWeights::kNone
+                                                                : llm::SyntheticWeights::kRandom;
+    RILL_ASSIGN_OR_RETURN(impl.source, llm::MakeSynthetic(path, weights));
     start = Clock::now();  // making the weights is not loading them
   } else {
     auto opened = io::OpenModel(path, open_options);

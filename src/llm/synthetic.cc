@@ -178,7 +178,7 @@ Status FillTensor(const Tensor& t, uint64_t seed, std::byte* out) {
 }
 
 // The whole file, in memory.
-Result<std::shared_ptr<io::MappedFile>> MakeFile(std::string_view spec) {
+Result<std::shared_ptr<io::MappedFile>> MakeFile(std::string_view spec, SyntheticWeights weights) {
   const std::string path = std::string(kSyntheticPrefix) + std::string(spec);
   const size_t colon = spec.find(':');
   const SyntheticShape* shape = nullptr;
@@ -199,6 +199,7 @@ Result<std::shared_ptr<io::MappedFile>> MakeFile(std::string_view spec) {
       io::MappedFile::Allocate(header.size() + static_cast<size_t>(writer.data_bytes()), path));
   std::byte* data = file->mutable_data();
   std::memcpy(data, header.data(), header.size());
+  if (weights == SyntheticWeights::kNone) return file;
   std::atomic<size_t> next{0};
   std::vector<Status> errors(static_cast<size_t>(AvailableCpus()));
   const auto fill = [&](Status& error) {
@@ -235,8 +236,8 @@ std::vector<std::string> SyntheticShapes() {
   return names;
 }
 
-Result<io::ModelSource> MakeSynthetic(std::string_view spec) {
-  RILL_ASSIGN_OR_RETURN(auto file, MakeFile(WithoutPrefix(spec)));
+Result<io::ModelSource> MakeSynthetic(std::string_view spec, SyntheticWeights weights) {
+  RILL_ASSIGN_OR_RETURN(auto file, MakeFile(WithoutPrefix(spec), weights));
   RILL_ASSIGN_OR_RETURN(io::GgufFile parsed, io::ParseGguf(file->bytes(), file->path()));
   io::ModelSource source;
   source.format = io::ModelFormat::kGguf;
@@ -275,7 +276,8 @@ std::vector<std::string> SyntheticShapes() {
 
 Status WriteSyntheticModel(std::string_view spec,
                            const std::function<Status(std::string_view bytes)>& write) {
-  RILL_ASSIGN_OR_RETURN(const auto file, llm::MakeFile(llm::WithoutPrefix(spec)));
+  RILL_ASSIGN_OR_RETURN(const auto file,
+                        llm::MakeFile(llm::WithoutPrefix(spec), llm::SyntheticWeights::kRandom));
   const auto bytes = file->bytes();
   return write(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
 }

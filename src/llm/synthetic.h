@@ -23,7 +23,10 @@ std::vector<std::string> SyntheticShapes();
 
 // `spec`: SHAPE:FORMAT, with or without the prefix. Errors: kInvalidArgument naming the shapes
 // there are, kUnsupported naming the formats; kResourceExhausted when memory runs out.
-Result<io::ModelSource> MakeSynthetic(std::string_view spec);
+// kNone leaves the weights zero: their pages take neither time nor memory (for plans and for text).
+enum class SyntheticWeights { kRandom, kNone };
+Result<io::ModelSource> MakeSynthetic(std::string_view spec,
+                                      SyntheticWeights weights = SyntheticWeights::kRandom);
 
 // Gives back the memory of all weights but the embedding table. Only once the model is packed and
 // reads nothing else in place.

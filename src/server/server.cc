@@ -311,8 +311,8 @@ class Server {
   // has open is read only, or a file that counts once it is renamed.
   [[noreturn]] void LeaveLoading() {
     http_->Stop();  // removes the socket's path, too
-    state_.log->Flush(std::chrono::milliseconds(200));
-    LineWriter::Stderr().Flush(std::chrono::milliseconds(200));
+    state_.log->Flush(std::chrono::milliseconds(500));
+    LineWriter::Stderr().Flush(std::chrono::milliseconds(500));
     std::_Exit(0);
   }
 
