@@ -78,7 +78,7 @@ class Server:
     def stderr(self) -> str:
         return self.stderr_path.read_text(errors="replace")
 
-    def wait_ready(self, seconds=60):
+    def wait_ready(self, seconds=180):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             text = self.stderr()
