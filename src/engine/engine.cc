@@ -79,6 +79,7 @@ Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options, Ste
   scheduler_options.prefix_cache = options.prefix_cache;
   scheduler_options.predict_lengths = options.predict_lengths;
   scheduler_options.itl_target_ms = options.itl_target_ms;
+  scheduler_options.step_hint = options.step_hint;
   scheduler_options.predictor = options.predictor
                                     ? options.predictor
                                     : std::make_shared<SurvivalPredictor>(options.length_quantile);
@@ -96,6 +97,7 @@ Engine::Engine(EngineOptions options, const SchedulerOptions& scheduler_options,
       predictor_(scheduler_options.predictor),
       scheduler_(scheduler_options),
       workspaces_(static_cast<size_t>(runner.num_threads())) {
+  forecast_ = scheduler_.ForecastWait(Now());
   draws_.reserve(static_cast<size_t>(options_.max_choices));
 }
 
@@ -156,6 +158,18 @@ Status Engine::Validate(const GenerateRequest& request) const {
   return scheduler_.CheckFits(request);
 }
 
+ArrivalLoad Engine::LoadOf(std::string_view tenant, std::string_view length_class,
+                           int32_t max_tokens, int32_t choices, double prompt_tokens) const {
+  const LengthForecast forecast =
+      scheduler_.Forecast({tenant, length_class, {}, std::max(0, max_tokens), 0});
+  return {choices, prompt_tokens, choices * forecast.expected_tokens};
+}
+
+ArrivalLoad Engine::LoadOf(const GenerateRequest& request) const {
+  return LoadOf(request.tenant, request.length_class, request.sampling.max_tokens, request.n,
+                static_cast<double>(request.prompt_ids.size()));
+}
+
 Result<RequestId> Engine::Submit(GenerateRequest request, EventCallback callback) {
   return SubmitAs(ReserveId(), std::move(request), std::move(callback));
 }
@@ -172,6 +186,7 @@ Result<RequestId> Engine::SubmitAs(RequestId id, GenerateRequest request, EventC
     return refusal;
   }
   CHECK(id != 0 && !requests_.contains(id)) << "request id " << id << " used twice";
+  since_forecast_ += LoadOf(request);
   auto state = std::make_unique<RequestState>();
   state->id = id;
   state->submitted = Now();
@@ -500,17 +515,15 @@ void Engine::ExpireDeadlines() {
 }
 
 void Engine::RefreshForecast(Clock::time_point now) {
-  // Little waits: nothing to compute.
-  if (scheduler_.num_waiting() == 0 && scheduler_.running_choices() == 0) {
-    forecast_.wait_ms = 0;
-    return;
-  }
-  if (forecast_made_ != Clock::time_point::min() &&
+  // Not oftener, but when all is over: that costs nothing.
+  const bool is_idle = scheduler_.num_waiting() == 0 && scheduler_.running_choices() == 0;
+  if (!is_idle && forecast_made_ != Clock::time_point::min() &&
       now - forecast_made_ < std::chrono::milliseconds(50)) {
     return;
   }
   forecast_made_ = now;
   forecast_ = scheduler_.ForecastWait(now);
+  since_forecast_ = {};
 }
 
 Status Engine::Step() {

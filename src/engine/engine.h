@@ -18,6 +18,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -48,6 +49,8 @@ struct EngineOptions {
   // as measured step times tell; 0: chunks as large as a step holds. Where decodes alone take most
   // of it or more, prompts still get a fifth of the step: they must end, too.
   double itl_target_ms = 0;
+  // What waits are forecast from before steps were timed.
+  StepHint step_hint = {};
   // Limits of requests that bring none; 0: none.
   int64_t queue_timeout_ms = 0;
   int64_t total_timeout_ms = 0;
@@ -75,8 +78,13 @@ class Engine {
   bool Cancel(RequestId id, int32_t choice = -1);
   // Ends everything: with kCancelled.
   void CancelAll();
-  // The forecast's service_ms, as of when something last ran.
-  double service_ms() const { return forecast_.service_ms; }
+  // Of how long one more would wait, as of some step; and what was submitted since.
+  const WaitForecast& forecast() const { return forecast_; }
+  const ArrivalLoad& since_forecast() const { return since_forecast_; }
+  // Thread-safe. max_tokens: of each choice; prompt_tokens need not be exact.
+  ArrivalLoad LoadOf(std::string_view tenant, std::string_view length_class, int32_t max_tokens,
+                     int32_t choices, double prompt_tokens) const;
+  ArrivalLoad LoadOf(const GenerateRequest& request) const;
   // When the next deadline of a request passes; time_point::max() without one.
   Clock::time_point next_deadline() const { return next_deadline_; }
 
@@ -179,6 +187,7 @@ class Engine {
   // The forecast is made at most every 50 ms.
   Clock::time_point forecast_made_ = Clock::time_point::min();
   WaitForecast forecast_;
+  ArrivalLoad since_forecast_;
   EngineStats counters_;
 };
 

@@ -23,6 +23,7 @@ EngineLoop::EngineLoop(std::unique_ptr<Engine> engine)
     : engine_(std::move(engine)),
       max_waiting_(engine_->options().max_waiting),
       stats_(engine_->stats()),
+      forecast_(engine_->forecast()),
       thread_([this] { ThreadMain(); }) {}
 
 EngineLoop::~EngineLoop() {
@@ -32,6 +33,7 @@ EngineLoop::~EngineLoop() {
 Result<RequestId> EngineLoop::Submit(GenerateRequest request, EventCallback callback) {
   // Checked on the caller's thread: depends on what never changes.
   Status refusal = engine_->Validate(request);
+  const ArrivalLoad load = engine_->LoadOf(request);
   RequestId id = 0;
   {
     const std::lock_guard lock(mutex_);
@@ -50,6 +52,7 @@ Result<RequestId> EngineLoop::Submit(GenerateRequest request, EventCallback call
     }
     id = engine_->ReserveId();
     arrivals_.push_back({id, std::move(request), std::move(callback)});
+    arrivals_load_ += load;
   }
   wake_.notify_one();
   return id;
@@ -101,20 +104,19 @@ EngineStats EngineLoop::stats() const {
 }
 
 double EngineLoop::WaitMs() const {
-  // The forecast is of the last step. What came since takes the free places, then turns.
-  const int32_t places = engine_->options().max_choices;
-  const int32_t free = places - stats_.running_choices - stats_.waiting_requests;
-  const auto before = static_cast<int32_t>(arrivals_.size()) - std::max(0, free - 1);
-  return stats_.estimated_wait_ms + std::max(0, before) * service_ms_ / std::max(1, places);
+  ArrivalLoad since = since_forecast_;
+  for (const ArrivalLoad& load : {taken_load_, arrivals_load_, upstream_load_}) since += load;
+  return forecast_.WaitAfter(since);
 }
 
-void EngineLoop::AddUpstream(int32_t delta) {
+void EngineLoop::AddUpstream(int32_t delta, const ArrivalLoad& load) {
   const std::lock_guard lock(mutex_);
   const Clock::time_point now = Clock::now();
   if (upstream_ > 0 && asleep_) {
     starved_ms_ += MillisecondsBetween(std::max(asleep_since_, upstream_since_), now);
   }
   upstream_ += delta;
+  upstream_load_ += load;
   upstream_since_ = now;
   CHECK(upstream_ >= 0) << upstream_;
 }
@@ -166,6 +168,7 @@ bool EngineLoop::TakeNotes() {
     cancel_all = cancel_all_;
     // Until the next PublishStats they are in no queue that Submit sees: count them here.
     stats_.waiting_requests += static_cast<int32_t>(arrivals.size());
+    taken_load_ += std::exchange(arrivals_load_, {});
   }
   for (NewRequest& arrival : arrivals) {
     // The device was lost since the request was taken, or there is no memory for it: it was
@@ -192,7 +195,9 @@ void EngineLoop::PublishStats() {
   EngineStats stats = engine_->stats();
   const std::lock_guard lock(mutex_);
   stats_ = std::move(stats);
-  service_ms_ = engine_->service_ms();
+  forecast_ = engine_->forecast();
+  since_forecast_ = engine_->since_forecast();
+  taken_load_ = {};
 }
 
 bool EngineLoop::OneStep() {

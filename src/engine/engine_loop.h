@@ -46,9 +46,18 @@ class EngineLoop {
   void Stop(bool drain);
   // As of the last step. Who has seen an event sees the state that it came from, or a later one.
   EngineStats stats() const;
-  // Requests on their way here (+1 when one begins to be tokenised, -1 when it was submitted or
-  // given up): what the thread sleeps while there are some is EngineStats::starved_ms.
-  void AddUpstream(int32_t delta);
+  // A request is on its way here: from when it waits to be tokenised until it was submitted or
+  // given up. What the thread sleeps meanwhile is EngineStats::starved_ms. `load`: the same both
+  // times.
+  void BeginUpstream(const ArrivalLoad& load) { AddUpstream(1, load); }
+  void EndUpstream(const ArrivalLoad& load) {
+    AddUpstream(-1, {-load.choices, -load.prompt_tokens, -load.output_tokens});
+  }
+  // Engine::LoadOf. Thread-safe.
+  ArrivalLoad LoadOf(std::string_view tenant, std::string_view length_class, int32_t max_tokens,
+                     int32_t choices, double prompt_tokens) const {
+    return engine_->LoadOf(tenant, length_class, max_tokens, choices, prompt_tokens);
+  }
   // `after_events` runs on the loop's thread after each step, once its last event was handed out:
   // who collects events passes them on there, with one lock and one wake-up for all. Returns when
   // the one before is not running any more. Null: none.
@@ -75,6 +84,7 @@ class EngineLoop {
   void PublishStats();
   // Of a request that came now; mutex_ is held.
   double WaitMs() const;
+  void AddUpstream(int32_t delta, const ArrivalLoad& load);
   // Counts the thread's sleep; mutex_ is held.
   void EndSleep();
 
@@ -86,7 +96,10 @@ class EngineLoop {
   std::vector<NewRequest> arrivals_;
   std::vector<std::pair<RequestId, int32_t>> cancels_;
   EngineStats stats_;
-  double service_ms_ = 0;
+  WaitForecast forecast_;
+  // What it has not seen: submitted before stats_ were published, being submitted, in arrivals_,
+  // and not here yet.
+  ArrivalLoad since_forecast_, taken_load_, arrivals_load_, upstream_load_;
   int64_t refused_ = 0;
   bool stopping_ = false;
   bool cancel_all_ = false;

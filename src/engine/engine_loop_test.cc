@@ -235,6 +235,51 @@ TEST(EngineLoop, WaitOfABurst_CountsWhatCameSinceTheLastStep) {
   loop.Stop(false);
 }
 
+// Nothing runs, or was ever timed: lengths and step times are known all the same.
+TEST(EngineLoop, WaitOfABurst_IsRightWhereNothingRuns) {
+  for (const bool is_cold : {true, false}) {
+    HashRunner runner(SmallRunner());
+    std::atomic<bool> hold = false;
+    runner.before_run = [&](const StepPlan&) {
+      std::this_thread::sleep_for(2ms);
+      while (hold) std::this_thread::sleep_for(1ms);
+      return OkStatus();
+    };
+    // One decode is guessed to take a fifth of it.
+    EngineLoop loop(MakeEngine(
+        runner,
+        {.max_choices = 4, .max_waiting = 100, .step_hint = {.prompt_tokens = 48, .ms = 10}}));
+    auto queue = std::make_shared<EventQueue>(4000);
+    if (!is_cold) {
+      ASSERT_TRUE(loop.Submit(Greedy({1}, 100), queue).ok());
+      ReadAll(*queue);
+    }
+    hold = true;
+    const ArrivalLoad upstream = loop.LoadOf("", "", 100, 1, 1);
+    for (int i = 0; i < 11; ++i) {
+      ASSERT_TRUE(loop.Submit(Greedy({1}, 100), [](const TokenEvent&) {}).ok());
+    }
+    for (int i = 0; i < 3; ++i) loop.BeginUpstream(upstream);
+    const double told_ms = loop.stats().estimated_wait_ms;
+    for (int i = 0; i < 3; ++i) {
+      ASSERT_TRUE(loop.Submit(Greedy({1}, 100), [](const TokenEvent&) {}).ok());
+      loop.EndUpstream(upstream);
+    }
+    hold = false;
+    const Clock::time_point begin = Clock::now();
+    std::promise<void> first;
+    ASSERT_TRUE(loop.Submit(Greedy({1}, 1),
+                            [&](const TokenEvent& event) {
+                              if (event.is_final) first.set_value();
+                            })
+                    .ok());
+    first.get_future().wait();
+    const double took_ms = std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+    EXPECT_GT(told_ms, took_ms / 2) << is_cold;
+    EXPECT_LT(told_ms, took_ms * 2) << is_cold;
+  }
+}
+
 TEST(EngineLoop, LostDevice_EndsEveryRequestAndRefusesNewOnes) {
   HashRunner runner(SmallRunner());
   runner.recovery = Internal("the device is lost");
@@ -275,9 +320,9 @@ TEST(EngineLoop, SleepWhileTextIsOnItsWay_IsCountedAsStarved) {
   EngineLoop loop(MakeEngine(runner));
   std::this_thread::sleep_for(40ms);
   EXPECT_EQ(loop.stats().starved_ms, 0);
-  loop.AddUpstream(1);
+  loop.BeginUpstream({});
   std::this_thread::sleep_for(40ms);
-  loop.AddUpstream(-1);
+  loop.EndUpstream({});
   const double starved_ms = loop.stats().starved_ms;
   EXPECT_GE(starved_ms, 35);
   std::this_thread::sleep_for(20ms);

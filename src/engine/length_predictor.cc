@@ -46,6 +46,7 @@ const SurvivalPredictor::Curve* SurvivalPredictor::FindCurve(const LengthQuery& 
 
 LengthForecast SurvivalPredictor::Predict(const LengthQuery& query) const {
   LengthForecast forecast{query.max_tokens, static_cast<double>(query.max_tokens)};
+  const std::lock_guard lock(mutex_);
   const Curve* curve = FindCurve(query);
   if (curve == nullptr || query.generated >= query.max_tokens) return forecast;
   // At risk in the first bucket that can still bring the end.
@@ -97,7 +98,13 @@ void SurvivalPredictor::Feed(const std::string& key, int32_t length, bool cut_of
   }
 }
 
+size_t SurvivalPredictor::num_curves() const {
+  const std::lock_guard lock(mutex_);
+  return curves_.size();
+}
+
 void SurvivalPredictor::Observe(const LengthQuery& query, bool cut_off) {
+  const std::lock_guard lock(mutex_);
   // The narrowest last: when all of them are new it is the one to stay.
   Feed(kAllKey, query.generated, cut_off);
   Feed(ClassKey(query), query.generated, cut_off);

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <string_view>
@@ -34,6 +35,7 @@ struct LengthForecast {
   double expected_tokens = 0;  // mean
 };
 
+// Thread-safe: requests that no step has seen yet are asked for where they arrive.
 class LengthPredictor {
  public:
   virtual ~LengthPredictor() = default;
@@ -50,7 +52,7 @@ class SurvivalPredictor : public LengthPredictor {
 
   LengthForecast Predict(const LengthQuery& query) const override;
   void Observe(const LengthQuery& query, bool cut_off) override;
-  size_t num_curves() const { return curves_.size(); }
+  size_t num_curves() const;
 
  private:
   static constexpr int kNumBuckets = 152;  // 1 to 16 one by one, then 8 an octave, to 2^21
@@ -65,6 +67,7 @@ class SurvivalPredictor : public LengthPredictor {
   void Feed(const std::string& key, int32_t length, bool cut_off);
 
   const double quantile_;
+  mutable std::mutex mutex_;  // guards what follows; FindCurve and Feed are called with it
   int64_t num_fed_ = 0;
   std::map<std::string, Curve> curves_;
 };

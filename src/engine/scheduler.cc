@@ -29,7 +29,10 @@ double ReadsOf(int64_t begin, int64_t num_tokens) {
 }  // namespace
 
 Scheduler::Scheduler(const SchedulerOptions& options)
-    : options_(options), pool_(options.runner.num_pages), queue_(options.max_overtakes) {
+    : options_(options),
+      pool_(options.runner.num_pages),
+      queue_(options.max_overtakes),
+      forecast_time_(StepTime::Guess(options.step_hint)) {
   // So every decode has its row in every step. A prefilling request counts with all its choices, so
   // that at least one row is left for it.
   CHECK(options_.max_choices >= 1 && options_.max_choices <= options_.runner.max_step_tokens &&

@@ -33,6 +33,7 @@
 #include "engine/step_plan.h"
 #include "engine/step_runner.h"
 #include "engine/step_time.h"
+#include "engine/wait_forecast.h"
 #include "engine/wait_queue.h"
 #include "kv/page_pool.h"
 #include "kv/prefix_key.h"
@@ -49,17 +50,13 @@ struct SchedulerOptions {
   // Admits by predicted length. False: only when the worst case of all is covered; nothing pauses.
   bool predict_lengths = true;
   double itl_target_ms = 0;                    // step time with decodes in it; 0: no target
+  StepHint step_hint;                          // EngineOptions'
   std::shared_ptr<LengthPredictor> predictor;  // null: only the worst case is known
 };
 
 struct SchedulerCounters {
   int64_t prefix_queries = 0, prefix_hits = 0;  // prompt tokens
   int64_t paused_steps = 0;                     // choice-steps
-};
-
-struct WaitForecast {
-  double wait_ms = 0;     // of a request that came now, at the end of the queue, to be admitted
-  double service_ms = 0;  // from then to its end, as those that run
 };
 
 class Scheduler {
@@ -90,11 +87,16 @@ class Scheduler {
   // Takes a request without live choices out of the queue or the running list.
   void Remove(RequestState& request);
   // How long a step took: what chunk sizes and forecasts are made from.
-  void ObserveStep(const StepPlan& plan, double ms) { step_time_.Observe(plan.size, ms); }
+  void ObserveStep(const StepPlan& plan, double ms) {
+    step_time_.Observe(plan.size, ms);
+    forecast_time_.Observe(plan.size, ms);
+  }
 
-  // What the plan says of the queue, played forward with expected lengths, measured step times and
-  // deadlines. Zeros while no step was timed. O((waiting + running) log(waiting + running)).
+  // What the plan says of the queue, played forward with expected lengths, step times and
+  // deadlines. Times are 0 while none is known. O((waiting + running) log(waiting + running)).
   WaitForecast ForecastWait(Clock::time_point now) const;
+  // Of a request with that limit and as many tokens already. Thread-safe.
+  LengthForecast Forecast(const LengthQuery& query) const;
 
   int32_t num_waiting() const { return queue_.size(); }
   int32_t num_running() const { return static_cast<int32_t>(running_.size()); }
@@ -151,6 +153,9 @@ class Scheduler {
   kv::PagePool pool_;
   WaitQueue queue_;
   StepTime step_time_;
+  // What forecasts are made from: begins with step_hint. Where one sequence at a time is all that
+  // was seen, that tells a step's fixed part from a decode's; chunks are not to rely on it.
+  StepTime forecast_time_;
   int64_t step_ = 0;
   int32_t running_choices_ = 0;
   int32_t paused_choices_ = 0;

@@ -142,12 +142,14 @@ std::vector<int32_t> Scheduler::FindPrefix(RequestState& request) {
 
 LengthForecast Scheduler::Forecast(const RequestState& request, int32_t generated) const {
   const GenerateRequest& asked = request.request;
-  const int32_t max_tokens = asked.sampling.max_tokens;
+  return Forecast(
+      {asked.tenant, asked.length_class, asked.prompt_ids, asked.sampling.max_tokens, generated});
+}
+
+LengthForecast Scheduler::Forecast(const LengthQuery& query) const {
+  const int32_t max_tokens = query.max_tokens, generated = query.generated;
   LengthForecast forecast{max_tokens, static_cast<double>(max_tokens)};
-  if (options_.predictor && max_tokens > 0) {
-    forecast = options_.predictor->Predict(
-        {asked.tenant, asked.length_class, asked.prompt_ids, max_tokens, generated});
-  }
+  if (options_.predictor && max_tokens > 0) forecast = options_.predictor->Predict(query);
   // An opinion from outside may say anything.
   forecast.reserve_tokens = std::clamp(forecast.reserve_tokens, generated, max_tokens);
   if (!(forecast.expected_tokens >= generated)) forecast.expected_tokens = generated;

@@ -69,7 +69,13 @@ class RunningEnds {
 }  // namespace
 
 WaitForecast Scheduler::ForecastWait(Clock::time_point now) const {
-  if (!step_time_.ready()) return {};
+  WaitForecast out;
+  out.has_queue = num_waiting() > 0;
+  out.running_choices = running_choices_;
+  out.max_choices = options_.max_choices;
+  out.max_positions = static_cast<double>(options_.runner.num_pages) * options_.runner.page_size;
+  if (!forecast_time_.ready()) return out;
+  out.SetCosts(forecast_time_);
   RunningEnds ends;
   const int32_t page_size = options_.runner.page_size;
   const auto expect = [&](const RequestState& request) {
@@ -90,7 +96,7 @@ WaitForecast Scheduler::ForecastWait(Clock::time_point now) const {
                shared + live * (total - shared)};
   };
   double ms = 0;
-  double positions = 0, steps = 0;
+  double positions = 0;
   int32_t choices = 0;
   int64_t pages = 0;
   for (const RequestState* request : running_) {
@@ -101,13 +107,11 @@ WaitForecast Scheduler::ForecastWait(Clock::time_point now) const {
     const Sequence& first = request->choices[0];
     if (request->phase == Phase::kPrefill) {
       const double left = request->prompt_size() - first.num_computed;
-      ms += step_time_.Predict({left, 0, 0}) - step_time_.Predict({0, 0, 0});
+      ms += forecast_time_.Predict({left, 0, 0}) - forecast_time_.Predict({0, 0, 0});
     }
     positions += end.choices * (request->prompt_size() + end.step);
-    steps += end.step + static_cast<double>(first.output_ids.size());
   }
   const double mean_positions = choices > 0 ? positions / choices : 0;
-  const double mean_steps = running_.empty() ? 0 : steps / num_running();
   const int64_t mean_pages = running_.empty() ? 1 : pages / std::max(1, num_running());
   const int64_t capacity =
       options_.runner.num_pages - (options_.predict_lengths && num_running() > 0 ? BankNow() : 0);
@@ -117,7 +121,7 @@ WaitForecast Scheduler::ForecastWait(Clock::time_point now) const {
            (choices + more_choices > options_.max_choices || pages + more_pages > capacity)) {
       const double decodes = choices;
       const End end =
-          ends.Pop(step_time_.Predict({0, decodes, decodes * mean_positions}), ms, step);
+          ends.Pop(forecast_time_.Predict({0, decodes, decodes * mean_positions}), ms, step);
       choices -= end.choices;
       pages -= end.pages;
     }
@@ -128,15 +132,16 @@ WaitForecast Scheduler::ForecastWait(Clock::time_point now) const {
     // Its time in the queue is over by then: the next one has the room.
     if (MillisecondsUntil(std::min(request->queue_deadline, request->deadline), now) < ms) continue;
     const double prompt = request->prompt_size();
-    ms += step_time_.Predict({prompt, 0, prompt * prompt / 2}) - step_time_.Predict({0, 0, 0});
+    ms += forecast_time_.Predict({prompt, 0, prompt * prompt / 2}) -
+          forecast_time_.Predict({0, 0, 0});
     choices += end.choices;
     pages += end.pages;
     end.step += step;
     ends.Push(end);
   }
   make_room(1, mean_pages);
-  const double decodes = std::max(1, running_choices_);
-  return {ms, mean_steps * step_time_.Predict({0, decodes, decodes * mean_positions})};
+  out.wait_ms = ms;
+  return out;
 }
 
 }  // namespace rill::engine

@@ -22,9 +22,17 @@ struct StepSize {
   double kv_reads = 0;
 };
 
+// A step of a prompt of so many tokens, timed before there is an engine; 0: none was.
+struct StepHint {
+  int32_t prompt_tokens = 0;
+  double ms = 0;
+};
+
 class StepTime {
  public:
   StepTime();
+  // What steps take by that one, ready at once: a guess within about a factor of two.
+  static StepTime Guess(const StepHint& hint);
   void Observe(const StepSize& size, double ms);
   // One step shows what a prompt token takes at most: enough to choose the next chunk by.
   bool has_observed() const { return num_observed_ >= 1; }

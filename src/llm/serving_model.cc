@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <limits>
 #include <random>
 
@@ -61,7 +62,9 @@ Result<std::unique_ptr<ServingModel>> ServingModel::Load(const std::string& path
     }
     kv_bytes = std::min(kv_bytes, room);
   }
+  const auto begin = std::chrono::steady_clock::now();
   const Result<uint64_t> fingerprint = serving->llm_->Fingerprint();
+  const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
   if (fingerprint.ok()) {
     serving->fingerprint_ = *fingerprint;
   } else if (fingerprint.status().code() != StatusCode::kFailedPrecondition) {
@@ -85,6 +88,8 @@ Result<std::unique_ptr<ServingModel>> ServingModel::Load(const std::string& path
   // What the text service takes the engine does not refuse: one limit, told at once.
   engine_options.max_waiting = std::max(options.max_waiting, options.text.max_requests);
   engine_options.itl_target_ms = options.itl_target_ms;
+  engine_options.step_hint = {std::min(Llm::kFingerprintTokens, impl.info.max_context),
+                              took.count()};
   std::random_device random;
   engine_options.seed = options.seed.value_or(uint64_t{random()} << 32 | random());
   engine_options.max_choices =

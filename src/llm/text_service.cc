@@ -14,6 +14,17 @@
 namespace rill::llm {
 namespace {
 
+// Of the strings in it.
+size_t TextBytes(const Json& json) {
+  size_t bytes = json.is_string() ? json.string_value().size() : 0;
+  if (json.is_array()) {
+    for (const Json& item : json.array()) bytes += TextBytes(item);
+  } else if (json.is_object()) {
+    for (const auto& [key, value] : json.object()) bytes += TextBytes(value);
+  }
+  return bytes;
+}
+
 using Clock = std::chrono::steady_clock;
 
 // Adds the life of this object to a counter.
@@ -40,6 +51,7 @@ struct TextService::Live {
   Clock::time_point submitted;
   TextRequest request;
   TextCallback callback;
+  engine::ArrivalLoad load;   // told to the loop until the engine has it
   int32_t prompt_tokens = 0;  // set before the generation starts
 
   // Guarded by TextService::mutex_.
@@ -182,11 +194,30 @@ Status TextService::Refusal(const std::string& tenant, bool replaces_ended) cons
                   found->second - ended));
 }
 
+engine::ArrivalLoad TextService::LoadOf(const TextRequest& request) const {
+  // Four bytes of text a token, which is what waits need to be right within a factor of two.
+  double prompt_tokens = 0;
+  if (const auto* ids = std::get_if<std::vector<int32_t>>(&request.prompt)) {
+    prompt_tokens = static_cast<double>(ids->size());
+  } else if (const auto* text = std::get_if<std::string>(&request.prompt)) {
+    prompt_tokens = static_cast<double>(text->size()) / 4;
+  } else {
+    prompt_tokens =
+        static_cast<double>(TextBytes(std::get<ChatInput>(request.prompt).messages)) / 4;
+  }
+  prompt_tokens = std::min(prompt_tokens, static_cast<double>(max_context_));
+  int32_t max_tokens = request.sampling.max_tokens;
+  if (max_tokens < 0) max_tokens = max_context_ - static_cast<int32_t>(prompt_tokens);
+  return loop_.LoadOf(request.tenant, request.length_class, std::min(max_tokens, max_context_),
+                      request.n, prompt_tokens);
+}
+
 Result<uint64_t> TextService::TrySubmit(TextRequest& request, TextCallback callback,
                                         bool replaces_ended) {
   auto live = std::make_shared<Live>();
   live->submitted = Clock::now();
   live->callback = std::move(callback);
+  live->load = LoadOf(request);
   {
     std::lock_guard<std::mutex> lock(mutex_);
     RILL_RETURN_IF_ERROR(Refusal(request.tenant, replaces_ended));
@@ -202,7 +233,7 @@ Result<uint64_t> TextService::TrySubmit(TextRequest& request, TextCallback callb
       return Unavailable("out of memory");
     }
     // Until StartGeneration has handed it on; a tokenise thread sees it when mutex_ is free.
-    loop_.AddUpstream(1);
+    loop_.BeginUpstream(live->load);
   }
   tokenise_wake_.notify_one();
   return live->handle;
@@ -246,7 +277,7 @@ void TextService::TokeniseMain() {
     } catch (const std::bad_alloc&) {
       FailRequest(live, {StatusCode::kUnavailable, "out of memory"});
     }
-    loop_.AddUpstream(-1);
+    loop_.EndUpstream(live->load);
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
     std::lock_guard<std::mutex> lock(mutex_);
     tokenise_turns_.Charge(live->request.tenant, seconds / live->request.weight);

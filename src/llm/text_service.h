@@ -166,6 +166,7 @@ class TextService {
   void Forget(const Live& live);
   void Erase(const Live& live);  // mutex_ is held
   void CancelChoice(Live& live, int32_t choice);
+  engine::ArrivalLoad LoadOf(const TextRequest& request) const;
   // Why no request of this tenant is taken now; mutex_ is held.
   Status Refusal(const std::string& tenant, bool replaces_ended) const;
   void FailRequest(const std::shared_ptr<Live>& live, Status error);
