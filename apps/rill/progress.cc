@@ -52,11 +52,12 @@ void ProgressBar::Update(int64_t done, int64_t total) {
     const double share =
         std::clamp(static_cast<double>(done) / static_cast<double>(total), 0.0, 1.0);
     const int filled = static_cast<int>(share * kWidth);
-    const double left_s = rate > 0 ? static_cast<double>(total - done) / rate : 0;
-    line = fmt::format("{} [{}{}] {:3.0f} %  {} of {}  {:.0f} s left", label_,
+    const std::string left =
+        rate > 0 ? fmt::format("  {:.0f} s left", static_cast<double>(total - done) / rate) : "";
+    line = fmt::format("{} [{}{}] {:3.0f} %  {} of {}{}", label_,
                        std::string(static_cast<size_t>(filled), '#'),
                        std::string(static_cast<size_t>(kWidth - filled), '.'), share * 100,
-                       Amount(done, unit_), Amount(total, unit_), left_s);
+                       Amount(done, unit_), Amount(total, unit_), left);
   } else {
     line = fmt::format("{} {}", label_, Amount(done, unit_));
   }

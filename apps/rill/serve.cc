@@ -29,6 +29,7 @@ struct ServeFlags {
   std::vector<std::string> objectives;  // "NAME=PRIORITY"
   std::string memory, kv_memory;
   std::string metrics_compat = "vllm";
+  const CLI::Option* log_format = nullptr;
   bool no_request_log = false;
   bool quiet = false;
 };
@@ -91,8 +92,9 @@ Status ReadModels(ServeFlags& flags) {
     flags.options.models.push_back(std::move(spec));
   }
   if (flags.names.size() > flags.options.models.size()) {
-    return InvalidArgument(fmt::format("--served-model-name: {} names for {} models",
-                                       flags.names.size(), flags.options.models.size()));
+    const size_t num_models = flags.options.models.size();
+    return InvalidArgument(fmt::format("--served-model-name: {} names for {} model{}",
+                                       flags.names.size(), num_models, num_models == 1 ? "" : "s"));
   }
   for (size_t i = 0; i < flags.names.size(); ++i) flags.options.models[i].name = flags.names[i];
   for (const std::string& entry : flags.aliases) {
@@ -210,10 +212,12 @@ Status Serve(ServeFlags& flags) {
   }
   options.log_requests = !flags.no_request_log;
   options.vllm_metrics = flags.metrics_compat == "vllm";
-  const bool live = StderrIsTerminal() && !flags.quiet && options.log_file.empty() &&
-                    options.log_format == "text";
-  // The live line and a line per request would write over each other.
-  if (live) options.log_format = "none";
+  // The live line and a line per request would write over each other: who asks for these there has
+  // no live line.
+  const bool logs_here = options.log_file.empty() && options.log_format != "none";
+  const bool live =
+      StderrIsTerminal() && !flags.quiet && !(logs_here && flags.log_format->count() > 0);
+  if (live && logs_here) options.log_format = "none";
   if (!flags.quiet) {
     options.on_started = PrintSummary;
     options.on_notice = [live](const std::string& notice) {
@@ -291,6 +295,12 @@ void AddServe(CLI::App& app, CommandContext& context) {
       ->capture_default_str()
       ->group(group);
   command
+      ->add_flag(
+          "--reserve-worst-case", options.reserve_worst_case,
+          "Run a request only when KV memory covers max_tokens of all that run, not by their "
+          "predicted lengths: no answer ever pauses, fewer run at once")
+      ->group(group);
+  command
       ->add_option("--queue-timeout", options.queue_timeout_s,
                    "Seconds that a request may wait to run; then 503 (0: for ever)")
       ->check(Between(0, 86400))
@@ -314,7 +324,8 @@ void AddServe(CLI::App& app, CommandContext& context) {
       ->group(group);
   command
       ->add_option("--kv-memory", flags->kv_memory,
-                   "KV memory per model, as 4G (default: what the budget leaves)")
+                   "KV memory per model, as 4G, and never less than one context takes (default: "
+                   "half of what the budget leaves, --max-sequences contexts at most)")
       ->check(FileName("a size such as 4G"))
       ->group(group);
   command
@@ -385,9 +396,11 @@ void AddServe(CLI::App& app, CommandContext& context) {
 
   group = "Access";
   command
-      ->add_option("--key-file", options.key_file,
-                   "API keys, one a line: NAME KEY|sha256:HEX [admin] [max_concurrent=N] "
-                   "[requests_per_minute=N] [weight=N]; $RILL_API_KEY is one more")
+      ->add_option(
+          "--key-file", options.key_file,
+          "API keys, one a line: NAME KEY|sha256:HEX (a KEY of 8 to 512 characters) [admin] "
+          "[max_concurrent=N] "
+          "[requests_per_minute=N] [weight=N]; $RILL_API_KEY is one more")
       ->envname("RILL_KEY_FILE")
       ->check(FileName())
       ->group(group);
@@ -405,10 +418,13 @@ void AddServe(CLI::App& app, CommandContext& context) {
       ->group(group);
 
   group = "Reporting";
-  command->add_option("--log-format", options.log_format, "text, json or none")
-      ->check(CLI::IsMember({"text", "json", "none"}))
-      ->capture_default_str()
-      ->group(group);
+  flags->log_format =
+      command
+          ->add_option("--log-format", options.log_format,
+                       "text, json or none (default: text; on a terminal one live line instead)")
+          ->check(CLI::IsMember({"text", "json", "none"}))
+          ->capture_default_str()
+          ->group(group);
   command->add_option("--log-file", options.log_file, "Log to this file (default: stderr)")
       ->check(FileName())
       ->group(group);

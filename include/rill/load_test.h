@@ -71,7 +71,8 @@ struct LoadSample {
   std::vector<double> events_s;  // arrival of each piece of text: one token, or a few together
   int64_t output_tokens = 0;     // of the server's usage; the number of pieces without it
   int64_t prompt_tokens = 0;
-  std::string error;  // "": completed
+  int32_t sent_again = 0;  // how often, on a new connection: LoadReport's
+  std::string error;       // "": completed
 };
 
 // Mean and percentiles of a kind of time, in milliseconds. Without samples all are NaN (null).
@@ -91,10 +92,13 @@ struct LoadReport {
   double batch_first_token_ms = 0;  // until the last request had its first token
   int64_t prompt_tokens = 0, output_tokens = 0;
   std::map<std::string, int64_t> errors;  // reason → how often
+  // A kept connection that ends before a byte of the answer may have been closed before the request
+  // came: it is sent again, as HTTP clients do. How often that was.
+  int64_t sent_again = 0;
 
   // {"requests", "failed", "requests_per_s", "output_tokens_per_s",
   //  "ttft_ms": {"mean","p50","p99"}, "itl_ms": {…}, "e2e_ms": {…}}, and when requests failed
-  //  "errors": {reason: how often, …}.
+  //  "errors": {reason: how often, …}. When some were sent again, "sent_again".
   Json ToJson() const;
   // A line for each reason, the most frequent first; "" when nothing failed.
   std::string ErrorsText() const;

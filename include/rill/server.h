@@ -70,7 +70,9 @@ struct ServerOptions {
   // Priorities of requests that name an objective in x-llm-d-inference-objective, and none in their
   // body: higher first, as in llm-d's InferenceObjective.
   std::map<std::string, int32_t> objectives;
-  double itl_target_ms = 100;    // between two tokens of a stream, while prompts come; 0: none
+  double itl_target_ms = 100;  // between two tokens of a stream, while prompts come; 0: none
+  // Run only what KV memory covers to the last token that it may have, not what it is expected to.
+  bool reserve_worst_case = false;
   double queue_timeout_s = 60;   // a request that waits longer: 503; 0: for ever
   double total_timeout_s = 0;    // a request that takes longer ends with an error; 0: never
   std::optional<uint64_t> seed;  // of requests without one; absent: drawn at the start

@@ -88,6 +88,7 @@ Result<std::unique_ptr<ServingModel>> ServingModel::Load(const std::string& path
   // What the text service takes the engine does not refuse: one limit, told at once.
   engine_options.max_waiting = std::max(options.max_waiting, options.text.max_requests);
   engine_options.itl_target_ms = options.itl_target_ms;
+  engine_options.predict_lengths = options.predict_lengths;
   engine_options.step_hint = {std::min(Llm::kFingerprintTokens, impl.info.max_context),
                               took.count()};
   std::random_device random;

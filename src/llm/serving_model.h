@@ -21,14 +21,15 @@
 namespace rill::llm {
 
 struct ServingOptions {
-  LoadOptions load;      // load.max_sequences: choices that run at once
-  int64_t kv_bytes = 0;  // KV memory; never less than one whole context takes
+  LoadOptions load;          // load.max_sequences: choices that run at once
+  int64_t kv_bytes = 0;      // KV memory; never less than one whole context takes
   bool preallocate = false;  // KV memory is resident at once, not as it is first used
   // Most that weights, activations and KV memory may take together: KV memory shrinks to one
   // context at least. Weights in memory may be more than ServingPlan says from the file.
   std::optional<int64_t> memory_bytes;
   int32_t max_waiting = 1024;  // requests in the engine's queue, and never fewer than text's
   double itl_target_ms = 0;    // EngineOptions'
+  bool predict_lengths = true;
   // Of requests without a seed; absent: from std::random_device, so that no two starts and no two
   // replicas answer the same.
   std::optional<uint64_t> seed;

@@ -155,7 +155,6 @@ void Generation::SubmitMore(bool replaces_ended) {
     prompt.submitted = Clock::now();
     prompt.choices.resize(static_cast<size_t>(job_.request.n));
     llm::TextRequest request = TakeRequest(index);
-    const int32_t n = request.n, max_tokens = request.sampling.max_tokens;
     // Not under the lock: the first event may come before TrySubmit returns.
     lock.unlock();
     const Result<uint64_t> handle = text.TrySubmit(
@@ -166,8 +165,6 @@ void Generation::SubmitMore(bool replaces_ended) {
         std::exchange(replaces_ended, false));
     lock.lock();
     if (handle.ok()) {
-      job_.model->metrics.n.Observe(n);
-      if (max_tokens > 0) job_.model->metrics.max_tokens.Observe(max_tokens);
       prompt.handle = *handle;
       if (done_) text.Cancel(*handle);
       continue;
@@ -181,7 +178,7 @@ void Generation::SubmitMore(bool replaces_ended) {
       break;
     }
     job_.model->metrics.refused_overloaded.fetch_add(1, std::memory_order_relaxed);
-    Fail(openai::RequestError(handle.status(), job_.http->request_id), "overloaded");
+    Fail(ErrorOf(handle.status()), "overloaded");
   }
   submitting_ = false;
 }
@@ -199,6 +196,16 @@ llm::TextRequest Generation::TakeRequest(size_t index) {
     request.total_timeout_ms = std::max<int64_t>(1, static_cast<int64_t>(left_s * 1000));
   }
   return request;
+}
+
+ApiError Generation::ErrorOf(const Status& status) const {
+  ApiError error = openai::RequestError(status, job_.http->request_id);
+  // Between the look-up of its model and here the model was unloaded: trying again is no use.
+  const std::string& id = job_.model->id;
+  if (error.http_status == 503 && state_.registry.Find(id) != job_.model) {
+    error = openai::ModelNotFound(id);
+  }
+  return error;
 }
 
 void Generation::OnGone() {
@@ -253,6 +260,7 @@ void Generation::HandleEvent(size_t index, const llm::TextEvent& event) {
         prompt.part.logprobs = logprobs;
       }
     }
+    if (event.is_final) queue_ms_ = std::max(queue_ms_, event.usage.queue_ms);
     const bool failed = event.finish_reason == FinishReason::kError ||
                         event.finish_reason == FinishReason::kCancelled;
     if (event.finish_reason == FinishReason::kStop) {
@@ -261,7 +269,8 @@ void Generation::HandleEvent(size_t index, const llm::TextEvent& event) {
       metrics.finished_length.fetch_add(1, std::memory_order_relaxed);
     } else if (event.finish_reason == FinishReason::kCancelled) {
       metrics.finished_abort.fetch_add(1, std::memory_order_relaxed);
-    } else if (failed) {
+    } else if (failed && openai::RequestError(event.error, "").http_status != 400) {
+      // A prompt that does not fit was refused: no choice of it began.
       metrics.finished_error.fetch_add(1, std::memory_order_relaxed);
     }
     if (failed && !done_) {
@@ -271,7 +280,7 @@ void Generation::HandleEvent(size_t index, const llm::TextEvent& event) {
         Fail(MakeError(503, "draining", "The server stops or unloads the model. Try again."),
              "draining");
       } else {
-        ApiError error = openai::RequestError(event.error, job_.http->request_id);
+        ApiError error = ErrorOf(event.error);
         if (error.http_status == 400 && !error.param) {
           // All the request's own fields were checked before, but for the one whose limit, without
           // max_tokens, is what the prompt leaves of the context.
@@ -429,17 +438,25 @@ void Generation::Fail(const ApiError& error, std::string_view reason) {
 
 void Generation::EndPrompt(Prompt& prompt, const llm::TextEvent& event) {
   ModelMetrics& metrics = job_.model->metrics;
+  // Without a token a prompt was computed when that was all there was to do (max_tokens 0).
+  const bool failed = event.finish_reason == FinishReason::kError ||
+                      event.finish_reason == FinishReason::kCancelled;
+  if (failed && !prompt.has_first_token) return;
   metrics.prompt_tokens_total.fetch_add(static_cast<uint64_t>(prompt.prompt_tokens),
                                         std::memory_order_relaxed);
   metrics.cached_tokens_total.fetch_add(static_cast<uint64_t>(event.usage.cached_tokens),
                                         std::memory_order_relaxed);
   usage_.cached_tokens += event.usage.cached_tokens;
-  if (!prompt.has_first_token) return;
+  metrics.n.Observe(job_.request.n);
+  if (const int32_t limit = job_.request.sampling.max_tokens; limit >= 0) {
+    metrics.max_tokens.Observe(limit);
+  }
   const Clock::time_point now = Clock::now();
   const double queue_s = event.usage.queue_ms * 1e-3;
-  const double prefill_s = std::max(0.0, event.usage.first_token_ms * 1e-3 - queue_s);
-  const double decode_s = Seconds(now - prompt.first_token);
-  queue_ms_ = std::max(queue_ms_, event.usage.queue_ms);
+  const double prefill_ms =
+      prompt.has_first_token ? event.usage.first_token_ms : event.usage.total_ms;
+  const double prefill_s = std::max(0.0, prefill_ms * 1e-3 - queue_s);
+  const double decode_s = prompt.has_first_token ? Seconds(now - prompt.first_token) : 0;
   int32_t tokens = 0;
   for (const Choice& choice : prompt.choices) tokens += choice.num_tokens;
   metrics.e2e_latency.Observe(Seconds(now - job_.http->received));

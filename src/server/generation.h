@@ -93,6 +93,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void Fail(const ApiError& error, std::string_view reason);
   void CancelAll();
   void EndPrompt(Prompt& prompt, const llm::TextEvent& event);
+  ApiError ErrorOf(const Status& status) const;
   void SendWhole();
   void EndStream();
   void RecordEnd(std::string_view outcome);

@@ -169,6 +169,7 @@ Status ModelRegistry::Load(const ModelSpec& spec, int64_t kv_bytes, int64_t rese
   serving.preallocate = options_.preallocate;
   serving.max_waiting = options_.max_waiting;
   serving.itl_target_ms = options_.itl_target_ms;
+  serving.predict_lengths = !options_.reserve_worst_case;
   serving.seed = options_.seed;
   serving.text.tokenise_threads = options_.tokenise_threads;
   serving.text.max_requests = options_.max_waiting + options_.load.max_sequences;

@@ -320,6 +320,12 @@ class Server {
   void WarnOfPlan() {
     const ServerOptions& options = state_.options;
     for (const ModelMemory& model : plan_) {
+      if (options.kv_bytes > 0 && options.kv_bytes < model.kv_bytes) {
+        Notice("memory", fmt::format("{}: {} of KV memory, one context of {} positions; "
+                                     "--kv-memory {} is less (a smaller --context takes less)",
+                                     model.name, SizeText(model.kv_bytes), model.max_context,
+                                     SizeText(options.kv_bytes)));
+      }
       if (options.kv_bytes <= model.kv_bytes) continue;
       Notice("memory",
              fmt::format("{}: {} of KV memory; the budget of {} leaves no {}", model.name,

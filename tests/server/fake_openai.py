@@ -11,10 +11,12 @@ class FakeServer:
     (others wait). Counts what it sees."""
 
     def __init__(self, first_s=0.05, gap_s=0.01, slots=None, fail_every=0, merge=1, drop_every=0,
-                 raw=None, surplus=b""):
+                 raw=None, surplus=b"", lose_every=0):
         """raw: (status line's number, bytes) that every request is answered with; a list of bytes: gap_s
         apart. (None, bytes): no HTTP at all. surplus: bytes right
-        behind it that nobody asked for."""
+        behind it that nobody asked for. lose_every: so many requests, one ends its connection
+        instead of being answered."""
+        self.lose_every = lose_every
         self.raw, self.surplus = raw, surplus
         self.first_s, self.gap_s, self.fail_every, self.merge, self.drop_every = first_s, gap_s, fail_every, merge, drop_every
         self.slots = threading.Semaphore(slots) if slots else None
@@ -68,6 +70,8 @@ class FakeServer:
             self.now += 1
             self.most = max(self.most, self.now)
         try:
+            if self.lose_every and number % self.lose_every == 0:
+                return False
             return self.answer(number, json.loads(body), line, wfile)
         finally:
             with self.lock:

@@ -12,7 +12,7 @@ import numpy
 import pytest
 
 from fake_openai import FakeServer
-from harness import is_sanitized
+from harness import Server, is_sanitized
 
 
 def bench(rill, url, *words, ok=True, **env):
@@ -368,6 +368,23 @@ def test_what_nobody_asked_for_is_no_answer(rill):
     with FakeServer(raw=(200, body)) as fake:
         bench(rill, fake.url, "--dataset", "fixed:3,2", "-n", 6, "-c", 1, "--model", "m")
         assert fake.connections == 1
+
+
+def test_what_is_sent_again_is_told(rill):
+    """A kept connection that ends without an answer: it may have been closed before."""
+    with FakeServer(lose_every=2) as fake:
+        report = bench(rill, fake.url, "--dataset", "fixed:3,2", "-n", 4, "-c", 1, "--model", "m")
+        assert report["failed"] == 0 and len(fake.bodies) == 4 + report["sent_again"] == 7
+    with FakeServer() as fake:
+        assert "sent_again" not in bench(rill, fake.url, "--dataset", "fixed:3,2", "-n", 4, "-c", 1)
+
+
+def test_a_refused_question_for_the_model_says_why(rill, stories):
+    with Server(rill, "m=" + stories, env={"RILL_API_KEY": "a-key-of-the-test"}) as server:
+        for suffix in ("", "/v1"):
+            done = bench(rill, server.url + suffix, "--dataset", "fixed:3,2", "-n", 1, ok=False)
+            assert server.url + "/v1/models: HTTP 401: " in done.stderr, done.stderr
+            assert "key" in done.stderr
 
 
 def test_a_body_that_does_not_end_after_done(rill):

@@ -55,6 +55,23 @@ def test_counters_count(tiny):
         assert tiny.metric("rill_stage_seconds_total", stage=stage) > 0, stage
 
 
+def test_what_is_refused_counts_no_prompt(tiny):
+    names = ("rill_prompt_tokens_total", "vllm:request_params_n_count",
+             "vllm:request_prompt_tokens_count", "vllm:e2e_request_latency_seconds_count")
+    def counts():
+        return [tiny.metric(name) for name in names] + \
+            [tiny.metric("rill_choices_finished_total", reason="error")]
+    before = counts()
+    for body in ({"prompt": "word " * 3000, "max_tokens": 5}, {"prompt": [5] * 500, "max_tokens": 5000}):
+        assert tiny.post("/v1/completions", {"model": "gpt-tiny", **body}).status_code == 400
+    assert counts() == before
+    # A prompt that is only scored is a request like others.
+    answer = tiny.post("/v1/completions", {"model": "gpt-tiny", "prompt": "word one two",
+                                           "max_tokens": 0, "echo": True, "logprobs": 1}).json()
+    tokens = answer["usage"]["prompt_tokens"]
+    assert [b - a for a, b in zip(before, counts())] == [tokens, 1, 1, 1, 0]
+
+
 def test_start_time_is_that_of_the_process(rill, stories):
     before = time.time()
     with Server(rill, "m=" + stories) as server:

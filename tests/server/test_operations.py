@@ -1,4 +1,5 @@
 """Running a server: start, several models, reload, drain, logs, memory budget."""
+import collections
 import concurrent.futures
 import contextlib
 import json
@@ -729,9 +730,8 @@ def test_any_model_name(rill, stories):
         assert request(server, "gpt-4o").json()["model"] == "gpt-4o"
 
 
-@pytest.mark.parametrize("columns", [120, 60])
-def test_live_line_on_a_terminal(rill, stories, columns):
-    """On a terminal: a line that says what share of the machine is in use, no longer than it is wide."""
+def on_a_terminal(rill, words, columns, until):
+    """What a server writes on a terminal, until `until` of it is true or for 30 s."""
     import fcntl
     import pty
     import select
@@ -739,11 +739,11 @@ def test_live_line_on_a_terminal(rill, stories, columns):
     import termios
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    process = subprocess.Popen([rill, "serve", stories, "--port", "0"], stdin=subprocess.DEVNULL,
-                               stdout=subprocess.DEVNULL, stderr=slave)
+    process = subprocess.Popen([rill, "serve", *map(str, words), "--port", "0"],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=slave)
     os.close(slave)
     text, end = "", time.monotonic() + 30
-    while time.monotonic() < end and text.count(" running") < 2:
+    while time.monotonic() < end and not until(text):
         if select.select([master], [], [], 0.2)[0]:
             try:
                 text += os.read(master, 65536).decode(errors="replace")
@@ -752,7 +752,80 @@ def test_live_line_on_a_terminal(rill, stories, columns):
     process.send_signal(signal.SIGINT)  # Ctrl-C: no balancer to wait for
     assert process.wait(10) == 0
     os.close(master)
+    return text
+
+
+@pytest.mark.parametrize("columns, words", [(120, []), (60, []), (120, ["--log-format", "none"]),
+                                            (120, ["--log-format", "json", "--log-file"])])
+def test_live_line_on_a_terminal(rill, stories, tmp_path, columns, words):
+    """On a terminal: a line that says what share of the machine is in use, no longer than it is wide."""
+    if "--log-file" in words:
+        words = [*words, tmp_path / "log"]
+    text = on_a_terminal(rill, [stories, *words], columns, lambda text: text.count(" running") >= 2)
     line = re.search(r"\r\x1b\[K([^\r]*running[^\r]*)\r", text)[1]
     whole = r"\d+ running, \d+ waiting \| .* memory \d+ %, compute \d+ %, KV \d+ %"
     assert len(line) < columns
     assert (re.match(whole, line) is not None) == (columns == 120)
+    if words and words[1] == "json":
+        assert '"ready"' in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_logs_on_a_terminal_when_asked_for(rill, stories, log_format):
+    """Instead of the live line, which they would write over."""
+    requested = []
+
+    def until(text):
+        if (url := re.search(r"ready on (http://\S+)/v1", text)) and not requested:
+            requested.append(httpx.get(url[1] + "/v1/models").status_code)
+        return "GET /v1/models" in text or '"/v1/models"' in text
+
+    text = on_a_terminal(rill, [stories, "--log-format", log_format], 120, until)
+    assert requested == [200] and " running," not in text
+    assert "/v1/models" in text
+
+
+def test_less_kv_memory_than_a_context_is_told(rill, stories):
+    with Server(rill, "m=" + stories, "--kv-memory", "16K") as server:
+        assert re.search(r"m: \S+ \w+ of KV memory, one context of \d+ positions; --kv-memory \S+ \w+ is less",
+                         server.stderr()), server.stderr()
+
+
+def test_what_meets_an_unload_is_not_found(rill, stories):
+    """The name is gone: an answer that asks to try again would be wrong."""
+    with Server(rill, "m=" + stories, "--kv-memory", "32M", "--admin-port", "0") as server:
+        seen, stop = collections.Counter(), threading.Event()
+
+        def ask():
+            with server.client() as client:
+                while not stop.is_set():
+                    answer = client.post("/v1/completions", json={
+                        "model": "two", "prompt": "Once upon", "max_tokens": 3})
+                    error = answer.json().get("error") or {}
+                    seen[answer.status_code, error.get("code")] += 1
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        with httpx.Client(base_url=server.admin_url, timeout=60) as admin:
+            for _ in range(30):
+                assert admin.post("/admin/models", json={"path": stories, "name": "two"}).is_success
+                time.sleep(0.02)
+                assert admin.delete("/admin/models/two").is_success
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert set(seen) <= {(200, None), (404, "model_not_found"), (503, "draining")}, seen
+
+
+def test_the_wait_of_what_ended_in_the_queue_is_logged(rill, smollm2):
+    with Server(rill, "m=" + smollm2, "--context", "2048", "--kv-memory", "64M", "--max-sequences",
+                "1", "--queue-timeout", "1") as server:
+        def post():
+            return server.post("/v1/completions", {"prompt": "a", "max_tokens": 1900,
+                                                   "ignore_eos": True, "model": "m"}).status_code
+        with concurrent.futures.ThreadPoolExecutor(3) as pool:
+            assert 503 in list(pool.map(lambda _: post(), range(3)))
+        lines = [json.loads(line) for line in server.log_path.read_text().splitlines()]
+        waits = [line["queue_ms"] for line in lines if line.get("outcome") == "overloaded"]
+        assert waits and min(waits) > 900

@@ -300,3 +300,31 @@ def test_an_objective_has_its_priority(rill, smollm2):
                 assert not ended
                 time.sleep(0.01)
         assert ended == ["first", "own", "urgent", "plain", "batch"]
+
+
+@pytest.mark.parametrize("flags", [[], ["--reserve-worst-case"]])
+def test_admission_by_prediction_or_by_the_worst_case(rill, smollm2, flags):
+    """KV memory for one answer's longest end: the prediction lets two begin, the flag one."""
+    with Server(rill, "m=" + smollm2, "--context", "512", "--kv-memory", "1K", *flags) as server:
+        short = {"model": "m", "prompt": "Once", "max_tokens": 400, "logit_bias": {"2": 100}}
+        for _ in range(20):
+            answer = server.post("/v1/completions", short).json()
+            assert answer["choices"][0]["finish_reason"] == "stop", answer
+        times = {}
+
+        def run(name):
+            with server.client() as client, client.stream("POST", "/v1/completions", json={
+                    "model": "m", "prompt": "Once", "max_tokens": 400, "ignore_eos": True,
+                    "stream": True}) as answer:
+                for line in answer.iter_lines():
+                    if line.startswith("data: {"):
+                        times.setdefault(name, []).append(time.monotonic())
+
+        first = threading.Thread(target=run, args=["first"])
+        first.start()
+        while not times.get("first"):
+            time.sleep(0.001)
+        run("second")
+        first.join()
+        assert min(map(len, times.values())) >= 100
+        assert (times["second"][0] > times["first"][-2]) == bool(flags)

@@ -48,6 +48,7 @@ Json Info(ServerState& state) {
   limits.Set("max_waiting", options.max_waiting);
   limits.Set("tenant_share", options.tenant_share);
   limits.Set("itl_target_ms", options.itl_target_ms);
+  limits.Set("reserve_worst_case", options.reserve_worst_case);
   limits.Set("queue_timeout_s", options.queue_timeout_s);
   limits.Set("total_timeout_s", options.total_timeout_s);
   limits.Set("max_choices", options.max_choices);

@@ -183,7 +183,6 @@ Result<std::vector<LoadRequest>> ReadAzure(const std::string& path, size_t max_r
     return InvalidArgument(path + ": expected a first line " + std::string(kHead));
   }
   std::vector<LoadRequest> requests;
-  double first = 0;
   while (requests.size() < max_requests) {
     RILL_ASSIGN_OR_RETURN(more, file.Next());
     if (!more) break;
@@ -202,11 +201,15 @@ Result<std::vector<LoadRequest>> ReadAzure(const std::string& path, size_t max_r
                              std::to_string(kMaxMadeUpTokens) + " prompt tokens, got " +
                              std::to_string(request.prompt_tokens));
     }
-    if (requests.empty()) first = request.arrival_s;
-    request.arrival_s = std::max(0.0, request.arrival_s - first);
     requests.push_back(std::move(request));
   }
   if (requests.empty()) return InvalidArgument(path + ": no usable request");
+  // Rows are sent in the order of their times, whatever theirs is.
+  std::stable_sort(
+      requests.begin(), requests.end(),
+      [](const LoadRequest& a, const LoadRequest& b) { return a.arrival_s < b.arrival_s; });
+  const double first = requests.front().arrival_s;
+  for (LoadRequest& request : requests) request.arrival_s -= first;
   return requests;
 }
 

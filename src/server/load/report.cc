@@ -74,6 +74,7 @@ LoadReport MakeLoadReport(std::vector<LoadSample> samples) {
   double begin = std::numeric_limits<double>::infinity(), end = 0, last_first = 0;
   for (const LoadSample& sample : samples) {
     ++report.requests;
+    report.sent_again += sample.sent_again;
     begin = std::min(begin, sample.arrival_s);
     end = std::max(end, sample.end_s);
     if (!sample.error.empty()) {
@@ -119,6 +120,7 @@ Json LoadReport::ToJson() const {
     for (const auto& [reason, count] : CommonErrors(errors)) reasons.Set(reason, count);
     out.Set("errors", std::move(reasons));
   }
+  if (sent_again > 0) out.Set("sent_again", sent_again);
   return out;
 }
 
@@ -126,6 +128,10 @@ std::string LoadReport::ErrorsText() const {
   std::string out;
   for (const auto& [reason, count] : CommonErrors(errors)) {
     out += fmt::format("failed {} time{}: {}\n", count, count == 1 ? "" : "s", reason);
+  }
+  if (sent_again > 0) {
+    out += fmt::format("sent again {} time{}: a kept connection ended before an answer began\n",
+                       sent_again, sent_again == 1 ? "" : "s");
   }
   return out;
 }

@@ -90,8 +90,9 @@ class Runner {
   // becomes of the rest.
   using OnBody = std::function<bool(std::string*)>;
   // Sends and reads one answer.
+  // How often it was sent is told, but for the first time.
   asio::awaitable<void> Exchange(std::string request, OnBody on_body, ResponseParser* parser,
-                                 std::string* error);
+                                 std::string* error, int32_t* sent_again);
   asio::awaitable<bool> Try(std::shared_ptr<Link> link, const std::string& request,
                             const OnBody& on_body, asio::steady_timer& deadline,
                             ResponseParser* parser, std::string* error);
@@ -125,6 +126,13 @@ class Runner {
   int32_t under_way_ = 0;
   bool cancelled_ = false;
 };
+
+// ": …", what the body of a refusal says in OpenAI's form, or nothing.
+std::string ReasonOf(const std::string& body) {
+  const auto parsed = Json::Parse(body, "answer");
+  const Json* detail = parsed.ok() ? parsed->Find("error") : nullptr;
+  return detail && !detail->is_null() ? ": " + server::ErrorText(*detail) : "";
+}
 
 std::string Runner::RequestBytes(const std::string& method, const std::string& path,
                                  const std::string& body) const {
@@ -273,7 +281,7 @@ void Runner::Limit(const std::shared_ptr<Link>& link, asio::steady_timer& deadli
 }
 
 asio::awaitable<void> Runner::Exchange(std::string request, OnBody on_body, ResponseParser* parser,
-                                       std::string* error) {
+                                       std::string* error, int32_t* sent_again) {
   asio::steady_timer deadline(context_);
   deadline.expires_after(
       std::chrono::microseconds(static_cast<int64_t>(options_.request_timeout_s * 1e6)));
@@ -302,6 +310,7 @@ asio::awaitable<void> Runner::Exchange(std::string request, OnBody on_body, Resp
     }
     if (co_await Try(link, request, on_body, deadline, parser, error)) co_return;
     *parser = ResponseParser();
+    ++*sent_again;
   }
   *error = "cancelled";
 }
@@ -349,15 +358,12 @@ asio::awaitable<void> Runner::One(size_t index) {
   std::string error;
   const std::string path = options_.chat ? "/v1/chat/completions" : "/v1/completions";
   std::string bytes = RequestBytes("POST", path, Body(index));
-  co_await Exchange(std::move(bytes), on_body, &parser, &error);
+  co_await Exchange(std::move(bytes), on_body, &parser, &error, &sample.sent_again);
   if (sample.end_s == 0 || !done) sample.end_s = Now();
   if (!error.empty()) {
     sample.error = error;
   } else if (parser.status() != 200) {
-    sample.error = "HTTP " + std::to_string(parser.status());
-    auto parsed = Json::Parse(refusal, "answer");
-    const Json* detail = parsed.ok() ? parsed->Find("error") : nullptr;
-    if (detail && !detail->is_null()) sample.error += ": " + server::ErrorText(*detail);
+    sample.error = "HTTP " + std::to_string(parser.status()) + ReasonOf(refusal);
   } else if (sample.error.empty() && !done) {
     sample.error = "the stream ended without [DONE]";
   } else if (sample.error.empty() && sample.events_s.empty() && usage_tokens <= 0) {
@@ -497,7 +503,8 @@ Status Runner::Prepare() {
           part->clear();
           return false;
         };
-        co_await Exchange(std::move(bytes), keep, &parser, &failure);
+        int32_t sent_again = 0;
+        co_await Exchange(std::move(bytes), keep, &parser, &failure, &sent_again);
         done = true;
         ticker_.cancel();
       },
@@ -507,13 +514,15 @@ Status Runner::Prepare() {
   context_.restart();
   if (cancelled_) return Cancelled("interrupted");
   if (!failure.empty()) return Unavailable(options_.url + ": " + failure);
+  const std::string address =
+      (url_.tls ? "https://" : "http://") + url_.authority + url_.prefix + "/v1/models";
   if (parser.status() != 200) {
-    return Unavailable(options_.url + "/v1/models: HTTP " + std::to_string(parser.status()));
+    return Unavailable(address + ": HTTP " + std::to_string(parser.status()) + ReasonOf(body));
   }
-  RILL_ASSIGN_OR_RETURN(const Json models, Json::Parse(body, options_.url + "/v1/models"));
+  RILL_ASSIGN_OR_RETURN(const Json models, Json::Parse(body, address));
   const Json* data = models.Find("data");
   if (!data || !data->is_array() || data->array().empty()) {
-    return NotFound(options_.url + "/v1/models: lists no model; name one");
+    return NotFound(address + ": lists no model; name one");
   }
   RILL_ASSIGN_OR_RETURN(model_, data->array()[0].GetString("id", ""));
   return OkStatus();

@@ -230,6 +230,11 @@ TEST(LoadDatasets, TimesOfTracesAreTimes) {
     ASSERT_TRUE(requests.ok()) << good << requests.status().ToString();
     EXPECT_EQ((*requests)[1].arrival_s, 1.5);
   }
+  // Rows that are not in the order of their times are sent in it.
+  const auto earlier = read("2023-11-16 18:17:03");
+  ASSERT_TRUE(earlier.ok());
+  EXPECT_EQ((*earlier)[0].arrival_s, 0);
+  EXPECT_EQ((*earlier)[1].arrival_s, 2);
 }
 
 TEST(LoadDatasets, EndlessFilesAndFoldersAreRefused) {

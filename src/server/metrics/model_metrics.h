@@ -38,7 +38,7 @@ struct ModelMetrics {
 
   // Choices by how they ended.
   std::atomic<uint64_t> finished_stop{0}, finished_length{0}, finished_abort{0}, finished_error{0};
-  std::atomic<uint64_t> prompt_tokens_total{0};  // of accepted prompts, cached ones included
+  std::atomic<uint64_t> prompt_tokens_total{0};  // of computed prompts, cached ones included
   std::atomic<uint64_t> generation_tokens_total{0};
   std::atomic<uint64_t> cached_tokens_total{0};
   // Answered 503, or ended with that error when a part was sent, by the reason.

@@ -146,7 +146,7 @@ void Gauges(Page& page) {
 
 void Counters(Page& page) {
   page.PerModel("rill_prompt_tokens_total", "vllm:prompt_tokens_total", "counter",
-                "Prompt tokens of ended requests, cached ones included.",
+                "Prompt tokens of requests that were computed, cached ones included.",
                 [](const ModelView& v) { return Load(v.model->metrics.prompt_tokens_total); });
   page.PerModel("rill_generated_tokens_total", "vllm:generation_tokens_total", "counter",
                 "Output tokens.",
@@ -264,7 +264,7 @@ void AllHistograms(Page& page) {
                   "Mean time between tokens, per request.",
                   [](const ModelMetrics& m) -> auto& { return m.request_time_per_output_token; });
   page.Histograms("rill_request_seconds", "vllm:e2e_request_latency_seconds",
-                  "From the request's arrival to its end.",
+                  "From the arrival of a request that was computed to its end.",
                   [](const ModelMetrics& m) -> auto& { return m.e2e_latency; });
   page.Histograms("rill_queue_seconds", "vllm:request_queue_time_seconds",
                   "From submission to admission.",

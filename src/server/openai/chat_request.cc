@@ -380,6 +380,7 @@ void ReadChatRequest(FieldReader& reader, const ParseLimits& limits, ChatRequest
   reader.RefuseOutside("best_of", "not supported for chat; use /v1/completions.", out.params.n,
                        out.params.n);
   reader.RefuseUnless("echo", "not supported for chat; use /v1/completions.", "false");
+  reader.RefuseUnless("suffix", "filling in the middle is not supported.", "\"\"");
 }
 
 }  // namespace rill::server::openai

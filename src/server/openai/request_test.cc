@@ -401,6 +401,7 @@ TEST(ChatRequest, FieldsThatAreNotDone_AreIgnoredOrRefusedByMeaning) {
       {R"("prompt_embeds":"AAAA")", "prompt_embeds"},
       {R"("use_beam_search":true)", "use_beam_search"},
       {R"("echo":true)", "echo"},
+      {R"("suffix":"end")", "suffix"},
   };
   for (const auto& [extra, param] : refused) {
     const ChatOutcome out = Chat(extra);
