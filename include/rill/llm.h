@@ -203,6 +203,9 @@ class Llm {
   Llm();
   static Result<std::unique_ptr<Llm>> OpenSource(const io::ModelSource& source,
                                                  const LoadOptions& options);
+  static Result<std::unique_ptr<Llm>> OpenOrNoMemory(const std::string& path,
+                                                     const io::ModelSource* source,
+                                                     const LoadOptions& options);
   static Result<std::unique_ptr<Llm>> OpenFrom(const std::string& path,
                                                const io::ModelSource* source,
                                                const LoadOptions& options);

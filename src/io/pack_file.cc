@@ -12,7 +12,9 @@
 #include <cerrno>
 #include <cstring>
 #include <functional>
+#include <new>
 #include <optional>
+#include <system_error>
 #include <thread>
 #include <unordered_set>
 
@@ -149,8 +151,14 @@ uint64_t HashBytes(std::span<const std::byte> bytes) {
   };
   const size_t num_threads = std::min<size_t>(
       {static_cast<size_t>(AvailableCpus()), 8, std::max<size_t>(hashes.size(), 1)});
+  // With fewer threads, or none, it takes longer: that is no error.
   std::vector<std::thread> threads;
-  for (size_t i = 1; i < num_threads; ++i) threads.emplace_back(work);
+  threads.reserve(num_threads);
+  try {
+    for (size_t i = 1; i < num_threads; ++i) threads.emplace_back(work);
+  } catch (const std::system_error&) {
+  } catch (const std::bad_alloc&) {
+  }
   work();
   for (std::thread& thread : threads) thread.join();
   return XXH3_64bits_withSeed(hashes.data(), hashes.size() * sizeof(uint64_t), bytes.size());

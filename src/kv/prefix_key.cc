@@ -1,8 +1,9 @@
 #include "kv/prefix_key.h"
 
 #include <openssl/evp.h>
-#include <openssl/rand.h>
+#include <sys/random.h>
 
+#include <cerrno>
 #include <new>
 #include <vector>
 
@@ -28,9 +29,13 @@ PrefixKey Sha256(const std::vector<uint8_t>& bytes) {
 }  // namespace
 
 PrefixHasher::PrefixHasher() {
+  // From the kernel, which takes no memory for it; OpenSSL's generator does, and fails without.
+  ssize_t size;
+  do {
+    size = ::getrandom(secret_.data(), secret_.size(), 0);
+  } while (size < 0 && errno == EINTR);
   // Without randomness the keys could be foreseen: no engine then.
-  CHECK(RAND_bytes(secret_.data(), static_cast<int>(secret_.size())) == 1)
-      << "the system gives no random bytes";
+  CHECK(size == static_cast<ssize_t>(secret_.size())) << "the system gives no random bytes";
 }
 
 PrefixKey PrefixHasher::Root(std::string_view tenant, std::string_view salt) const {

@@ -9,6 +9,7 @@
 #include "base/aligned_vector.h"
 #include "llm/llm_impl.h"
 #include "llm/measured_ceilings.h"
+#include "llm/memory_error.h"
 #include "model/program.h"
 #include "model/step_cost.h"
 #include "ops/op_cost.h"
@@ -186,8 +187,8 @@ struct Benchmark::Impl {
     const auto rows = static_cast<int64_t>(step.logit_rows.size());
     const int64_t vocab = llm->model->config().vocab_size;
     logits.resize(std::max(logits.size(), static_cast<size_t>(rows * vocab)));
-    RILL_RETURN_IF_ERROR(llm->model->Forward(
-        input, MutableTensorView(logits.data(), DType::kF32, Shape{rows, vocab})));
+    RILL_RETURN_IF_ERROR(llm::MemoryError(llm->model->Forward(
+        input, MutableTensorView(logits.data(), DType::kF32, Shape{rows, vocab}))));
     for (int64_t r = 0; r < rows; ++r) {
       chosen += sampling::ArgMax({logits.data() + r * vocab, static_cast<size_t>(vocab)});
     }

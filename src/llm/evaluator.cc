@@ -6,6 +6,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "llm/memory_error.h"
+
 namespace rill::llm {
 namespace {
 
@@ -87,8 +89,8 @@ Status Evaluator::Run(std::span<const int32_t> token_ids, int64_t first_wanted_r
     input.kv.kv_lens = kv_lens;
     input.logit_rows = rows;
     const auto num_rows = static_cast<int64_t>(rows.size());
-    RILL_RETURN_IF_ERROR(model_.Forward(
-        input, MutableTensorView(logits_.data(), DType::kF32, Shape{num_rows, width_})));
+    RILL_RETURN_IF_ERROR(MemoryError(model_.Forward(
+        input, MutableTensorView(logits_.data(), DType::kF32, Shape{num_rows, width_}))));
     if (num_rows > 0) {
       RILL_RETURN_IF_ERROR(on_rows(begin + rows.front(), num_rows, logits_.data()));
     }

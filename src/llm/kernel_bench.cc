@@ -9,6 +9,7 @@
 #include "backends/registry.h"
 #include "llm/kernel_bench_args.h"
 #include "llm/measured_ceilings.h"
+#include "llm/memory_error.h"
 #include "ops/op_cost.h"
 #include "quant/kv_format.h"
 #include "quant/random_weights.h"
@@ -133,7 +134,7 @@ Result<KernelBenchRun> RunKernelBench(const KernelBenchOptions& options) {
   for (size_t i = 0; total < options.seconds || times.size() < 3; ++i) {
     const auto start = Clock::now();
     ops::CallOp(backend->ops(), entry->op, calls[i % calls.size()].args.get(), backend->stream());
-    RILL_RETURN_IF_ERROR(backend->stream().Synchronize());
+    RILL_RETURN_IF_ERROR(llm::MemoryError(backend->stream().Synchronize()));
     const double took = std::chrono::duration<double>(Clock::now() - start).count();
     if (i < calls.size() && took < options.seconds) continue;  // once around to warm up
     times.push_back(took);

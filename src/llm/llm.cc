@@ -6,14 +6,16 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <thread>
+#include <new>
 
 #include "backends/registry.h"
+#include "base/side_thread.h"
 #include "base/utf8.h"
 #include "io/mapped_file.h"
 #include "io/mapping_fault.h"
 #include "llm/chat_templates.h"
 #include "llm/llm_impl.h"
+#include "llm/memory_error.h"
 #include "llm/pack_cache_paths.h"
 #include "llm/synthetic.h"
 #include "llm/text_source.h"
@@ -175,12 +177,22 @@ Result<std::unique_ptr<llm::Evaluator>> Llm::Impl::MakeEvaluator(int32_t max_tok
 }
 
 Result<std::unique_ptr<Llm>> Llm::Open(const std::string& path, const LoadOptions& options) {
-  return OpenFrom(path, nullptr, options);
+  return OpenOrNoMemory(path, nullptr, options);
 }
 
 Result<std::unique_ptr<Llm>> Llm::OpenSource(const io::ModelSource& source,
                                              const LoadOptions& options) {
-  return OpenFrom(source.path, &source, options);
+  return OpenOrNoMemory(source.path, &source, options);
+}
+
+Result<std::unique_ptr<Llm>> Llm::OpenOrNoMemory(const std::string& path,
+                                                 const io::ModelSource* source,
+                                                 const LoadOptions& options) {
+  try {
+    return OpenFrom(path, source, options);
+  } catch (const std::bad_alloc&) {
+    return ResourceExhausted(path + ": not enough memory to load it");
+  }
 }
 
 Result<std::unique_ptr<Llm>> Llm::OpenFrom(const std::string& path, const io::ModelSource* source,
@@ -241,7 +253,7 @@ Result<std::unique_ptr<Llm>> Llm::OpenFrom(const std::string& path, const io::Mo
   };
   // What is released as it is packed is looked at before.
   if (impl.release_source) sample_weights();
-  std::thread text_thread([&impl, &sample_weights] {
+  SideThread text_thread([&impl, &sample_weights] {
     (void)impl.LoadText();
     if (!impl.release_source) sample_weights();
   });
@@ -251,7 +263,7 @@ Result<std::unique_ptr<Llm>> Llm::OpenFrom(const std::string& path, const io::Mo
   } else if (!options.text_only) {
     status = impl.LoadModel();
   }
-  text_thread.join();
+  text_thread.Join();
   if (!status.ok()) return status;
   // The weights are packed: what is still read in place (an embedding table) is mapped again.
   for (const auto& file : impl.source.tensors.files()) file->DropResidentPages();
@@ -396,7 +408,9 @@ Result<GenerateResult> Llm::Generate(std::span<const int32_t> prompt_ids,
     is_final = is_final || event.is_final;
   };
   const int64_t computed_before = impl_->engine->stats().prompt_tokens;
-  RILL_ASSIGN_OR_RETURN(const RequestId id, impl_->engine->Submit(std::move(request), on_event));
+  const auto submitted = impl_->engine->Submit(std::move(request), on_event);
+  if (!submitted.ok()) return llm::MemoryError(submitted.status());
+  const RequestId id = *submitted;
   while (!is_final) {
     if (want_cancel || (cancel && cancel->load(std::memory_order_relaxed))) {
       (void)impl_->engine->Cancel(id);
@@ -409,7 +423,7 @@ Result<GenerateResult> Llm::Generate(std::span<const int32_t> prompt_ids,
                         prompt_size);
     }
   }
-  if (finish == FinishReason::kError) return error;
+  if (finish == FinishReason::kError) return llm::MemoryError(error);
   if (stream && !stream->stopped()) emit(stream->Finish());
 
   const bool stopped_by_text = stream && stream->stopped();

@@ -588,3 +588,38 @@ def test_where_no_more_threads_are_given(rill, stories, request):
         assert ended in (None, RESOURCES) and code in (OK, RESOURCES), (count, code, text)
         assert "terminate" not in text
         assert code == RESOURCES or count > 4
+
+
+def within(rill: str, limit_bytes: int):
+    """Runs with at most this much address space."""
+    if pathlib.Path(rill).parents[2].name in ("asan", "tsan"):
+        pytest.skip("skipped: a sanitizer reserves all of the address space")
+    return lambda: resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
+
+
+def test_wherever_memory_runs_out_it_is_a_sentence(rill, smollm2):
+    """While the file is mapped, the vocabulary read, the weights packed, the engine made, or in a step."""
+    codes = set()
+    for limit_mb in [*range(60, 250, 3), *range(250, 280)]:
+        done = subprocess.run([rill, "run", smollm2, "--raw", "a", "-n", "1", "-t", "1", "-c", "128"],
+                              preexec_fn=within(rill, limit_mb << 20), capture_output=True, timeout=60, check=False)
+        codes.add(done.returncode)
+        assert done.returncode in (OK, RESOURCES), (limit_mb, done.returncode, done.stderr)
+        if done.returncode != OK:
+            refused(done, RESOURCES)
+    assert codes == {OK, RESOURCES}
+
+
+def test_pack_cache_needs_no_threads(rill, tmp_path):
+    """Its checksums are computed by several threads: without room for a stack it takes longer."""
+    model = tmp_path / "m.gguf"
+    assert run(rill, "bench", "--synthetic", "llama-tiny:f32", "--write-gguf", model).returncode == OK
+    words = [rill, "eval", "fingerprint", model, "-t", "1", "-c", "512", "--pack-cache"]
+    codes = set()
+    for limit_mb in range(90, 140):
+        pathlib.Path(f"{model}.rill-pack").unlink(missing_ok=True)
+        done = subprocess.run(words, preexec_fn=within(rill, limit_mb << 20), capture_output=True, timeout=60,
+                              check=False)
+        codes.add(done.returncode)
+        assert done.returncode in (OK, RESOURCES), (limit_mb, done.returncode, done.stderr)
+    assert codes == {OK, RESOURCES}
