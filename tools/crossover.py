@@ -56,7 +56,7 @@ def run(args):
                 if row["phase"] == "decode":
                     curve["points"].setdefault(row["num_seqs"], []).append(row)
     if not curves:
-        sys.exit("crossover.py: --rounds and --modes: expected at least one of each")
+        sys.exit(f"crossover.py: --rounds: expected at least 1, got {args.rounds}")
     out = {"machine": first["machine"], "commit": first["commit"], "ceilings": first["ceilings"],
            "model": args.model, "context": args.at, "rounds": args.rounds, "curves": {}}
     for mode, curve in curves.items():
@@ -87,7 +87,7 @@ def draw(data):
     batches = sorted({p["num_seqs"] for c in curves.values() for p in c["points"]})
     rates = [p["tokens_per_s"] for c in curves.values() for p in c["points"]]
     low = math.floor(math.log2(min(rates)))
-    high = math.ceil(math.log2(max(rates)))
+    high = max(low + 1, math.ceil(math.log2(max(rates))))
     span = max(1.0, math.log2(batches[-1] / batches[0]))
 
     def x(batch):
@@ -153,7 +153,7 @@ def main():
     p.add_argument("output")
     p.set_defaults(action=plot)
     args = parser.parse_args()
-    unknown = [mode for mode in getattr(args, "modes", "").split(",") if mode and mode not in MODES]
+    unknown = [mode for mode in args.modes.split(",") if mode not in MODES] if "modes" in args else []
     if unknown:
         parser.error(f"--modes: unknown {unknown[0]!r}, expected some of {', '.join(MODES)}")
     try:

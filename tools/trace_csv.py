@@ -9,13 +9,15 @@ form). TOKENIZER: a SentencePiece tokenizer.model. Needs the package `sentencepi
 import json
 import sys
 
-import sentencepiece
-
 
 def main() -> int:
     if len(sys.argv) != 3:
         print(__doc__, file=sys.stderr)
-        return 2
+        return 0 if "--help" in sys.argv[1:] or "-h" in sys.argv[1:] else 2
+    try:
+        import sentencepiece
+    except ImportError:
+        sys.exit("trace_csv.py: needs the package sentencepiece (pip install sentencepiece)")
     tokenizer = sentencepiece.SentencePieceProcessor(model_file=sys.argv[2])
     with open(sys.argv[1], encoding="utf-8") as file:
         entries = json.load(file)

@@ -35,6 +35,33 @@ def test_unknown_modes_are_refused_by_name(rill, tmp_path):
     assert "Traceback" not in text
 
 
+def test_an_empty_mode_is_refused(rill, tmp_path):
+    for modes in ("f16,", "", ","):
+        done = subprocess.run([sys.executable, TOOL, "run", rill, tmp_path / "x.json", "--modes", modes],
+                              capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 2 and "--modes: unknown ''" in done.stderr, (modes, done.stderr)
+
+
+def test_one_point_whose_rate_is_a_power_of_two_is_drawn(tmp_path):
+    point = {"num_seqs": 1, "tokens_per_s": 64.0, "least": 64, "most": 64, "limit": "dram_read",
+             "pct_of_limit": 50}
+    (tmp_path / "one.json").write_text(json.dumps(
+        {"model": "m", "context": 0, "curves": {"f16": {"points": [point]}}}))
+    subprocess.run([sys.executable, TOOL, "plot", tmp_path / "one.json", tmp_path / "one.svg"], check=True,
+                   timeout=60)
+    assert (tmp_path / "one.svg").read_text().count("<circle") == 1
+
+
+def test_trace_csv_explains_itself_without_its_package(tmp_path):
+    (tmp_path / "sentencepiece.py").write_text("raise ImportError")
+    for words, code, expected in ((["--help"], 0, "usage: trace_csv.py"), ([], 2, "usage: trace_csv.py"),
+                                  (["a.json", "b.model"], 1, "needs the package sentencepiece")):
+        done = subprocess.run([sys.executable, TOOL.with_name("trace_csv.py"), *words], capture_output=True,
+                              text=True, timeout=60, check=False, env={"PYTHONPATH": str(tmp_path)})
+        assert done.returncode == code and expected in done.stdout + done.stderr, done
+        assert "Traceback" not in done.stderr
+
+
 def test_what_cannot_be_read_or_written_is_said(rill, tmp_path):
     (tmp_path / "no.json").write_text("{")
     (tmp_path / "other.json").write_text('{"curves": {}}')
