@@ -64,7 +64,8 @@ struct CeilingOptions {
   // Also measure the read rate of working sets of these sizes (bytes; those beyond the DRAM buffer
   // are skipped).
   std::vector<double> working_sets;
-  int64_t buffer_bytes = int64_t{1} << 30;  // for DRAM; less where a quarter of free memory is less
+  // For DRAM; at most a quarter of what the machine and the control groups leave this process,
+  int64_t buffer_bytes = int64_t{1} << 30;
   int64_t least_buffer_bytes = int64_t{64} << 20;  // but never less than this
   double seconds = 0.05;                           // per rate, at least
 };

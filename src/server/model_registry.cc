@@ -9,9 +9,9 @@
 #include <ctime>
 #include <thread>
 
+#include "base/available_memory.h"
 #include "base/size_text.h"
 #include "base/utf8.h"
-#include "server/available_memory.h"
 #include "server/http/target.h"
 #include "server/openai/chat_request.h"
 

@@ -1,7 +1,5 @@
 #include "backends/cpu/ceilings.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -10,6 +8,7 @@
 #include <vector>
 
 #include "backends/cpu/packed_weight.h"
+#include "base/available_memory.h"
 
 namespace rill::cpu {
 namespace {
@@ -21,6 +20,9 @@ double SecondsSince(Clock::time_point start) {
 }
 
 constexpr int kRounds = 3;  // of which the best counts
+// Bytes a thread that every first-level data cache holds; what is smaller is read no faster.
+constexpr int64_t kSmallSet = 16 << 10;
+static_assert(kSmallSet % kReadGrain == 0);
 
 // Multiply-adds of 8-bit integers as plain C++: what the scalar kernels are made of.
 void PlainInt8(int64_t rounds, int32_t* sink) {
@@ -88,6 +90,33 @@ uint64_t PlainRead(const uint8_t* data, int64_t size) {
   return all;
 }
 
+// Of a set that the first-level caches hold: each thread reads its share again and again, for what
+// starts and ends a pass takes longer than the pass.
+double SmallReadGbs(const CeilingLoops& loops, const uint8_t* data, int64_t size, ThreadPool& pool,
+                    double seconds) {
+  constexpr int64_t kPasses = 100;
+  std::atomic<uint64_t> sink{0};
+  double best = 0, total = 0;
+  for (int round = 0; round < kRounds + 1 || (total < seconds && round < 1000); ++round) {
+    const auto start = Clock::now();
+    pool.Run([&](int worker, int num_workers) {
+      const int64_t grains = size / kReadGrain;
+      const int64_t begin = grains * worker / num_workers;
+      const int64_t end = grains * (worker + 1) / num_workers;
+      uint64_t sum = 0;
+      for (int64_t pass = 0; pass < kPasses; ++pass) {
+        sum |= loops.read(data + begin * kReadGrain, (end - begin) * kReadGrain);
+      }
+      sink += sum;
+    });
+    const double took = SecondsSince(start);
+    total += took;
+    if (round == 0) continue;
+    best = std::max(best, static_cast<double>(kPasses * (size / kReadGrain * kReadGrain)) / took);
+  }
+  return best / 1e9;
+}
+
 double ReadGbs(const CeilingLoops& loops, const uint8_t* data, int64_t size, ThreadPool& pool,
                double seconds) {
   std::atomic<uint64_t> sink{0};
@@ -137,6 +166,15 @@ CeilingLoops CeilingLoopsOf(std::string_view isa) {
   return loops;
 }
 
+static int64_t LeastReadBuffer(const CeilingOptions& options) {
+  return std::max<int64_t>(options.least_buffer_bytes, 1 << 20) / 4096 * 4096;
+}
+
+int64_t ReadBufferBytes(const CeilingOptions& options, int64_t available_bytes) {
+  return std::max(LeastReadBuffer(options),
+                  std::min(options.buffer_bytes, available_bytes / 4) / 4096 * 4096);
+}
+
 Result<Ceilings> MeasureCeilings(std::string_view isa, ThreadPool& pool,
                                  const CeilingOptions& options) {
   Ceilings out;
@@ -147,12 +185,14 @@ Result<Ceilings> MeasureCeilings(std::string_view isa, ThreadPool& pool,
   out.f32_fma_gflops = 2 * Rate(loops.f32_fma, pool, options.seconds) / 1e9;
   out.barrier_ns = BarrierNs(pool, options.seconds / 2);
 
-  const int64_t least = std::max<int64_t>(options.least_buffer_bytes, 1 << 20);
-  const int64_t free_bytes =
-      int64_t{sysconf(_SC_AVPHYS_PAGES)} * static_cast<int64_t>(sysconf(_SC_PAGESIZE));
-  const int64_t size =
-      std::max(least, std::min(options.buffer_bytes, free_bytes / 4)) / 4096 * 4096;
+  const int64_t least = LeastReadBuffer(options);
+  int64_t size = ReadBufferBytes(options, AvailableMemory());
   AlignedBytes buffer(size);
+  // A limit on the address space (ulimit -v) is in no account of the memory that is left.
+  while (buffer.data() == nullptr && size > least) {
+    size = std::max(least, size / 2 / 4096 * 4096);
+    buffer = AlignedBytes(size);
+  }
   if (buffer.data() == nullptr) {
     return ResourceExhausted("ceilings: no memory for a buffer of " + std::to_string(size) +
                              " bytes");
@@ -163,11 +203,15 @@ Result<Ceilings> MeasureCeilings(std::string_view isa, ThreadPool& pool,
   });
   out.dram_read_gbs = ReadGbs(loops, buffer.data(), size, pool, options.seconds);
   std::vector<double> sets = options.working_sets;
+  // Beyond the buffer nothing is known.
+  std::erase_if(sets, [&](double set) { return !(set > 0 && set <= static_cast<double>(size)); });
   std::sort(sets.begin(), sets.end());
   for (double set : sets) {
     const auto bytes = static_cast<int64_t>(set);
-    if (bytes < 4096 || bytes > size) continue;
-    out.reads.push_back({set, ReadGbs(loops, buffer.data(), bytes, pool, options.seconds)});
+    const int64_t small = kSmallSet * pool.num_workers();
+    out.reads.push_back(
+        {set, bytes > small ? ReadGbs(loops, buffer.data(), bytes, pool, options.seconds)
+                            : SmallReadGbs(loops, buffer.data(), small, pool, options.seconds)});
   }
   out.reads.push_back({static_cast<double>(size), out.dram_read_gbs});
   return out;

@@ -40,7 +40,11 @@ CeilingLoops CeilingLoopsX86(std::string_view isa);
 CeilingLoops CeilingLoopsArm(std::string_view isa);
 #endif
 
-// Errors: kResourceExhausted when the read buffer cannot be had.
+// The buffer for the DRAM rate where `available_bytes` are left: a quarter of them at most, but not
+// less than the least of `options`; whole pages.
+int64_t ReadBufferBytes(const CeilingOptions& options, int64_t available_bytes);
+
+// The read buffer is halved until it can be had. Errors: kResourceExhausted when its least cannot.
 Result<Ceilings> MeasureCeilings(std::string_view isa, ThreadPool& pool,
                                  const CeilingOptions& options);
 

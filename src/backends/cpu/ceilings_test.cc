@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <vector>
 
 #include "backends/cpu/cpu_backend.h"
@@ -40,6 +41,35 @@ TEST(Ceilings, Read_SeesEveryByte) {
       data[i] = 0;
     }
     EXPECT_EQ(seen, static_cast<int>((3 * kReadGrain / 8 + 6) / 7)) << kernels->name;
+  }
+}
+
+TEST(Ceilings, ReadBuffer_IsAQuarterOfWhatIsLeftBetweenItsLeastAndItsMost) {
+  const CeilingOptions options;
+  const int64_t gib = int64_t{1} << 30;
+  EXPECT_EQ(ReadBufferBytes(options, 100 * gib), gib);
+  EXPECT_EQ(ReadBufferBytes(options, gib), gib / 4);  // a container of 1 GiB
+  EXPECT_EQ(ReadBufferBytes(options, gib + 5000), gib / 4);
+  EXPECT_EQ(ReadBufferBytes(options, 0), int64_t{64} << 20);
+  CeilingOptions small;
+  small.buffer_bytes = 5 << 20;
+  small.least_buffer_bytes = 0;
+  EXPECT_EQ(ReadBufferBytes(small, gib), 5 << 20);
+  EXPECT_EQ(ReadBufferBytes(small, 0), 1 << 20);
+}
+
+TEST(Ceilings, SmallSets_AreReadFromACache) {
+  ThreadPool pool(1);
+  CeilingOptions options;
+  options.buffer_bytes = 1 << 20;
+  options.seconds = 0.002;
+  options.working_sets = {0, 1, 3072, 5000, std::nan("")};
+  const auto ceilings = MeasureCeilings(AvailableKernels().front()->name, pool, options);
+  ASSERT_TRUE(ceilings.ok()) << ceilings.status().ToString();
+  ASSERT_EQ(ceilings->reads.size(), 4u);  // nothing has no rate
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(ceilings->reads[i].size_bytes, options.working_sets[i + 1]);
+    EXPECT_GT(ceilings->reads[i].gbs, 1) << i;
   }
 }
 

@@ -1,4 +1,4 @@
-#include "server/available_memory.h"
+#include "base/available_memory.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 
 #include "base/testing.h"
 
-namespace rill::server {
+namespace rill {
 namespace {
 
 namespace fs = std::filesystem;
@@ -70,4 +70,4 @@ TEST_F(AvailableMemoryTest, OverTheLimit_IsNothing) {
 }
 
 }  // namespace
-}  // namespace rill::server
+}  // namespace rill

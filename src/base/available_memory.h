@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-namespace rill::server {
+namespace rill {
 
 // MemAvailable of /proc/meminfo, or less where a control group around this process leaves less:
 // of each group from its own up to the root, the limit without what is in use; file pages that
@@ -13,4 +13,4 @@ namespace rill::server {
 // `root` stands before all paths, for tests. Threads: any.
 int64_t AvailableMemory(const std::string& root = "");
 
-}  // namespace rill::server
+}  // namespace rill

@@ -1,4 +1,4 @@
-#include "server/available_memory.h"
+#include "base/available_memory.h"
 
 #include <algorithm>
 #include <fstream>
@@ -8,7 +8,7 @@
 
 #include "base/control_groups.h"
 
-namespace rill::server {
+namespace rill {
 namespace {
 
 constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
@@ -53,4 +53,4 @@ int64_t AvailableMemory(const std::string& root) {
   return left;
 }
 
-}  // namespace rill::server
+}  // namespace rill
