@@ -112,7 +112,9 @@ StepCost CostOf(const OpSchema& schema, const void* args) {
   const double rows = static_cast<double>(sizes.Get("num_tokens").value_or(0));
   double macs = static_cast<double>(sizes.Evaluate(schema.macs).value_or(0));
   if (schema.macs.empty()) macs = 0;
-  bool integer = false;
+  // A product's multiply-adds go to its weights by their sizes: each row of x meets each element of
+  // each of them once, or of as many experts of each.
+  double elements = 0, integer_elements = 0;
   for (const OpParam& param : schema.params) {
     if (IsTensor(param)) {
       const TensorView& view = TensorOf(param, args);
@@ -130,7 +132,8 @@ StepCost CostOf(const OpSchema& schema, const void* args) {
                 static_cast<double>(w->num_experts());
       }
       if (rows > 0) cost.weight_bytes += share * static_cast<double>(w->read_bytes());
-      integer = integer || w->integer_products();
+      elements += static_cast<double>(w->rows()) * static_cast<double>(w->cols());
+      integer_elements += static_cast<double>(w->integer_rows()) * static_cast<double>(w->cols());
     } else if (param.kind == ParamKind::kKv) {
       const auto* kv = At<const PagedKvView*>(param, args);
       if (kv == nullptr || kv->layout.page_size <= 0) continue;
@@ -147,7 +150,9 @@ StepCost CostOf(const OpSchema& schema, const void* args) {
       }
     }
   }
-  (integer ? cost.int8_macs : cost.f32_macs) += macs;
+  const double share = elements > 0 ? integer_elements / elements : 0;
+  cost.int8_macs = std::round(macs * share);
+  cost.f32_macs = macs - cost.int8_macs;
   return cost;
 }
 

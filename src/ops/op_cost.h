@@ -10,7 +10,8 @@ namespace rill::ops {
 // Weights count once; of a mixture, the experts that are chosen (expert_ids is read when its memory
 // is there, else the expected number of distinct experts of an even choice counts). Tables that
 // are read row by row (no macs in the schema) count their rows. KV: the visible positions of each
-// sequence, once for all its queries. Unknown sizes count as 0.
+// sequence, once for all its queries. Products are integer or f32 as PackedWeight says of the rows
+// of each weight. Unknown sizes count as 0.
 StepCost CostOf(const OpSchema& schema, const void* args);
 
 // Distinct experts that `num_tokens` even, independent choices of `top_k` among `num_experts` hit

@@ -14,18 +14,20 @@ namespace {
 class FakeWeight : public PackedWeight {
  public:
   FakeWeight(int64_t experts, int64_t rows, int64_t cols, int64_t bytes, bool integer)
-      : bytes_(bytes), integer_(integer) {
+      : FakeWeight(experts, rows, cols, bytes, integer ? rows : 0) {}
+  FakeWeight(int64_t experts, int64_t rows, int64_t cols, int64_t bytes, int64_t integer_rows)
+      : bytes_(bytes), integer_rows_(integer_rows) {
     num_experts_ = experts;
     rows_ = rows;
     cols_ = cols;
   }
   int64_t packed_bytes() const override { return bytes_; }
-  bool integer_products() const override { return integer_; }
+  int64_t integer_rows() const override { return integer_rows_; }
   std::string Describe() const override { return "fake"; }
 
  private:
   int64_t bytes_;
-  bool integer_;
+  int64_t integer_rows_;
 };
 
 TensorView View(Shape shape, DType dtype = DType::kF32) {
@@ -80,6 +82,31 @@ TEST(OpCost, MoeFfn_ReadsOnlyChosenExperts) {
   EXPECT_DOUBLE_EQ(cost.weight_bytes, 12'000.0 * 3 / 8);
   args.expert_ids = View({3, 2}, DType::kI32);  // not known yet: 8 (1 - (3/4)^3)
   EXPECT_DOUBLE_EQ(CostOf(MoeFfnSchema(), &args).weight_bytes, 12'000 * (1 - 27.0 / 64));
+}
+
+TEST(OpCost, MoeFfn_CountsTheProductsOfEachWeightByItsKind) {
+  const FakeWeight gate_up(8, 2 * 96, 64, 8000, true), down(8, 64, 96, 98'304, false);
+  MoeFfnArgs args;
+  args.x = View({3, 64});
+  args.expert_ids = View({3, 2}, DType::kI32);
+  args.expert_weights = View({3, 2});
+  args.gate_up = &gate_up;
+  args.down = &down;
+  args.y = Out({3, 64});
+  const StepCost cost = CostOf(MoeFfnSchema(), &args);
+  EXPECT_EQ(cost.int8_macs, 3.0 * 2 * 2 * 96 * 64);
+  EXPECT_EQ(cost.f32_macs, 3.0 * 2 * 96 * 64);
+}
+
+TEST(OpCost, Linear_CountsTheProductsOfEachRowByItsKind) {
+  const FakeWeight qkv(1, 960, 576, 1000, int64_t{768});  // q and k in 4 bits, v in f16
+  LinearArgs args;
+  args.x = View({7, 576});
+  args.w = &qkv;
+  args.y = Out({7, 960});
+  const StepCost cost = CostOf(LinearSchema(), &args);
+  EXPECT_EQ(cost.int8_macs, 7.0 * 576 * 768);
+  EXPECT_EQ(cost.f32_macs, 7.0 * 576 * 192);
 }
 
 TEST(OpCost, Embedding_ReadsRows) {

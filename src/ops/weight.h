@@ -81,8 +81,9 @@ class PackedWeight {
   virtual std::span<const std::byte> packed_data() const { return {}; }
   // Bytes that products with the whole matrix (all experts) read once.
   virtual int64_t read_bytes() const { return packed_bytes(); }
-  // Integer dot products with quantised activations, or f32 fma?
-  virtual bool integer_products() const { return false; }
+  // Of rows(): those whose products are integer dot products with quantised activations. The
+  // others' are f32 fma.
+  virtual int64_t integer_rows() const { return 0; }
   // "panel16 q4_1 x q8", for logs and `rill inspect`.
   virtual std::string Describe() const = 0;
 

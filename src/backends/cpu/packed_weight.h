@@ -103,8 +103,10 @@ class CpuWeight : public ops::PackedWeight {
     return {reinterpret_cast<const std::byte*>(memory_.data),
             static_cast<size_t>(memory_.size_bytes)};
   }
-  bool integer_products() const override {
-    return std::any_of(segments_.begin(), segments_.end(), [](const Segment& s) { return s.q8; });
+  int64_t integer_rows() const override {
+    int64_t rows = 0;
+    for (const Segment& s : segments_) rows += s.q8 ? s.rows : 0;
+    return rows;
   }
   std::string Describe() const override;
 
