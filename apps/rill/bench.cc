@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "bench_report.h"
 #include "command.h"
@@ -23,6 +24,7 @@ struct BenchFlags {
   std::vector<int32_t> contexts = {0, 1024, 4096, 8191};
   std::vector<std::string> mixed = {"8x512+128", "32x512+256"};
   int32_t repetitions = 3;
+  bool all_repetitions = false;  // -r was given: of long cases too
   double min_seconds = 0.3;
   int32_t kv_memory_mb = 2048;
   bool profile = false;
@@ -86,16 +88,18 @@ Result<std::vector<BenchCase>> CasesOf(const BenchFlags& flags) {
   return cases;
 }
 
-// What --profile looks at: the shapes of the statements that docs/performance.md repeats.
-std::vector<BenchCase> ProfileCases(int32_t max_context, int32_t max_batch) {
-  std::vector<BenchCase> cases = {{"prefill", 1, std::min(512, max_context), 0}};
-  for (int32_t context : {128, 1024, 4096, 8191}) {
-    if (context < max_context) cases.push_back({"decode", 1, 1, context});
+// What --profile looks at: the shapes of the statements that docs/performance.md repeats, with the
+// largest batch of the measured cases.
+std::vector<BenchCase> ProfileCases(const std::vector<BenchCase>& measured) {
+  int32_t batch = 0;
+  for (const BenchCase& c : measured) {
+    if (c.phase != "prefill") batch = std::max(batch, c.num_seqs);
   }
-  if (max_batch == 1) return cases;
-  for (int32_t context : {128, 1024}) {
-    if (context < max_context) cases.push_back({"decode", max_batch, max_batch, context});
-  }
+  if (batch == 0) batch = 8;
+  std::vector<BenchCase> cases = {{"prefill", 1, 512, 0}};
+  for (int32_t context : {128, 1024, 4096, 8191}) cases.push_back({"decode", 1, 1, context});
+  if (batch == 1) return cases;
+  for (int32_t context : {128, 1024}) cases.push_back({"decode", batch, batch, context});
   return cases;
 }
 
@@ -182,8 +186,22 @@ Status Bench(BenchFlags& flags) {
     load.max_sequences = std::max(load.max_sequences, c.num_seqs);
     if (c.phase != "prefill") load.max_step_tokens = std::max(load.max_step_tokens, c.num_tokens);
   }
+  auto profile_cases = flags.profile ? ProfileCases(cases) : std::vector<BenchCase>();
+  for (const BenchCase& c : profile_cases) {
+    load.max_sequences = std::max(load.max_sequences, c.num_seqs);
+    if (c.phase != "prefill") load.max_step_tokens = std::max(load.max_step_tokens, c.num_tokens);
+  }
   RILL_ASSIGN_OR_RETURN(auto llm, flags.model.Open());
   const ModelInfo& info = llm->info();
+  if (info.max_context < 2) {
+    return InvalidArgument(fmt::format(
+        "--context: expected at least 2 positions, a token of a prompt and one after it, got {}",
+        info.max_context));
+  }
+
+  for (BenchCase& c : profile_cases) {
+    if (c.phase == "prefill") c.num_tokens = std::min(c.num_tokens, info.max_context);
+  }
 
   // From start to first token: the load and a short prompt, as a first `run` would have it.
   GenerateOptions greedy;
@@ -203,12 +221,11 @@ Status Bench(BenchFlags& flags) {
   report.first_token_s = info.load_s + first.stats.first_token_s;
   report.resident_bytes = first.stats.resident_bytes;
 
-  const auto profile_cases =
-      flags.profile ? ProfileCases(info.max_context, load.max_sequences) : std::vector<BenchCase>();
   BenchmarkOptions options;
   options.kv_bytes = int64_t{flags.kv_memory_mb} << 20;
   options.min_repetitions = flags.repetitions;
   options.min_seconds = flags.min_seconds;
+  if (flags.all_repetitions) options.long_seconds = std::numeric_limits<double>::infinity();
   options.cancel = interrupt.flag();
   std::vector<BenchCase> all = cases;
   all.insert(all.end(), profile_cases.begin(), profile_cases.end());
@@ -221,7 +238,7 @@ Status Bench(BenchFlags& flags) {
   int64_t done = 0;
   for (const BenchCase& c : cases) {
     if (const std::string reason = benchmark->WhyNot(c); !reason.empty()) {
-      report.skipped.push_back({c, reason});
+      report.skipped.push_back({c, reason, false});
     } else {
       RILL_ASSIGN_OR_RETURN(const BenchRun run, benchmark->Run(c));
       report.runs.push_back(run);
@@ -230,7 +247,9 @@ Status Bench(BenchFlags& flags) {
     bar.Update(++done, static_cast<int64_t>(all.size()));
   }
   for (const BenchCase& c : profile_cases) {
-    if (benchmark->WhyNot(c).empty()) {
+    if (const std::string reason = benchmark->WhyNot(c); !reason.empty()) {
+      report.skipped.push_back({c, reason, true});
+    } else {
       RILL_ASSIGN_OR_RETURN(Profile profile, benchmark->ProfileOps(c));
       report.profiles.push_back(std::move(profile));
     }
@@ -341,7 +360,10 @@ void AddBench(CLI::App& app, CommandContext& context) {
           "DECODESxCONTEXT+CHUNK: decodes and a prefill chunk in one step ('none' alone: none)")
       ->delimiter(',')
       ->capture_default_str();
-  command->add_option("-r,--repetitions", flags->repetitions, "At least (after one to warm up)")
+  command
+      ->add_option("-r,--repetitions", flags->repetitions,
+                   "Of a case, at least, after one to warm up; where not given, a case whose first "
+                   "takes over 2 s has no other")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   command->add_option("--min-time", flags->min_seconds, "Seconds of a case, at least")
@@ -352,7 +374,9 @@ void AddBench(CLI::App& app, CommandContext& context) {
                    "MiB for keys and values; larger cases are left out")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
-  command->add_flag("--profile", flags->profile, "Time, bytes and products of every op");
+  command->add_flag("--profile", flags->profile,
+                    "Time, bytes and products of every op, in the repetition of median time: a "
+                    "prefill of 512 tokens, decodes of 1 and of the largest batch measured");
   std::string shapes;
   for (const std::string& name : SyntheticShapes()) shapes += (shapes.empty() ? "" : " ") + name;
   command
@@ -378,6 +402,7 @@ void AddBench(CLI::App& app, CommandContext& context) {
   command->require_subcommand(0, 1);
   command->callback([flags, command, &context] {
     if (!command->get_subcommands().empty()) return;
+    flags->all_repetitions = command->count("--repetitions") > 0;
     const Status status = Bench(*flags);
     if (!status.ok()) context.exit_code = ReportError(status, flags->model.json);
   });

@@ -86,9 +86,15 @@ Json RowsJson(const std::vector<ProfileRow>& rows) {
 Json ProfileJson(const Profile& profile) {
   Json out;
   SetShape(out, profile.shape);
-  out.Set("seconds", profile.seconds);
-  out.Set("matmul_share", profile.matmul_share);
-  out.Set("attention_share", profile.attention_share);
+  const auto set = [&out](const std::string& name, double value, const Profile::Span& span) {
+    out.Set(name, value);
+    out.Set("min_" + name, span.min);
+    out.Set("max_" + name, span.max);
+  };
+  out.Set("repetitions", profile.repetitions);
+  set("seconds", profile.seconds, profile.seconds_span);
+  set("matmul_share", profile.matmul_share, profile.matmul_share_span);
+  set("attention_share", profile.attention_share, profile.attention_share_span);
   out.Set("by_op", RowsJson(profile.by_op));
   out.Set("by_place", RowsJson(profile.by_place));
   return out;
@@ -100,8 +106,21 @@ std::string ShapeText(const BenchCase& shape) {
     return fmt::format("decode of {} {} at context {}", shape.num_seqs,
                        shape.num_seqs == 1 ? "sequence" : "sequences", shape.context);
   }
-  return fmt::format("{} decodes at context {} with a prefill of {}", shape.num_seqs - 1,
-                     shape.context, shape.num_tokens - shape.num_seqs + 1);
+  return fmt::format("{} {} at context {} with a prefill of {}", shape.num_seqs - 1,
+                     shape.num_seqs == 2 ? "decode" : "decodes", shape.context,
+                     shape.num_tokens - shape.num_seqs + 1);
+}
+
+// Of times that are least and most of `repetitions`, beside their median; "-" of a single one.
+std::string SpreadText(double min, double max, double median, int32_t repetitions) {
+  return repetitions < 2 ? "-" : fmt::format("{:.0f}%", 100 * (max - min) / median);
+}
+
+std::string ShareText(const char* name, double share, const Profile::Span& span,
+                      int32_t repetitions) {
+  const std::string text = fmt::format("{} {:.1f} %", name, share * 100);
+  if (repetitions < 2) return text;
+  return text + fmt::format(" ({:.0f} to {:.0f})", span.min * 100, span.max * 100);
 }
 
 std::string LimitText(const std::string& limit, double pct) {
@@ -170,10 +189,11 @@ Json ReportJson(const BenchReport& report) {
   out.Set("max_step_tokens", report.options.max_step_tokens);
   out.Set("build", build);
   Json::Array skipped;
-  for (const auto& [shape, reason] : report.skipped) {
+  for (const SkippedCase& skip : report.skipped) {
     Json entry;
-    SetShape(entry, shape);
-    entry.Set("reason", reason);
+    SetShape(entry, skip.shape);
+    entry.Set("reason", skip.reason);
+    entry.Set("profile", skip.is_profile);
     skipped.push_back(std::move(entry));
   }
   out.Set("skipped", std::move(skipped));
@@ -236,25 +256,35 @@ std::string HeaderText(const BenchReport& report) {
 }
 
 std::string RunText(const BenchRun& run) {
-  const double spread = (run.max_seconds - run.min_seconds) / run.seconds;
-  return fmt::format("{:<9}{:>6}{:>8}{:>9}{:>11.1f}{:>11.3f}{:>10.0f}%  {}\n", run.shape.phase,
+  return fmt::format("{:<9}{:>6}{:>8}{:>9}{:>11.1f}{:>11.3f}{:>11}  {}\n", run.shape.phase,
                      run.shape.num_seqs, run.shape.num_tokens, run.shape.context, run.tokens_per_s,
-                     run.seconds * 1e3, spread * 100, LimitText(run.limit, run.pct_of_limit));
+                     run.seconds * 1e3,
+                     SpreadText(run.min_seconds, run.max_seconds, run.seconds, run.repetitions),
+                     LimitText(run.limit, run.pct_of_limit));
 }
 
 std::string FooterText(const BenchReport& report) {
   std::string out;
-  for (const auto& [shape, reason] : report.skipped) {
-    out += fmt::format("left out: {}: {}\n", ShapeText(shape), reason);
+  for (const SkippedCase& skip : report.skipped) {
+    out += fmt::format("left out: {}{}: {}\n", skip.is_profile ? "profile of a " : "",
+                       ShapeText(skip.shape), skip.reason);
   }
   const std::string batches = BatchText(report.runs);
   if (!batches.empty()) out += "\n" + batches;
   for (const Profile& profile : report.profiles) {
+    const int32_t repetitions = profile.repetitions;
+    std::string of_how_many;
+    if (repetitions > 1) {
+      of_how_many = fmt::format(" (median of {}, spread {})", repetitions,
+                                SpreadText(profile.seconds_span.min, profile.seconds_span.max,
+                                           profile.seconds, repetitions));
+    }
     out += fmt::format(
-        "\n{}: {:.2f} ms; matrix products {:.1f} %, attention {:.1f} %, the rest "
-        "{:.1f} %\n",
-        ShapeText(profile.shape), profile.seconds * 1e3, profile.matmul_share * 100,
-        profile.attention_share * 100, (1 - profile.matmul_share - profile.attention_share) * 100);
+        "\n{}: {:.2f} ms{}; {}, {}, the rest {:.1f} %\n", ShapeText(profile.shape),
+        profile.seconds * 1e3, of_how_many,
+        ShareText("matrix products", profile.matmul_share, profile.matmul_share_span, repetitions),
+        ShareText("attention", profile.attention_share, profile.attention_share_span, repetitions),
+        (1 - profile.matmul_share - profile.attention_share) * 100);
     out += RowsText(profile.by_op, 12) + RowsText(profile.by_place, 16);
   }
   return out;

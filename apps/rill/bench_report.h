@@ -2,7 +2,6 @@
 #pragma once
 
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "rill/bench.h"
@@ -11,12 +10,18 @@
 
 namespace rill::app {
 
+struct SkippedCase {
+  BenchCase shape;
+  std::string reason;
+  bool is_profile = false;
+};
+
 struct BenchReport {
   ModelInfo info;
   LoadOptions options;
   Ceilings ceilings;
   std::vector<BenchRun> runs;
-  std::vector<std::pair<BenchCase, std::string>> skipped;  // and why
+  std::vector<SkippedCase> skipped;
   std::vector<Profile> profiles;
   double first_token_s = 0;  // from the start of loading
   int64_t resident_bytes = 0;

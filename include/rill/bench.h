@@ -56,10 +56,18 @@ struct ProfileRow {
   double pct_of_limit = 0;
 };
 
+// The repetition of median time among several: its rows add up to its time.
 struct Profile {
+  // Of the repetitions' times (sums over the ops) and shares, least and most.
+  struct Span {
+    double min = 0, max = 0;
+  };
   BenchCase shape;
+  int32_t repetitions = 0;
   double seconds = 0;  // sum over the ops
+  Span seconds_span;
   double matmul_share = 0, attention_share = 0;
+  Span matmul_share_span, attention_share_span;
   std::vector<ProfileRow> by_op, by_place;  // most time first
 };
 
@@ -67,7 +75,8 @@ struct BenchmarkOptions {
   int64_t kv_bytes = int64_t{2} << 30;  // most memory for keys and values
   int32_t min_repetitions = 3;
   double min_seconds = 0.3;  // of a case, after one repetition to warm up
-  // A repetition that takes longer than this is the case's only one.
+  // A first repetition that takes longer than this is the case's only one, cold as it is; infinity:
+  // none is too long to be repeated.
   double long_seconds = 2.0;
   const std::atomic<bool>* cancel = nullptr;
 };
@@ -85,7 +94,8 @@ class Benchmark {
   std::string WhyNot(const BenchCase& shape) const;
   // Errors: kInvalidArgument with WhyNot's reason; kCancelled.
   Result<BenchRun> Run(const BenchCase& shape);
-  // One repetition (after one to warm up) with a clock around every op.
+  // As many repetitions as Run makes, 1000 at most beyond min_repetitions, with a clock around
+  // every op. Errors: as Run.
   Result<Profile> ProfileOps(const BenchCase& shape);
 
  private:

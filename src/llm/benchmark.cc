@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <map>
 
 #include "base/aligned_vector.h"
@@ -196,6 +197,10 @@ struct Benchmark::Impl {
   }
   int64_t chosen = 0;
 
+  template <typename Once, typename Kept>
+  Status Repeat(int32_t most, const Once& repeat, const Kept& keep);
+  Result<Profile> ProfileOnce(const BenchCase& shape, const std::vector<Step>& steps);
+
   Status Cancel() const {
     if (options.cancel && options.cancel->load(std::memory_order_relaxed)) {
       return Cancelled("interrupted");
@@ -253,6 +258,29 @@ Result<std::unique_ptr<Benchmark>> Benchmark::Create(Llm& llm, const std::vector
   return out;
 }
 
+// Calls `repeat`, which gives the seconds of one repetition, as often as the options say: once to
+// warm up, then `min_repetitions` and `min_seconds`, at most `most` of them. `keep` is called after
+// each that counts.
+template <typename Once, typename Kept>
+Status Benchmark::Impl::Repeat(int32_t most, const Once& repeat, const Kept& keep) {
+  double total = 0;
+  int32_t count = 0;
+  for (bool warm = false;
+       !warm || count < options.min_repetitions || (total < options.min_seconds && count < most);) {
+    RILL_RETURN_IF_ERROR(Cancel());
+    RILL_ASSIGN_OR_RETURN(const double took, repeat());
+    const bool is_only = !warm && took > options.long_seconds;
+    if (warm || is_only) {
+      keep(took);
+      total += took;
+      ++count;
+    }
+    if (is_only) break;
+    warm = true;
+  }
+  return OkStatus();
+}
+
 Result<BenchRun> Benchmark::Run(const BenchCase& shape) {
   Impl& impl = *impl_;
   if (const std::string reason = impl.WhyNot(shape); !reason.empty()) {
@@ -263,22 +291,14 @@ Result<BenchRun> Benchmark::Run(const BenchCase& shape) {
   run.shape = shape;
   for (const Impl::Step& step : steps) run.cost += step.cost;
   std::vector<double> times;
-  double total = 0;
-  for (bool warm = false; !warm ||
-                          static_cast<int32_t>(times.size()) < impl.options.min_repetitions ||
-                          total < impl.options.min_seconds;) {
-    RILL_RETURN_IF_ERROR(impl.Cancel());
-    const auto start = Clock::now();
-    for (const Impl::Step& step : steps) RILL_RETURN_IF_ERROR(impl.RunStep(step));
-    const double took = SecondsSince(start);
-    if (!warm && took <= impl.options.long_seconds) {
-      warm = true;
-      continue;
-    }
-    times.push_back(took);
-    total += took;
-    if (took > impl.options.long_seconds) break;
-  }
+  RILL_RETURN_IF_ERROR(impl.Repeat(
+      std::numeric_limits<int32_t>::max(),
+      [&]() -> Result<double> {
+        const auto start = Clock::now();
+        for (const Impl::Step& step : steps) RILL_RETURN_IF_ERROR(impl.RunStep(step));
+        return SecondsSince(start);
+      },
+      [&](double took) { times.push_back(took); }));
   run.repetitions = static_cast<int32_t>(times.size());
   run.min_seconds = *std::min_element(times.begin(), times.end());
   run.max_seconds = *std::max_element(times.begin(), times.end());
@@ -299,15 +319,8 @@ Result<BenchRun> Benchmark::Run(const BenchCase& shape) {
   return run;
 }
 
-Result<Profile> Benchmark::ProfileOps(const BenchCase& shape) {
-  Impl& impl = *impl_;
-  if (const std::string reason = impl.WhyNot(shape); !reason.empty()) {
-    return InvalidArgument(reason);
-  }
-  const std::vector<Impl::Step> steps = impl.StepsOf(shape);
-  for (const Impl::Step& step : steps) RILL_RETURN_IF_ERROR(impl.RunStep(step));
-  RILL_RETURN_IF_ERROR(impl.Cancel());
-
+Result<Profile> Benchmark::Impl::ProfileOnce(const BenchCase& shape,
+                                             const std::vector<Step>& steps) {
   Profile profile;
   profile.shape = shape;
   std::map<std::string, ProfileRow> by_op, by_place;
@@ -324,7 +337,7 @@ Result<Profile> Benchmark::ProfileOps(const BenchCase& shape) {
       ++row.calls;
       row.seconds += took;
       row.cost += cost;
-      const HardwareLimit limit = LimitOf(cost, impl.ceilings);
+      const HardwareLimit limit = LimitOf(cost, ceilings);
       row.pct_of_limit += limit.seconds;  // a sum of seconds until the end
       auto& by_limit = limits[&row];
       by_limit[limit.name] += limit.seconds;
@@ -338,13 +351,13 @@ Result<Profile> Benchmark::ProfileOps(const BenchCase& shape) {
     if (HasTag(schema, "matmul")) profile.matmul_share += took;
     if (HasTag(schema, "attention")) profile.attention_share += took;
   };
-  impl.llm->model->mutable_program().SetHook(hook);
+  llm->model->mutable_program().SetHook(hook);
   Status status;
-  for (const Impl::Step& step : steps) {
-    status = impl.RunStep(step);
+  for (const Step& step : steps) {
+    status = RunStep(step);
     if (!status.ok()) break;
   }
-  impl.llm->model->mutable_program().SetHook({});
+  llm->model->mutable_program().SetHook({});
   if (!status.ok()) return status;
   profile.matmul_share /= profile.seconds;
   profile.attention_share /= profile.seconds;
@@ -364,6 +377,39 @@ Result<Profile> Benchmark::ProfileOps(const BenchCase& shape) {
   profile.by_op = finish(by_op);
   profile.by_place = finish(by_place);
   return profile;
+}
+
+Result<Profile> Benchmark::ProfileOps(const BenchCase& shape) {
+  Impl& impl = *impl_;
+  if (const std::string reason = impl.WhyNot(shape); !reason.empty()) {
+    return InvalidArgument(reason);
+  }
+  const std::vector<Impl::Step> steps = impl.StepsOf(shape);
+  constexpr int32_t kMost = 1000;  // each is kept until the median is known
+  std::vector<Profile> profiles;
+  Profile last;
+  RILL_RETURN_IF_ERROR(impl.Repeat(
+      kMost,
+      [&]() -> Result<double> {
+        RILL_ASSIGN_OR_RETURN(last, impl.ProfileOnce(shape, steps));
+        return last.seconds;
+      },
+      [&](double) { profiles.push_back(std::move(last)); }));
+  std::sort(profiles.begin(), profiles.end(),
+            [](const Profile& a, const Profile& b) { return a.seconds < b.seconds; });
+  const auto span_of = [&](double Profile::* value) {
+    const auto [min, max] = std::minmax_element(
+        profiles.begin(), profiles.end(),
+        [&](const Profile& a, const Profile& b) { return a.*value < b.*value; });
+    return Profile::Span{(*min).*value, (*max).*value};
+  };
+  // One that was measured, not a mean of two: its rows add up.
+  Profile median = profiles[(profiles.size() - 1) / 2];
+  median.repetitions = static_cast<int32_t>(profiles.size());
+  median.seconds_span = span_of(&Profile::seconds);
+  median.matmul_share_span = span_of(&Profile::matmul_share);
+  median.attention_share_span = span_of(&Profile::attention_share);
+  return median;
 }
 
 }  // namespace rill

@@ -3,6 +3,8 @@ import json
 import math
 import os
 import pathlib
+import re
+import resource
 import signal
 import subprocess
 import time
@@ -18,6 +20,11 @@ def rill_json(rill, *words):
                           stdin=subprocess.DEVNULL, check=False)
     assert done.returncode == 0, done.stderr.decode()
     return json.loads(done.stdout)
+
+
+def bench_text(rill, *words) -> str:
+    return subprocess.run([rill, *map(str, words)], capture_output=True, text=True, timeout=120, check=True,
+                          stdin=subprocess.DEVNULL).stdout
 
 
 def fingerprint(rill, model, *flags):
@@ -86,6 +93,67 @@ def test_profile_accounts_for_the_time(report):
         shares = {row["name"]: row["share"] for row in profile["by_op"]}
         products = shares["linear"] + shares["norm_linear"] + shares["linear_glu"]
         assert math.isclose(profile["matmul_share"], products, rel_tol=1e-6)
+
+
+def test_a_profile_is_the_repetition_of_median_time(rill):
+    words = ["bench", "--synthetic", "llama-tiny:q4_0", "-p", "none", "-b", "2", "--at", "0", "--mixed", "none",
+             "--profile", "--kv-memory", "64", "--min-time", "0"]
+    report = rill_json(rill, *words, "-r", "5")
+    assert {p["num_seqs"] for p in report["profiles"]} == {1, 2}
+    for profile in report["profiles"]:
+        assert profile["repetitions"] == 5
+        for key in ("seconds", "matmul_share", "attention_share"):
+            assert profile["min_" + key] <= profile[key] <= profile["max_" + key], key
+        assert profile["min_seconds"] < profile["max_seconds"]
+        assert math.isclose(sum(row["seconds"] for row in profile["by_op"]), profile["seconds"])
+    text = bench_text(rill, *words, "-r", "5")
+    assert len(re.findall(r"ms \(median of 5, spread \d+%\); matrix products [\d.]+ % \(\d+ to \d+\)", text)) == len(
+        report["profiles"])
+    assert "median" not in bench_text(rill, *words, "-r", "1")
+    timed = rill_json(rill, *words[:-1], "0.05", "-r", "1")  # and --min-time counts, too
+    assert all(profile["repetitions"] > 1 for profile in timed["profiles"])
+
+
+def test_profiles_that_do_not_fit_are_left_out_with_a_reason(rill):
+    words = ["bench", "--synthetic", "llama-tiny:q4_0", "-c", "256", "-p", "none", "-b", "none", "--mixed", "none",
+             "--profile", *QUICK]
+    report = rill_json(rill, *words)
+    shapes = [(p["phase"], p["num_seqs"], p["num_tokens"], p["context"]) for p in report["profiles"]]
+    assert shapes == [("prefill", 1, 256, 0), ("decode", 1, 1, 128), ("decode", 8, 8, 128)]
+    left_out = [(s["num_seqs"], s["context"]) for s in report["skipped"] if s["profile"]]
+    assert left_out == [(1, 1024), (1, 4096), (1, 8191), (8, 1024)]
+    assert all("256 (--context)" in s["reason"] for s in report["skipped"])
+    assert "left out: profile of a decode of 8 sequences at context 1024: 1025 positions" in bench_text(rill, *words)
+
+
+def test_repetitions_that_were_asked_for_are_made_of_long_cases_too(rill):
+    # Whatever takes over 2 s: a prefill by the slow reference backend.
+    words = ["bench", "--synthetic", "llama-tiny:f32", "--backend", "reference", "-p", "1536", "-b", "none",
+             "--mixed", "none", "--kv-memory", "64"]
+    line = next(line for line in bench_text(rill, *words).splitlines() if line.startswith("prefill")).split()
+    if float(line[5]) < 2000:
+        pytest.skip("skipped: a case that was to take over 2 s did not")
+    assert line[6] == "-"  # no spread of one
+    (run,) = rill_json(rill, *words, "-r", "2", "--min-time", "0")["runs"]
+    assert run["repetitions"] == 2
+
+
+def test_the_buffer_for_dram_is_as_large_as_memory_allows(rill):
+    if pathlib.Path(rill).parents[2].name in ("asan", "tsan"):
+        pytest.skip("skipped: a sanitizer reserves all of the address space")
+    words = [rill, "bench", "--synthetic", "llama-tiny:q4_0", "-p", "16", "-b", "none", "--mixed", "none", "-t", "1",
+             *QUICK, "--json"]
+    limit = 900_000 << 10
+    done = subprocess.run(words, capture_output=True, timeout=120, check=False,
+                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+    assert done.returncode == 0, done.stderr.decode()
+    assert 64 < json.loads(done.stdout)["ceilings"]["reads"][-1]["working_set_mb"] < 600
+
+
+def test_a_context_of_one_position_is_refused_by_name(rill):
+    done = subprocess.run([rill, "bench", "--synthetic", "llama-tiny:q4_0", "-c", "1", "-p", "1", "-b", "1", "--at",
+                           "0", "--mixed", "none"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2 and "--context: expected at least 2 positions" in done.stderr
 
 
 def test_cases_that_do_not_fit_are_left_out_with_a_reason(rill):
@@ -307,6 +375,14 @@ def test_one_kernel_alone(rill, name):
         assert out["int8_macs"] == 2 * 2 * 3 * 256 * 256
         # A byte a weight and a scale of four a row, in whole panels of rows.
         assert 1 <= out["weight_bytes"] / (4 * 3 * 256 * 256) < 1.05
+
+
+def test_a_small_kernel_is_measured_against_the_cache_that_holds_it(rill):
+    """Of 3 KB; it is no faster than a first-level cache. (How near it comes, on a busy machine, is open.)"""
+    out = rill_json(rill, "bench", "kernels", "--only", "add", "--cols", 256, "--tokens", 1, "-t", 1, "--seconds",
+                    "0.02")
+    assert out["limit_bytes"] == 3 * 1024
+    assert out["limit"] == "cache_read" and out["pct_of_limit"] < 200
 
 
 def test_every_product_has_a_kernel_bench_of_w8a8(rill):
