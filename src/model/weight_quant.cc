@@ -77,12 +77,16 @@ bool WeightSet::HasMatrix(const std::string& base) const {
   return tensors_.Find(base + ".weight") != nullptr || tensors_.Find(base + ".qweight") != nullptr;
 }
 
-Result<TensorView> WeightSet::GetExact(const std::string& name, DType dtype, const Shape& shape) {
+Result<TensorView> WeightSet::GetExact(const std::string& name, std::initializer_list<DType> dtypes,
+                                       const Shape& shape) {
   const io::TensorEntry* entry = Find(name);
-  if (entry == nullptr || !(entry->view.shape == shape) || entry->view.dtype != dtype) {
+  if (entry == nullptr || !(entry->view.shape == shape) ||
+      std::find(dtypes.begin(), dtypes.end(), entry->view.dtype) == dtypes.end()) {
+    std::vector<std::string_view> names;
+    for (DType dtype : dtypes) names.push_back(DTypeName(dtype));
     return InvalidArgument(fmt::format(
         "{}: tensor '{}': expected {} {}, the file has {}; supported: {}", culprit_, name,
-        DTypeName(dtype), shape.ToString(), Shown(entry), kSupportedQuantConfigs));
+        fmt::join(names, " or "), shape.ToString(), Shown(entry), kSupportedQuantConfigs));
   }
   const TensorView& view = entry->view;
   if (view.data == nullptr) {
@@ -170,16 +174,12 @@ Result<WeightSet::Part> WeightSet::GetPacked(const std::string& base, int64_t ro
   }
   const Shape codes_shape = awq ? Shape{cols, rows / 8} : Shape{cols * bits / 32, rows};
   RILL_ASSIGN_OR_RETURN(const TensorView qweight,
-                        GetExact(base + ".qweight", DType::kI32, codes_shape));
-  RILL_ASSIGN_OR_RETURN(const TensorView qzeros, GetExact(base + ".qzeros", DType::kI32,
+                        GetExact(base + ".qweight", {DType::kI32}, codes_shape));
+  RILL_ASSIGN_OR_RETURN(const TensorView qzeros, GetExact(base + ".qzeros", {DType::kI32},
                                                           Shape{num_groups, rows * bits / 32}));
-  const io::TensorEntry* entry = tensors_.Find(base + ".scales");
-  DType scale_dtype = DType::kF16;
-  if (entry != nullptr && (entry->view.dtype == DType::kBF16 || entry->view.dtype == DType::kF32)) {
-    scale_dtype = entry->view.dtype;
-  }
   RILL_ASSIGN_OR_RETURN(const TensorView scales,
-                        GetExact(base + ".scales", scale_dtype, Shape{num_groups, rows}));
+                        GetExact(base + ".scales", {DType::kF16, DType::kBF16, DType::kF32},
+                                 Shape{num_groups, rows}));
   int64_t bytes = qweight.SizeBytes() + qzeros.SizeBytes() + scales.SizeBytes();
   Result<std::shared_ptr<const quant::RowReader>> reader = Internal("no reader");
   if (awq) {
@@ -192,7 +192,7 @@ Result<WeightSet::Part> WeightSet::GetPacked(const std::string& base, int64_t ro
   } else {
     TensorView g_idx;
     if (tensors_.Find(base + ".g_idx") != nullptr) {
-      RILL_ASSIGN_OR_RETURN(g_idx, GetExact(base + ".g_idx", DType::kI32, Shape{cols}));
+      RILL_ASSIGN_OR_RETURN(g_idx, GetExact(base + ".g_idx", {DType::kI32}, Shape{cols}));
       bytes += g_idx.SizeBytes();
       if (FindOrder(base, num_groups) == nullptr) g_idx = {};
     }
@@ -217,9 +217,13 @@ Result<WeightSet::Part> WeightSet::GetPacked(const std::string& base, int64_t ro
                                   .int3_zeros = quant_.int3_zeros});
   }
   if (!reader.ok()) {
-    const Status& status = reader.status();
-    return Status(status.code(), fmt::format("{}: tensor '{}': {}; supported: {}", culprit_, base,
-                                             status.message(), kSupportedQuantConfigs));
+    // "scales: element 3: …"
+    const Status status = reader.status();
+    const std::string_view message = status.message();
+    const size_t colon = std::min(message.find(':'), message.size());
+    return Status(status.code(), fmt::format("{}: tensor '{}.{}'{}; supported: {}", culprit_, base,
+                                             message.substr(0, colon), message.substr(colon),
+                                             kSupportedQuantConfigs));
   }
   return Part(std::move(*reader), bytes, {base + ".qweight"});
 }

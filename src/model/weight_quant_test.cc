@@ -100,10 +100,10 @@ TEST(PackedWeights, EveryWrongShape_NamesTensorExpectedAndGot) {
   const Case cases[] = {
       {"awq", "qweight", {4, 32}, "expected i32 [32, 4], the file has i32 [4, 32]"},
       {"awq", "qzeros", {4}, "expected i32 [1, 4], the file has i32 [4]"},
-      {"awq", "scales", {2, 16}, "expected f16 [1, 32], the file has f16 [2, 16]"},
+      {"awq", "scales", {2, 16}, "expected f16 or bf16 or f32 [1, 32], the file has f16 [2, 16]"},
       {"gptq", "qweight", {32, 4}, "expected i32 [4, 32], the file has i32 [32, 4]"},
       {"gptq", "qzeros", {2, 2}, "expected i32 [1, 4], the file has i32 [2, 2]"},
-      {"gptq", "scales", {32}, "expected f16 [1, 32], the file has f16 [32]"},
+      {"gptq", "scales", {32}, "expected f16 or bf16 or f32 [1, 32], the file has f16 [32]"},
       {"gptq", "g_idx", {1, 32}, "expected i32 [32], the file has i32 [1, 32]"},
   };
   for (const Case& c : cases) {
@@ -128,6 +128,23 @@ TEST(PackedWeights, MissingTensorsAndWrongTypes_AreNamed) {
   PackedSource source("gptq");
   source.Retype(std::string(kBase) + ".qweight", DType::kF32);
   EXPECT_THAT(std::string(LoadError(source).message()), HasSubstr("the file has f32 [4, 32]"));
+}
+
+TEST(PackedWeights, ScaleThatF16CannotHold_IsNamedWithItsValue) {
+  for (const char* method : {"awq", "gptq"}) {
+    PackedSource source(method);
+    const std::string scales = std::string(kBase) + ".scales";
+    source.Remove(scales);
+    source.AddTensor(scales, {1, 32}, DType::kF32);
+    auto* values = reinterpret_cast<float*>(source.Data(scales));
+    std::fill_n(values, 32, 0.5f);
+    values[3] = 2.01307e-09f;
+    EXPECT_THAT(std::string(LoadError(source).message()),
+                AllOf(HasSubstr("tensor '" + scales +
+                                "': element 3: expected a number that f16 "
+                                "holds exactly, got 2.01307e-09 (f32); supported: "),
+                      EndsWithSupported()));
+  }
 }
 
 TEST(PackedWeights, ActOrderWithoutItsOrder_IsRefused) {
@@ -176,7 +193,8 @@ TEST(PackedWeights, GroupIndexOutOfRange_IsNamed) {
   const Status status = LoadError(source);
   EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()),
-              AllOf(HasSubstr(kBase), HasSubstr("element 5: expected a group in [0, 1), got 1"),
+              AllOf(HasSubstr("tensor '" + std::string(kBase) +
+                              ".g_idx': element 5: expected a group in [0, 1), got 1"),
                     EndsWithSupported()));
 }
 

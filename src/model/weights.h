@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <vector>
@@ -144,8 +145,9 @@ class WeightSet {
   const io::TensorEntry* Find(const std::string& name);
   // The tensor `name` with exactly `shape`, or an error.
   Result<TensorView> Get(const std::string& name, const Shape& shape);
-  // The tensor `name` of this dtype and shape, as it is.
-  Result<TensorView> GetExact(const std::string& name, DType dtype, const Shape& shape);
+  // The tensor `name` of one of these dtypes and this shape, as it is.
+  Result<TensorView> GetExact(const std::string& name, std::initializer_list<DType> dtypes,
+                              const Shape& shape);
   bool HasMatrix(const std::string& base) const;
   // `base`.weight, or the tensors that quantisation made of it.
   Result<Part> GetMatrix(const std::string& base, int64_t rows, int64_t cols);

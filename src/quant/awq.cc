@@ -62,8 +62,9 @@ class AwqRows final : public GroupedRows {
 
 Result<std::shared_ptr<const RowReader>> MakeAwqRows(const AwqTensors& t) {
   RILL_RETURN_IF_ERROR(CheckScales(t.scales).WithPrefix("scales"));
-  RILL_ASSIGN_OR_RETURN(GroupedBlocks blocks, CutEvenGroups(4, false, t.cols, t.group_size));
-  return std::shared_ptr<const RowReader>(std::make_shared<AwqRows>(std::move(blocks), t));
+  auto blocks = CutEvenGroups(4, false, t.cols, t.group_size);
+  if (!blocks.ok()) return blocks.status().WithPrefix("qweight");
+  return std::shared_ptr<const RowReader>(std::make_shared<AwqRows>(std::move(*blocks), t));
 }
 
 }  // namespace rill::quant

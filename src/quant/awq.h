@@ -23,8 +23,8 @@ struct AwqTensors {
 
 // Rows of u4g<B>, B the largest of 128, 64, 32 that divides the group.
 // The views must outlive the reader; their shapes and dtypes are as above (the caller checked).
-// Errors, without the tensors' names: kUnsupported for a group that is not a multiple of 32, or a
-// scale that f16 cannot hold exactly.
+// Errors begin with "qweight: " or another such tensor: kUnsupported for a group that is not a
+// multiple of 32, or a scale that f16 cannot hold exactly.
 Result<std::shared_ptr<const RowReader>> MakeAwqRows(const AwqTensors& tensors);
 
 }  // namespace rill::quant

@@ -147,7 +147,9 @@ Result<std::shared_ptr<const RowReader>> MakeGptqRows(const GptqTensors& t) {
   std::vector<int32_t> order;
   GroupedBlocks blocks;
   if (t.g_idx.empty()) {
-    RILL_ASSIGN_OR_RETURN(blocks, CutEvenGroups(t.bits, is_signed, t.cols, t.group_size));
+    auto cut = CutEvenGroups(t.bits, is_signed, t.cols, t.group_size);
+    if (!cut.ok()) return cut.status().WithPrefix("qweight");
+    blocks = std::move(*cut);
   } else {
     const auto num_groups = t.scales.dim(0);
     const auto* g_idx = reinterpret_cast<const uint8_t*>(t.g_idx.data);

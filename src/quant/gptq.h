@@ -43,9 +43,10 @@ struct GptqTensors {
 // where every zero point is 128 (a symmetric checkpoint: the same weights). 3-bit zero points of v1
 // that are all 4 in one of the two ways are read so whatever int3_zeros is. With act-order, groups
 // are brought together: stored column i is input Order()[i]. The views must outlive the reader;
-// their shapes and dtypes are as above (the caller checked). Errors, without the tensors' names:
-// kInvalidArgument for a g_idx outside [0, G); kUnsupported for groups that are not whole multiples
-// of 32, a scale that f16 cannot hold exactly, or zero points of Int3Zeros::kUnknown.
+// their shapes and dtypes are as above (the caller checked). Errors begin with "qweight: " or
+// another such tensor: kInvalidArgument for a g_idx outside [0, G); kUnsupported for groups that
+// are not whole multiples of 32, a scale that f16 cannot hold exactly, or zero points of
+// Int3Zeros::kUnknown.
 Result<std::shared_ptr<const RowReader>> MakeGptqRows(const GptqTensors& tensors);
 
 }  // namespace rill::quant

@@ -1,5 +1,6 @@
 #include "quant/grouped_rows.h"
 
+#include <charconv>
 #include <cmath>
 #include <cstring>
 #include <string>
@@ -53,8 +54,11 @@ Status CheckScales(const TensorView& scales) {
     float scale = 0;
     RILL_RETURN_IF_ERROR(DequantizeRow(scales.dtype, scales.data + i * size, 1, &scale));
     if (!std::isnan(scale) && F16ToF32(F32ToF16(scale)) != scale) {
-      return Unsupported("element " + std::to_string(i) + " is " + std::to_string(scale) +
-                         ", which f16 does not hold exactly");
+      char digits[32];  // as few as tell it from other f32
+      const auto end = std::to_chars(digits, digits + sizeof digits, scale).ptr;
+      return Unsupported(
+          "element " + std::to_string(i) + ": expected a number that f16 holds exactly, got " +
+          std::string(digits, end) + " (" + std::string(DTypeName(scales.dtype)) + ")");
     }
   }
   return OkStatus();

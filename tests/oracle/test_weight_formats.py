@@ -116,7 +116,7 @@ LIST = "; supported: "
 
 @pytest.mark.parametrize("change, parts", [
     (lambda t: t["model.layers.1.self_attn.k_proj.g_idx"].clamp_(max=0).add_(1),
-     ["model.layers.1.self_attn.k_proj", "g_idx: expected columns in each of the 2 groups, got none in group 0", LIST]),
+     ["model.layers.1.self_attn.k_proj.g_idx'", "expected columns in each of the 2 groups, got none in group 0", LIST]),
     (lambda t: t.pop("model.layers.0.self_attn.k_proj.qweight"),
      ["tensor 'model.layers.0.self_attn.k_proj.qweight': the file has no such tensor", LIST]),
     (lambda t: [t.pop(n) for n in list(t) if "layers.0.mlp.up_proj" in n],
