@@ -34,9 +34,18 @@ Status ReadInto(int fd, std::byte* data, size_t size_bytes, const std::string& p
 
 }  // namespace
 
-Result<std::shared_ptr<MappedFile>> MappedFile::Allocate(size_t size_bytes, std::string path) {
-  void* data = ::mmap(nullptr, size_bytes ? size_bytes : 1, PROT_READ | PROT_WRITE,
+Result<std::shared_ptr<MappedFile>> MappedFile::Allocate(size_t size_bytes, std::string path,
+                                                         size_t writable_bytes) {
+  const size_t mapped_bytes = size_bytes ? size_bytes : 1;
+  // What cannot be written counts against no limit of the machine's memory.
+  const bool is_whole = writable_bytes >= size_bytes;
+  void* data = ::mmap(nullptr, mapped_bytes, is_whole ? PROT_READ | PROT_WRITE : PROT_READ,
                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data != MAP_FAILED && !is_whole && writable_bytes > 0 &&
+      ::mprotect(data, writable_bytes, PROT_READ | PROT_WRITE) != 0) {
+    ::munmap(data, mapped_bytes);
+    data = MAP_FAILED;
+  }
   if (data == MAP_FAILED) {
     return ResourceExhausted(PrintableUtf8(path) + ": no memory for its " +
                              std::to_string(size_bytes) + " bytes");

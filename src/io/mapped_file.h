@@ -36,8 +36,11 @@ class MappedFile {
                                                                std::string_view name,
                                                                const OpenOptions& options = {});
 
-  // Writable zeroed memory that lives and is looked at like a file: `path` is for messages.
-  static Result<std::shared_ptr<MappedFile>> Allocate(size_t size_bytes, std::string path);
+  // Zeroed memory that lives and is looked at like a file: `path` is for messages. Its first
+  // `writable_bytes`, in whole pages, can be written; the others are zeros that take no memory, and
+  // so may be more than the machine has.
+  static Result<std::shared_ptr<MappedFile>> Allocate(size_t size_bytes, std::string path,
+                                                      size_t writable_bytes = SIZE_MAX);
 
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;

@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstring>
+
 #include "io/mapping_fault.h"
 #include "io/model_source.h"
 #include "io/safe_open.h"
@@ -193,6 +195,17 @@ TEST(MappedFile, CheckUnchanged_SeesTruncationReplacementAndRemoval) {
   EXPECT_EQ((*file)->CheckUnchanged().code(), StatusCode::kDataLoss);
   std::filesystem::remove(path);
   EXPECT_THAT((*file)->CheckUnchanged().message(), HasSubstr("the file is gone"));
+}
+
+TEST(MappedFile, AllocatedAsZeros_IsLargerThanTheMachineAndWritableAtItsStart) {
+  const size_t size = size_t{1} << 42;
+  const auto file = MappedFile::Allocate(size, "zeros", 5000);
+  ASSERT_TRUE(file.ok()) << file.status().ToString();
+  EXPECT_EQ((*file)->bytes().size(), size);
+  std::memset((*file)->mutable_data(), 1, 5000);
+  EXPECT_EQ((*file)->bytes()[4999], std::byte{1});
+  EXPECT_EQ((*file)->bytes()[size - 1], std::byte{0});
+  EXPECT_EQ((*file)->bytes()[size / 2], std::byte{0});
 }
 
 }  // namespace

@@ -194,12 +194,13 @@ Result<std::shared_ptr<io::MappedFile>> MakeFile(std::string_view spec, Syntheti
   const std::vector<Tensor> tensors = TensorsOf(*shape, formats);
   const io::GgufWriter writer = WriterOf(*shape, std::string(spec), tensors);
   const std::string header = writer.Header();
+  const bool is_filled = weights != SyntheticWeights::kNone;
   RILL_ASSIGN_OR_RETURN(
-      auto file,
-      io::MappedFile::Allocate(header.size() + static_cast<size_t>(writer.data_bytes()), path));
+      auto file, io::MappedFile::Allocate(header.size() + static_cast<size_t>(writer.data_bytes()),
+                                          path, is_filled ? SIZE_MAX : header.size()));
   std::byte* data = file->mutable_data();
   std::memcpy(data, header.data(), header.size());
-  if (weights == SyntheticWeights::kNone) return file;
+  if (!is_filled) return file;
   std::atomic<size_t> next{0};
   std::vector<Status> errors(static_cast<size_t>(AvailableCpus()));
   const auto fill = [&](Status& error) {
