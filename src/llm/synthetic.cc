@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstring>
 #include <functional>
+#include <new>
 #include <system_error>
 #include <thread>
 
@@ -215,6 +216,7 @@ Result<std::shared_ptr<io::MappedFile>> MakeFile(std::string_view spec, Syntheti
     for (size_t i = 1; i < errors.size(); ++i) threads.emplace_back(fill, std::ref(errors[i]));
   } catch (const std::system_error&) {
     // Those that there are do it all.
+  } catch (const std::bad_alloc&) {
   }
   fill(errors[0]);
   for (std::thread& thread : threads) thread.join();
