@@ -376,7 +376,7 @@ void AddBench(CLI::App& app, CommandContext& context) {
       ->capture_default_str();
   command->add_flag("--profile", flags->profile,
                     "Time, bytes and products of every op, in the repetition of median time: a "
-                    "prefill of 512 tokens, decodes of 1 and of the largest batch measured");
+                    "prefill of 512 tokens, decodes of 1 and of the largest batch asked for");
   std::string shapes;
   for (const std::string& name : SyntheticShapes()) shapes += (shapes.empty() ? "" : " ") + name;
   command

@@ -94,8 +94,8 @@ class Benchmark {
   std::string WhyNot(const BenchCase& shape) const;
   // Errors: kInvalidArgument with WhyNot's reason; kCancelled.
   Result<BenchRun> Run(const BenchCase& shape);
-  // As many repetitions as Run makes, 1000 at most beyond min_repetitions, with a clock around
-  // every op. Errors: as Run.
+  // As many repetitions as Run makes, at most 1000 or min_repetitions, with a clock around every
+  // op. Errors: as Run.
   Result<Profile> ProfileOps(const BenchCase& shape);
 
  private:

@@ -63,7 +63,7 @@ struct ServerOptions {
   std::vector<ModelSpec> models;  // at least one
   LoadOptions load;               // of every model; max_sequences: choices at once
   int64_t memory_bytes = 0;       // of all models together; 0: 90 % of what is available
-  int64_t kv_bytes = 0;           // KV memory per model; 0: what the budget leaves
+  int64_t kv_bytes = 0;           // KV memory per model; 0: its part of half of what is left
   bool preallocate = false;       // KV memory is resident before a model serves
   int32_t max_waiting = 1024;     // requests in a model's queue
   double tenant_share = 0.5;      // of those, for one API key; see docs/scheduler.md

@@ -162,7 +162,8 @@ ArrivalLoad Engine::LoadOf(std::string_view tenant, std::string_view length_clas
                            int32_t max_tokens, int32_t choices, double prompt_tokens) const {
   const LengthForecast forecast =
       scheduler_.Forecast({tenant, length_class, {}, std::max(0, max_tokens), 0});
-  return {choices, prompt_tokens, choices * forecast.expected_tokens};
+  const double held = options_.predict_lengths ? forecast.expected_tokens : std::max(0, max_tokens);
+  return ArrivalLoad::Of(choices, prompt_tokens, forecast.expected_tokens, held);
 }
 
 ArrivalLoad Engine::LoadOf(const GenerateRequest& request) const {
@@ -521,9 +522,13 @@ void Engine::RefreshForecast(Clock::time_point now) {
       now - forecast_made_ < std::chrono::milliseconds(50)) {
     return;
   }
-  forecast_made_ = now;
-  forecast_ = scheduler_.ForecastWait(now);
-  since_forecast_ = {};
+  try {
+    forecast_ = scheduler_.ForecastWait(now);
+    forecast_made_ = now;
+    since_forecast_ = {};
+  } catch (const std::bad_alloc&) {
+    // The one before has to do: no request depends on it.
+  }
 }
 
 Status Engine::Step() {
@@ -616,11 +621,11 @@ Status Engine::ComputeStep() {
       counters_.step_tokens.Add(plan_.num_tokens(), EngineStats::kStepTokens);
       counters_.step_time_ms.Add(step_ms, EngineStats::kStepMs);
       scheduler_.ObserveStep(plan_, step_ms);
-      RefreshForecast(sampled);
     } else {
       FailStep(result);
     }
   }
+  RefreshForecast(Now());
   return result;
 }
 

@@ -79,8 +79,8 @@ class Engine {
   // Ends everything: with kCancelled.
   void CancelAll();
   // Of how long one more would wait, as of some step; and what was submitted since.
-  const WaitForecast& forecast() const { return forecast_; }
-  const ArrivalLoad& since_forecast() const { return since_forecast_; }
+  WaitForecast forecast() const { return requests_.empty() ? forecast_.Idle() : forecast_; }
+  ArrivalLoad since_forecast() const { return requests_.empty() ? ArrivalLoad() : since_forecast_; }
   // Thread-safe. max_tokens: of each choice; prompt_tokens need not be exact.
   ArrivalLoad LoadOf(std::string_view tenant, std::string_view length_class, int32_t max_tokens,
                      int32_t choices, double prompt_tokens) const;

@@ -104,6 +104,7 @@ EngineStats EngineLoop::stats() const {
 }
 
 double EngineLoop::WaitMs() const {
+  if (stats_.dead) return 0;
   ArrivalLoad since = since_forecast_;
   for (const ArrivalLoad& load : {taken_load_, arrivals_load_, upstream_load_}) since += load;
   return forecast_.WaitAfter(since);
@@ -140,11 +141,6 @@ double EngineLoop::current_step_ms() const {
   if (began_ns == 0) return 0;
   const int64_t now_ns = std::chrono::nanoseconds(Clock::now().time_since_epoch()).count();
   return static_cast<double>(now_ns - began_ns) * 1e-6;
-}
-
-int32_t EngineLoop::retry_after_s() const {
-  const std::lock_guard lock(mutex_);
-  return static_cast<int32_t>(std::clamp(std::ceil(WaitMs() / 1000), 1.0, 3600.0));
 }
 
 bool EngineLoop::TakeNotes() {

@@ -51,7 +51,8 @@ class EngineLoop {
   // times.
   void BeginUpstream(const ArrivalLoad& load) { AddUpstream(1, load); }
   void EndUpstream(const ArrivalLoad& load) {
-    AddUpstream(-1, {-load.choices, -load.prompt_tokens, -load.output_tokens});
+    ArrivalLoad less;
+    AddUpstream(-1, less -= load);
   }
   // Engine::LoadOf. Thread-safe.
   ArrivalLoad LoadOf(std::string_view tenant, std::string_view length_class, int32_t max_tokens,
@@ -65,9 +66,6 @@ class EngineLoop {
   // How long the step that runs now has been running, in milliseconds; 0 between steps. For a
   // watchdog: no lock is taken. A step that never ends shows here.
   double current_step_ms() const;
-  // How long a request that came now would wait until it runs, in seconds, rounded up: what a
-  // refusal says in Retry-After. At least 1.
-  int32_t retry_after_s() const;
 
  private:
   struct NewRequest {
@@ -88,7 +86,7 @@ class EngineLoop {
   // Counts the thread's sleep; mutex_ is held.
   void EndSleep();
 
-  std::unique_ptr<Engine> engine_;  // used by the thread alone, but Validate and ReserveId
+  std::unique_ptr<Engine> engine_;  // used by the thread alone, but Validate, LoadOf and ReserveId
   const int32_t max_waiting_;
   mutable std::mutex mutex_;
   std::condition_variable wake_;

@@ -241,28 +241,28 @@ TEST(EngineLoop, WaitOfABurst_IsRightWhereNothingRuns) {
     HashRunner runner(SmallRunner());
     std::atomic<bool> hold = false;
     runner.before_run = [&](const StepPlan&) {
-      std::this_thread::sleep_for(2ms);
+      std::this_thread::sleep_for(10ms);
       while (hold) std::this_thread::sleep_for(1ms);
       return OkStatus();
     };
     // One decode is guessed to take a fifth of it.
     EngineLoop loop(MakeEngine(
         runner,
-        {.max_choices = 4, .max_waiting = 100, .step_hint = {.prompt_tokens = 48, .ms = 10}}));
+        {.max_choices = 4, .max_waiting = 100, .step_hint = {.prompt_tokens = 48, .ms = 50}}));
     auto queue = std::make_shared<EventQueue>(4000);
     if (!is_cold) {
-      ASSERT_TRUE(loop.Submit(Greedy({1}, 100), queue).ok());
+      ASSERT_TRUE(loop.Submit(Greedy({1}, 25), queue).ok());
       ReadAll(*queue);
     }
     hold = true;
-    const ArrivalLoad upstream = loop.LoadOf("", "", 100, 1, 1);
+    const ArrivalLoad upstream = loop.LoadOf("", "", 25, 1, 1);
     for (int i = 0; i < 11; ++i) {
-      ASSERT_TRUE(loop.Submit(Greedy({1}, 100), [](const TokenEvent&) {}).ok());
+      ASSERT_TRUE(loop.Submit(Greedy({1}, 25), [](const TokenEvent&) {}).ok());
     }
     for (int i = 0; i < 3; ++i) loop.BeginUpstream(upstream);
     const double told_ms = loop.stats().estimated_wait_ms;
     for (int i = 0; i < 3; ++i) {
-      ASSERT_TRUE(loop.Submit(Greedy({1}, 100), [](const TokenEvent&) {}).ok());
+      ASSERT_TRUE(loop.Submit(Greedy({1}, 25), [](const TokenEvent&) {}).ok());
       loop.EndUpstream(upstream);
     }
     hold = false;
@@ -278,6 +278,30 @@ TEST(EngineLoop, WaitOfABurst_IsRightWhereNothingRuns) {
     EXPECT_GT(told_ms, took_ms / 2) << is_cold;
     EXPECT_LT(told_ms, took_ms * 2) << is_cold;
   }
+}
+
+// Nobody is waited for any more, however they ended.
+TEST(EngineLoop, WaitOfNobody_IsZero) {
+  HashRunner runner(SmallRunner());
+  runner.before_run = [](const StepPlan&) {
+    std::this_thread::sleep_for(2ms);
+    return OkStatus();
+  };
+  EngineLoop loop(MakeEngine(runner, {.max_choices = 1, .max_waiting = 100}));
+  std::vector<RequestId> ids;
+  for (int i = 0; i < 20; ++i) {
+    ids.push_back(*loop.Submit(Greedy({1}, 100), [](const TokenEvent&) {}));
+  }
+  const Clock::time_point end = Clock::now() + 20s;
+  while (loop.stats().estimated_wait_ms <= 100 && Clock::now() < end) {
+    std::this_thread::sleep_for(1ms);
+  }
+  EXPECT_GT(loop.stats().estimated_wait_ms, 100);
+  for (const RequestId id : ids) loop.Cancel(id);
+  while (loop.stats().waiting_requests + loop.stats().running_requests > 0) {
+    std::this_thread::sleep_for(1ms);
+  }
+  EXPECT_EQ(loop.stats().estimated_wait_ms, 0);
 }
 
 TEST(EngineLoop, LostDevice_EndsEveryRequestAndRefusesNewOnes) {

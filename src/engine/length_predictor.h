@@ -8,7 +8,7 @@
 // the next wider one; with none, the worst case (max_tokens).
 //
 // A trained model is another subclass: LengthQuery has the prompt's ids.
-// Owner thread: the engine's.
+// Threads: any.
 #pragma once
 
 #include <array>

@@ -31,7 +31,7 @@ struct StepHint {
 class StepTime {
  public:
   StepTime();
-  // What steps take by that one, ready at once: a guess within about a factor of two.
+  // What steps take by that one, ready at once. A guess: that step read cold memory.
   static StepTime Guess(const StepHint& hint);
   void Observe(const StepSize& size, double ms);
   // One step shows what a prompt token takes at most: enough to choose the next chunk by.

@@ -201,7 +201,7 @@ TEST(MappedFile, AllocatedAsZeros_IsLargerThanTheMachineAndWritableAtItsStart) {
 #if defined(RILL_SANITIZED)
   const size_t size = size_t{1} << 30;  // its shadow leaves less room
 #else
-  const size_t size = size_t{1} << 42;
+  const size_t size = size_t{1} << 37;
 #endif
   const auto file = MappedFile::Allocate(size, "zeros", 5000);
   ASSERT_TRUE(file.ok()) << file.status().ToString();

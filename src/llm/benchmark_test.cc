@@ -42,6 +42,7 @@ TEST_F(BenchmarkTest, LongCase_RunsOnceUnlessNoneIsTooLong) {
   auto benchmark = Make(Options(4, 0, 1e-9));
   EXPECT_EQ(benchmark->Run(kDecode)->repetitions, 1);
   EXPECT_EQ(benchmark->ProfileOps(kDecode)->repetitions, 1);
+  benchmark.reset();  // before its model
   benchmark = Make(Options(4, 0, std::numeric_limits<double>::infinity()));
   EXPECT_EQ(benchmark->Run(kDecode)->repetitions, 4);
   EXPECT_EQ(benchmark->ProfileOps(kDecode)->repetitions, 4);

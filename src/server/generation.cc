@@ -177,8 +177,7 @@ void Generation::SubmitMore(bool replaces_ended) {
       --next_prompt_;
       break;
     }
-    job_.model->metrics.refused_overloaded.fetch_add(1, std::memory_order_relaxed);
-    Fail(ErrorOf(handle.status()), "overloaded");
+    Refuse(ErrorOf(handle.status()));
   }
   submitting_ = false;
 }
@@ -200,12 +199,22 @@ llm::TextRequest Generation::TakeRequest(size_t index) {
 
 ApiError Generation::ErrorOf(const Status& status) const {
   ApiError error = openai::RequestError(status, job_.http->request_id);
-  // Between the look-up of its model and here the model was unloaded: trying again is no use.
+  // Between the look-up of its model and here the model was unloaded: trying again is no use,
+  // unless any name has a model.
   const std::string& id = job_.model->id;
-  if (error.http_status == 503 && state_.registry.Find(id) != job_.model) {
+  if (error.http_status == 503 && !state_.options.any_model_name &&
+      state_.registry.Find(id) != job_.model) {
     error = openai::ModelNotFound(id);
   }
   return error;
+}
+
+void Generation::Refuse(const ApiError& error) {
+  const bool overloaded = error.http_status == 503;
+  if (overloaded) {
+    job_.model->metrics.refused_overloaded.fetch_add(1, std::memory_order_relaxed);
+  }
+  Fail(error, overloaded ? "overloaded" : "error");
 }
 
 void Generation::OnGone() {
@@ -269,8 +278,10 @@ void Generation::HandleEvent(size_t index, const llm::TextEvent& event) {
       metrics.finished_length.fetch_add(1, std::memory_order_relaxed);
     } else if (event.finish_reason == FinishReason::kCancelled) {
       metrics.finished_abort.fetch_add(1, std::memory_order_relaxed);
-    } else if (failed && openai::RequestError(event.error, "").http_status != 400) {
-      // A prompt that does not fit was refused: no choice of it began.
+    } else if (failed && (prompt.has_first_token ||
+                          openai::RequestError(event.error, "").http_status == 500)) {
+      // Else the prompt was refused (it does not fit, its time in the queue is over): no choice of
+      // it began.
       metrics.finished_error.fetch_add(1, std::memory_order_relaxed);
     }
     if (failed && !done_) {
@@ -292,10 +303,7 @@ void Generation::HandleEvent(size_t index, const llm::TextEvent& event) {
                                 .Add("request_id", job_.http->request_id)
                                 .Add("message", event.error.message()));
         }
-        if (error.http_status == 503) {
-          metrics.refused_overloaded.fetch_add(1, std::memory_order_relaxed);
-        }
-        Fail(error, error.http_status == 503 ? "overloaded" : "error");
+        Refuse(error);
       }
     }
     if (!done_ && event.choice >= 0 && static_cast<size_t>(event.choice) < prompt.choices.size()) {

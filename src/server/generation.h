@@ -94,6 +94,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void CancelAll();
   void EndPrompt(Prompt& prompt, const llm::TextEvent& event);
   ApiError ErrorOf(const Status& status) const;
+  void Refuse(const ApiError& error);  // and counts it
   void SendWhole();
   void EndStream();
   void RecordEnd(std::string_view outcome);

@@ -122,13 +122,12 @@ Result<std::vector<ModelMemory>> ModelRegistry::PlanMemory(
   // Those that can use less than an equal part leave the rest to the others.
   std::vector<ModelMemory*> order;
   for (ModelMemory& model : out) order.push_back(&model);
+  // Half of what is left, unless told: page caches of the files and other programs live here too.
+  if (options_.kv_bytes == 0) left /= 2;
   auto most = [&](const ModelMemory& model) {
     const int64_t per_context = model.kv_token_bytes * model.max_context;
-    // Half of what is left at most: page caches of the files and other programs live here too.
-    return options_.kv_bytes > 0
-               ? std::max(options_.kv_bytes, per_context)
-               : std::max(per_context,
-                          std::min(per_context * options_.load.max_sequences, left / 2));
+    return std::max(per_context, options_.kv_bytes > 0 ? options_.kv_bytes
+                                                       : per_context * options_.load.max_sequences);
   };
   std::sort(order.begin(), order.end(),
             [&](const ModelMemory* a, const ModelMemory* b) { return most(*a) < most(*b); });

@@ -546,7 +546,7 @@ def test_where_no_more_threads_are_given(rill, stories, request):
     try:
         subprocess.run([rill, "--version"], preexec_fn=limited(1), capture_output=True, check=True)
     except (PermissionError, subprocess.CalledProcessError):
-        pytest.skip("skipped: nobody may not run this build")  # a checkout in /root, say
+        pytest.skip("skipped: nobody may not run this build")  # a checkout in another's home, say
     if subprocess.run(["sh", "-c", "(true) && true"], preexec_fn=limited(1), capture_output=True,
                       check=False).returncode == 0:
         pytest.skip("skipped: no limit of processes is kept here")

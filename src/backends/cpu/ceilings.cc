@@ -208,7 +208,7 @@ Result<Ceilings> MeasureCeilings(std::string_view isa, ThreadPool& pool,
   std::sort(sets.begin(), sets.end());
   for (double set : sets) {
     const auto bytes = static_cast<int64_t>(set);
-    const int64_t small = kSmallSet * pool.num_workers();
+    const int64_t small = std::min(kSmallSet * pool.num_workers(), size);
     out.reads.push_back(
         {set, bytes > small ? ReadGbs(loops, buffer.data(), bytes, pool, options.seconds)
                             : SmallReadGbs(loops, buffer.data(), small, pool, options.seconds)});

@@ -135,9 +135,14 @@ TEST(CpuContext, ForPieces_CoversEachIndexOnceAndTakesOverFromAWorkerThatIsSlow)
     }
   }
   Context context(AvailableKernels().back(), 2);
-  std::atomic<int> done = 0, by_worker[2] = {};
+  std::atomic<int> done = 0, slow_before = 0, by_worker[2] = {};
+  std::atomic<int> slow = -1;
   context.ForPieces(100, 1, [&](int worker, int64_t begin, int64_t) {
-    by_worker[worker]++;
+    const int before = by_worker[worker]++;
+    if (begin == 0) {
+      slow = worker;
+      slow_before = before;
+    }
     // Whoever begins the first share loses its CPU for as long as the rest takes.
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
     while (begin == 0 && done < 99 && std::chrono::steady_clock::now() < end) {
@@ -146,7 +151,8 @@ TEST(CpuContext, ForPieces_CoversEachIndexOnceAndTakesOverFromAWorkerThatIsSlow)
     ++done;
   });
   EXPECT_EQ(by_worker[0] + by_worker[1], 100);
-  EXPECT_EQ(std::max(by_worker[0].load(), by_worker[1].load()), 99);
+  ASSERT_GE(slow, 0);
+  EXPECT_EQ(by_worker[slow], slow_before + 1);
 }
 
 TEST(CpuPack, EveryFormat_DecodesLikeQuant) {

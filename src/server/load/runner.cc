@@ -285,9 +285,10 @@ asio::awaitable<void> Runner::Exchange(std::string request, OnBody on_body, Resp
   asio::steady_timer deadline(context_);
   deadline.expires_after(
       std::chrono::microseconds(static_cast<int64_t>(options_.request_timeout_s * 1e6)));
+  bool was_sent = false;
   while (!cancelled_) {
     std::shared_ptr<Link> link;
-    const bool fresh = idle_.empty();
+    const bool fresh = idle_.empty() || was_sent;
     if (fresh) {
       link = std::make_shared<Link>(context_);
       active_.push_back(link);
@@ -308,9 +309,10 @@ asio::awaitable<void> Runner::Exchange(std::string request, OnBody on_body, Resp
       co_await Connect(link, error);
       if (!error->empty()) co_return;
     }
+    if (was_sent) ++*sent_again;
+    was_sent = true;
     if (co_await Try(link, request, on_body, deadline, parser, error)) co_return;
     *parser = ResponseParser();
-    ++*sent_again;
   }
   *error = "cancelled";
 }
