@@ -399,8 +399,7 @@ void AddServe(CLI::App& app, CommandContext& context) {
       ->add_option(
           "--key-file", options.key_file,
           "API keys, one a line: NAME KEY|sha256:HEX (a KEY of 8 to 512 characters) [admin] "
-          "[max_concurrent=N] "
-          "[requests_per_minute=N] [weight=N]; $RILL_API_KEY is one more")
+          "[max_concurrent=N] [requests_per_minute=N] [weight=N]; $RILL_API_KEY is one more")
       ->envname("RILL_KEY_FILE")
       ->check(FileName())
       ->group(group);

@@ -1,11 +1,13 @@
 // Work beside that of this thread.
 #pragma once
 
+#include <cstddef>
 #include <exception>
 #include <new>
 #include <system_error>
 #include <thread>
 #include <utility>
+#include <vector>
 
 namespace rill {
 
@@ -52,5 +54,20 @@ class SideThread {
   std::exception_ptr thrown_;
   std::thread thread_;
 };
+
+// Calls work() on this thread and on up to num_threads - 1 others, on fewer where the system gives
+// no more. Returns when all are done. `work` must not throw.
+template <typename Work>
+void OnThreads(size_t num_threads, const Work& work) {
+  std::vector<std::thread> threads;
+  try {
+    threads.reserve(num_threads);
+    for (size_t i = 1; i < num_threads; ++i) threads.emplace_back([&work] { work(); });
+  } catch (const std::system_error&) {
+  } catch (const std::bad_alloc&) {
+  }
+  work();
+  for (std::thread& thread : threads) thread.join();
+}
 
 }  // namespace rill

@@ -30,5 +30,13 @@ TEST(SideThread, Destructor_WaitsForTheWorkWhenSomethingElseThrows) {
   EXPECT_TRUE(done);
 }
 
+TEST(OnThreads, WorkIsCalledOnEach) {
+  for (const size_t num_threads : {0u, 1u, 2u, 5u}) {
+    std::atomic<size_t> calls{0};
+    OnThreads(num_threads, [&] { ++calls; });
+    EXPECT_EQ(calls, num_threads == 0 ? 1 : num_threads);
+  }
+}
+
 }  // namespace
 }  // namespace rill

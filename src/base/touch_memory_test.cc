@@ -21,8 +21,7 @@ bool PopulateIsIgnored() {
   const int64_t page = sysconf(_SC_PAGESIZE);
   void* const data =
       mmap(nullptr, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  constexpr int kPopulateWrite = 23;
-  const bool ignored = madvise(data, page, kPopulateWrite) == 0 &&
+  const bool ignored = madvise(data, page, MADV_POPULATE_WRITE) == 0 &&
                        ResidentPages(static_cast<std::byte*>(data), page) == 0;
   munmap(data, page);
   return ignored;

@@ -23,8 +23,9 @@ StepTime::StepTime() : margin_(kFirstMargin) {}
 StepTime StepTime::Guess(const StepHint& hint) {
   StepTime out;
   if (hint.prompt_tokens < 1) return out;
-  // Beside the prompt of 48 tokens that a load computes, 16 decodes took 0.3 to 0.5 of its time and
-  // one 0.2 (SmolLM2 and 1.1B, q8 activations).
+  // Beside a prompt of 48 tokens, as a load computes one, 16 decodes took 0.40 to 0.49 of its time
+  // and one 0.19 to 0.21 (`rill bench MODEL -t 2 --activations q8 -p 48 -b 1,16 --at 0`, SmolLM2
+  // and the synthetic 1.1B in Q4_0 on Zen 5).
   const double n = hint.prompt_tokens;
   for (int i = 0; i < 2; ++i) out.Observe({n, 0, n * n / 2}, hint.ms);
   out.Observe({0, n / 3, 0}, 0.4 * hint.ms);

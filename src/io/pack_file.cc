@@ -12,13 +12,11 @@
 #include <cerrno>
 #include <cstring>
 #include <functional>
-#include <new>
 #include <optional>
-#include <system_error>
-#include <thread>
 #include <unordered_set>
 
 #include "base/checked_math.h"
+#include "base/side_thread.h"
 #include "base/thread_pool.h"
 #include "base/utf8.h"
 #include "io/file_access.h"
@@ -151,16 +149,7 @@ uint64_t HashBytes(std::span<const std::byte> bytes) {
   };
   const size_t num_threads = std::min<size_t>(
       {static_cast<size_t>(AvailableCpus()), 8, std::max<size_t>(hashes.size(), 1)});
-  // With fewer threads, or none, it takes longer: that is no error.
-  std::vector<std::thread> threads;
-  threads.reserve(num_threads);
-  try {
-    for (size_t i = 1; i < num_threads; ++i) threads.emplace_back(work);
-  } catch (const std::system_error&) {
-  } catch (const std::bad_alloc&) {
-  }
-  work();
-  for (std::thread& thread : threads) thread.join();
+  OnThreads(num_threads, work);
   return XXH3_64bits_withSeed(hashes.data(), hashes.size() * sizeof(uint64_t), bytes.size());
 }
 

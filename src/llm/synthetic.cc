@@ -9,10 +9,8 @@
 #include <cstdio>
 #include <cstring>
 #include <functional>
-#include <new>
-#include <system_error>
-#include <thread>
 
+#include "base/side_thread.h"
 #include "base/thread_pool.h"
 #include "io/gguf.h"
 #include "io/gguf_writer.h"
@@ -203,23 +201,12 @@ Result<std::shared_ptr<io::MappedFile>> MakeFile(std::string_view spec, Syntheti
   std::memcpy(data, header.data(), header.size());
   if (!is_filled) return file;
   std::atomic<size_t> next{0};
-  std::vector<Status> errors(static_cast<size_t>(AvailableCpus()));
-  const auto fill = [&](Status& error) {
+  std::vector<Status> errors(tensors.size());
+  OnThreads(static_cast<size_t>(AvailableCpus()), [&] {
     for (size_t i; (i = next++) < tensors.size();) {
-      Status status = FillTensor(tensors[i], i + 1, data + header.size() + writer.offset(i));
-      if (!status.ok()) error = std::move(status);
+      errors[i] = FillTensor(tensors[i], i + 1, data + header.size() + writer.offset(i));
     }
-  };
-  std::vector<std::thread> threads;
-  threads.reserve(errors.size());
-  try {
-    for (size_t i = 1; i < errors.size(); ++i) threads.emplace_back(fill, std::ref(errors[i]));
-  } catch (const std::system_error&) {
-    // Those that there are do it all.
-  } catch (const std::bad_alloc&) {
-  }
-  fill(errors[0]);
-  for (std::thread& thread : threads) thread.join();
+  });
   for (const Status& error : errors) {
     if (!error.ok()) return error.WithPrefix(path);
   }

@@ -67,25 +67,8 @@ TEST(OpCost, LinearGlu_CountsGateAndUp) {
   EXPECT_EQ(CostOf(LinearGluSchema(), &args).int8_macs, 3.0 * 2 * 1536 * 576);
 }
 
-TEST(OpCost, MoeFfn_ReadsOnlyChosenExperts) {
-  const FakeWeight gate_up(8, 2 * 96, 64, 8000, true), down(8, 64, 96, 4000, true);
-  const int32_t ids[] = {0, 5, 5, 2, 0, 2};  // 3 tokens, top 2: experts 0, 2, 5
-  MoeFfnArgs args;
-  args.x = View({3, 64});
-  args.expert_ids = TensorView(ids, DType::kI32, {3, 2});
-  args.expert_weights = View({3, 2});
-  args.gate_up = &gate_up;
-  args.down = &down;
-  args.y = Out({3, 64});
-  const StepCost cost = CostOf(MoeFfnSchema(), &args);
-  EXPECT_EQ(cost.int8_macs, 3.0 * 2 * 3 * 96 * 64);
-  EXPECT_DOUBLE_EQ(cost.weight_bytes, 12'000.0 * 3 / 8);
-  args.expert_ids = View({3, 2}, DType::kI32);  // not known yet: 8 (1 - (3/4)^3)
-  EXPECT_DOUBLE_EQ(CostOf(MoeFfnSchema(), &args).weight_bytes, 12'000 * (1 - 27.0 / 64));
-}
-
-TEST(OpCost, MoeFfn_CountsTheProductsOfEachWeightByItsKind) {
-  const FakeWeight gate_up(8, 2 * 96, 64, 8000, true), down(8, 64, 96, 98'304, false);
+// Three tokens of 64 columns, two experts each; which is not known yet.
+MoeFfnArgs MoeArgs(const FakeWeight& gate_up, const FakeWeight& down) {
   MoeFfnArgs args;
   args.x = View({3, 64});
   args.expert_ids = View({3, 2}, DType::kI32);
@@ -93,6 +76,24 @@ TEST(OpCost, MoeFfn_CountsTheProductsOfEachWeightByItsKind) {
   args.gate_up = &gate_up;
   args.down = &down;
   args.y = Out({3, 64});
+  return args;
+}
+
+TEST(OpCost, MoeFfn_ReadsOnlyChosenExperts) {
+  const FakeWeight gate_up(8, 2 * 96, 64, 8000, true), down(8, 64, 96, 4000, true);
+  const int32_t ids[] = {0, 5, 5, 2, 0, 2};  // experts 0, 2, 5
+  MoeFfnArgs args = MoeArgs(gate_up, down);
+  args.expert_ids = TensorView(ids, DType::kI32, {3, 2});
+  const StepCost cost = CostOf(MoeFfnSchema(), &args);
+  EXPECT_EQ(cost.int8_macs, 3.0 * 2 * 3 * 96 * 64);
+  EXPECT_DOUBLE_EQ(cost.weight_bytes, 12'000.0 * 3 / 8);
+  args = MoeArgs(gate_up, down);  // 8 (1 - (3/4)^3) on average
+  EXPECT_DOUBLE_EQ(CostOf(MoeFfnSchema(), &args).weight_bytes, 12'000 * (1 - 27.0 / 64));
+}
+
+TEST(OpCost, MoeFfn_CountsTheProductsOfEachWeightByItsKind) {
+  const FakeWeight gate_up(8, 2 * 96, 64, 8000, true), down(8, 64, 96, 98'304, false);
+  const MoeFfnArgs args = MoeArgs(gate_up, down);
   const StepCost cost = CostOf(MoeFfnSchema(), &args);
   EXPECT_EQ(cost.int8_macs, 3.0 * 2 * 2 * 96 * 64);
   EXPECT_EQ(cost.f32_macs, 3.0 * 2 * 96 * 64);

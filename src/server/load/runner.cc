@@ -89,8 +89,7 @@ class Runner {
   // Takes what has come of a body out of the string; true: no more of it is wanted, whatever
   // becomes of the rest.
   using OnBody = std::function<bool(std::string*)>;
-  // Sends and reads one answer.
-  // How often it was sent is told, but for the first time.
+  // Sends and reads one answer. `sent_again`: counts how often it was sent but for the first time.
   asio::awaitable<void> Exchange(std::string request, OnBody on_body, ResponseParser* parser,
                                  std::string* error, int32_t* sent_again);
   asio::awaitable<bool> Try(std::shared_ptr<Link> link, const std::string& request,
