@@ -107,7 +107,21 @@ class Server:
         return httpx.get(self.url + path, timeout=60, **kwargs)
 
     def log(self) -> list[dict]:
-        return [json.loads(line) for line in self.log_path.read_text().splitlines()]
+        """The lines written so far. The log has a thread of its own: an answer may be here before
+        its lines are (see `logged`), and the last line may be half written."""
+        return [json.loads(line) for line in self.log_path.read_text().splitlines(keepends=True)
+                if line.endswith("\n")]
+
+    def logged(self, seconds=20, **fields) -> dict:
+        """The first line with those fields, once it is there."""
+        end = time.monotonic() + seconds
+        while True:
+            lines = self.log()
+            for line in lines:
+                if fields.items() <= line.items():
+                    return line
+            assert time.monotonic() < end, (fields, lines)
+            time.sleep(0.02)
 
     def metric(self, name: str, **labels) -> float:
         """Sum of the samples of that name whose labels match."""

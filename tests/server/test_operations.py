@@ -151,7 +151,7 @@ def test_admin_load_and_unload(rill, stories, tiny_chat, tmp_path):
         thread = threading.Thread(target=lambda: results.append(
             request(server, "b", max_tokens=400, ignore_eos=True)))
         thread.start()
-        time.sleep(0.1)
+        wait_until(lambda: results or server.metric("rill_requests_running"))
         gone = httpx.delete(admin + "/admin/models/b", timeout=60)
         thread.join()
         assert gone.status_code == 200, gone.text
@@ -596,6 +596,7 @@ def test_while_models_load(rill, smollm2, tmp_path):
             time.sleep(0.01)
         assert get("/v1/models", "alice").status_code == 401
         server.wait_ready()
+        server.logged(event="ready")
         events = [line["event"] for line in server.log()]
         assert events.index("reload") < events.index("ready")
         assert "keys: 2" in server.stderr()
@@ -677,19 +678,15 @@ def test_trace_and_objective_are_checked_and_on_both_lines(rill, stories):
                 ("x-request-id", f"trace-{number}"), *headers]).status_code == 200, headers
         # A request that no handler saw has the same line.
         server.get("/nowhere", headers={"x-request-id": "lost", "traceparent": good})
-        end = time.monotonic() + 5
-        while not any(line.get("request_id") == "lost" for line in server.log()):
-            assert time.monotonic() < end
-            time.sleep(0.02)
-        lines = server.log()
+        assert server.logged(request_id="lost")["trace_id"] == trace
         for number, (headers, trace_id, objective) in enumerate(sent):
             for event in ("request", "generation"):
-                line, = (x for x in lines if x["event"] == event
-                         and x["request_id"] == f"trace-{number}")
+                line = server.logged(event=event, request_id=f"trace-{number}")
+                assert sum(x["event"] == event and x["request_id"] == line["request_id"]
+                           for x in server.log() if "request_id" in x) == 1
                 assert line.get("trace_id") == trace_id, headers
                 assert line.get("objective") == objective, headers
                 assert line["level"] == "info"
-        assert next(x for x in lines if x.get("request_id") == "lost")["trace_id"] == trace
 
 
 def test_logs_have_ids_and_no_prompt_text(rill, tiny_chat):
@@ -703,7 +700,11 @@ def test_logs_have_ids_and_no_prompt_text(rill, tiny_chat):
         assert answer.status_code == 200
         server.post("/v1/chat/completions", {"model": secret, "messages": secret})
         server.post("/v1/completions", {"model": "m", "prompt": secret, "stop": [5]})
-        time.sleep(0.3)
+        # The lines of all three and, before the last, whatever else they made the server say.
+        server.get("/nowhere", headers={"x-request-id": "last"})
+        server.logged(event="request", request_id="last")
+        server.logged(event="request", request_id="log-me-1")
+        server.logged(event="generation", request_id="log-me-1")
         lines = server.log()
         assert secret not in server.log_path.read_text()
         assert secret not in server.stderr()
@@ -767,6 +768,7 @@ def test_live_line_on_a_terminal(rill, stories, tmp_path, columns, words):
     assert len(line) < columns
     assert (re.match(whole, line) is not None) == (columns == 120)
     if words and words[1] == "json":
+        # Read after the server has ended: every line is there.
         assert '"ready"' in (tmp_path / "log").read_text()
 
 
@@ -829,6 +831,4 @@ def test_the_wait_of_what_ended_in_the_queue_is_logged(rill, smollm2):
                                                    "ignore_eos": True, "model": "m"}).status_code
         with concurrent.futures.ThreadPoolExecutor(3) as pool:
             assert 503 in list(pool.map(lambda _: post(), range(3)))
-        lines = [json.loads(line) for line in server.log_path.read_text().splitlines()]
-        waits = [line["queue_ms"] for line in lines if line.get("outcome") == "overloaded"]
-        assert waits and min(waits) > 900
+        assert server.logged(outcome="overloaded")["queue_ms"] > 900

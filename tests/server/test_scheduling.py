@@ -110,11 +110,11 @@ def test_a_stream_that_waits_has_its_head_after_a_time(rill, smollm2):
     """Then 200, a comment, and what fails later is an event; who reads nothing in between would take
     the connection for dead."""
     with Server(rill, "m=" + smollm2, "--context", "2048", "--max-sequences", "1",
-                "--kv-memory", "256M", "--queue-timeout", "2.5",
-                "--limit", "stream_head_ms=300") as server, server.client() as client:
+                "--kv-memory", "256M", "--queue-timeout", "3.5",
+                "--limit", "stream_head_ms=1000") as server, server.client() as client:
         body = {"model": "m", "prompt": "Once", "ignore_eos": True, "stream": True}
         with client.stream("POST", "/v1/completions",
-                           json={**body, "max_tokens": 1500}) as running:
+                           json={**body, "max_tokens": 2000}) as running:
             lines = running.iter_lines()
             assert next(lines).startswith("data: "), "who need not wait gets no comment"
             begin = time.monotonic()
@@ -122,7 +122,8 @@ def test_a_stream_that_waits_has_its_head_after_a_time(rill, smollm2):
                               json={**body, "max_tokens": 4}) as waiting:
                 assert waiting.status_code == 200
                 assert waiting.headers["content-type"].startswith("text/event-stream")
-                assert 0.25 < time.monotonic() - begin < 2.4
+                # Not at once, and before the wait is over.
+                assert 0.9 < time.monotonic() - begin < 3.4
                 text = [line for line in waiting.iter_lines() if line]
             assert text[0] == ": queued"
             events = [line for line in text if not line.startswith(":")]
@@ -326,7 +327,7 @@ def test_admission_by_prediction_or_by_the_worst_case(rill, smollm2, flags):
         run("second")
         first.join()
         # By the server's own clock: whoever reads may be late.
-        lines = {line["request_id"]: line for line in map(json.loads, server.log_path.read_text().splitlines())
-                 if line["event"] == "generation"}
+        lines = {name: server.logged(event="generation", request_id=name)
+                 for name in ("first", "second")}
         waited = lines["second"]["queue_ms"] > 0.5 * lines["first"]["total_ms"]
         assert waited == bool(flags), lines
