@@ -56,21 +56,35 @@ constexpr int PaddedRows(int rows) {
   return kAttentionRows == 1 ? 1 : rows == 5 ? 6 : rows < 6 ? rows : rows == 6 ? 6 : kAttentionRows;
 }
 
+// The queries of T rows, from an element on: [T][k_dim] where a few registers hold the rows'
+// places, else [k_dim][T]. (A decode transposes 192 elements in the time of 6 positions.)
+template <int T>
+struct Queries {
+  static constexpr bool kByRows = T <= 4;
+  const float* at;
+  int64_t k_dim;
+  RILL_INLINE float Element(int t, int d) const {
+    return kByRows ? at[t * k_dim + d] : at[d * T + t];
+  }
+  RILL_INLINE void Skip(int n) { at += kByRows ? n : n * T; }
+};
+
+// acc[t][s] = fma(k[s], element d of query t, acc[t][s])
 template <int T, int S>
-RILL_INLINE void AddProducts(const V16* k, const float* q, V16 (*acc)[S]) {
+RILL_INLINE void AddProducts(const V16* k, const Queries<T>& q, int d, V16 (*acc)[S]) {
 #pragma GCC unroll 8
   for (int t = 0; t < T; ++t) {
-    const V16 factor = Set(q[t]);
+    const V16 factor = Set(q.Element(t, d));
 #pragma GCC unroll 4
     for (int s = 0; s < S; ++s) acc[t][s] = Fma(k[s], factor, acc[t][s]);
   }
 }
 
-// Scores of S strips: scores[64 t + 16 s + lane]; q is [k_dim][T].
+// Scores of S strips: scores[64 t + 16 s + lane].
 // The strips `ask` are asked for meanwhile.
 template <class Kv, int T, int S>
 RILL_INLINE void StripScores(const std::byte* const* strips, const std::byte* const* ask,
-                             int64_t k_dim, const float* q, float* scores) {
+                             int64_t k_dim, Queries<T> q, float* scores) {
   V16 acc[T][S];
   const std::byte* at[S];
 #pragma GCC unroll 8
@@ -82,11 +96,11 @@ RILL_INLINE void StripScores(const std::byte* const* strips, const std::byte* co
   for (int s = 0; s < S; ++s) at[s] = strips[s];
   if constexpr (Kv::kIsF32) {
     // No groups: a loop of its own spends nothing but the products and their loads.
-    for (int64_t d = 0; d < k_dim; ++d, q += T) {
+    for (int64_t d = 0; d < k_dim; ++d, q.Skip(1)) {
       V16 k[S];
 #pragma GCC unroll 4
       for (int s = 0; s < S; ++s) k[s] = Load(reinterpret_cast<const float*>(at[s]) + 16 * d);
-      AddProducts<T, S>(k, q, acc);
+      AddProducts<T, S>(k, q, 0, acc);
     }
     k_dim = 0;
   }
@@ -105,16 +119,16 @@ RILL_INLINE void StripScores(const std::byte* const* strips, const std::byte* co
       V16 a[S], b[S];
 #pragma GCC unroll 4
       for (int s = 0; s < S; ++s) Kv::Key(params[s], at[s], j, a[s], b[s]);
-      AddProducts<T, S>(a, q + j * T, acc);
-      AddProducts<T, S>(b, q + (j + 1) * T, acc);
+      AddProducts<T, S>(a, q, j, acc);
+      AddProducts<T, S>(b, q, j + 1, acc);
     }
     if (j < n) {
       V16 a[S];
 #pragma GCC unroll 4
       for (int s = 0; s < S; ++s) a[s] = Kv::KeyOne(params[s], at[s], j);
-      AddProducts<T, S>(a, q + j * T, acc);
+      AddProducts<T, S>(a, q, j, acc);
     }
-    q += Kv::kGroup * T;
+    q.Skip(Kv::kGroup);
 #pragma GCC unroll 4
     for (int s = 0; s < S; ++s) at[s] += Kv::kGroupBytes;
   }
@@ -159,8 +173,9 @@ struct AttentionTile {
   int32_t p0;  // position of the first lane
   const std::byte* k_strips[4];
   const std::byte* v_strips[4];
-  // Of the tile that is read after it, to be asked for: the hardware does not see over the end of a
-  // slab. Strips that nobody will read have an address that is in the cache.
+  // What is read four strips after each, of this block or of those after it, to be asked for: the
+  // hardware does not see over the end of a slab. Strips that nobody will read have an address that
+  // is in the cache.
   const std::byte* k_ask[4];
   const std::byte* v_ask[4];
   int64_t v_row_bytes, v_code_bytes;
@@ -201,9 +216,6 @@ RILL_INLINE VisibleRange<T> Visible(const AttentionBlock& b, int r0, int32_t p0)
   if (v.common_end <= v.common_begin) v.common_begin = v.common_end = 64;
   return v;
 }
-
-alignas(64) inline constexpr int32_t kLanes[16] = {0, 1, 2,  3,  4,  5,  6,  7,
-                                                   8, 9, 10, 11, 12, 13, 14, 15};
 
 #ifndef RILL_HAS_REDUCE_ROWS
 // Lane t < T: the lanes of v[t] reduced; other lanes hold anything.
@@ -385,24 +397,21 @@ void AttendTile(const AttentionBlock& b, const AttentionTile& tile, const Softma
       strip = strip < strip0 ? strip0 : strip >= strip1 ? strip1 - 1 : strip;
       strips[i] = tile.k_strips[strip];
     }
-    StripScores<Kv, T, S>(strips, tile.k_ask + s0, b.k_dim, q, p + 16 * s0);
+    StripScores<Kv, T, S>(strips, tile.k_ask + s0, b.k_dim, Queries<T>{q, b.k_dim}, p + 16 * s0);
   };
   // The end of a context: half of a wide step may do.
   const bool half = kWidth == 4 && !Kv::kIsF32 && strip1 <= 2;
-  if (half) {
-    scores.template operator()<kWidth == 4 ? 2 : kWidth>(strip0);
-    const int64_t bytes = (b.k_dim + Kv::kGroup - 1) / Kv::kGroup * Kv::kGroupBytes;
-    for (int s = 2; s < 4; ++s) {
-      for (int64_t i = 0; i < bytes; i += 64) AskFor(tile.k_ask[s] + i);
-    }
-  }
+  if (half) scores.template operator()<kWidth == 4 ? 2 : kWidth>(strip0);
   for (int s = strip0; s < strip1 && !half; s += kWidth) scores.template operator()<kWidth>(s);
   if constexpr (!Kv::kIsF32) {
     // What the loop over the values, which has as many rows as are visible here, does not ask for.
-    for (int s = 0; s < 4; ++s) {
-      if (s >= strip0 && s < strip1) continue;
-      for (int64_t i = 0; i < 16 * tile.v_row_bytes; i += 64) AskFor(tile.v_ask[s] + i);
-    }
+    const auto ask_rows = [&](int begin, int end) {  // of one strip
+      const std::byte* rows = tile.v_ask[begin / 16];
+      const int64_t stop = (end - begin / 16 * 16) * tile.v_row_bytes;
+      for (int64_t i = begin % 16 * tile.v_row_bytes; i < stop; i += 64) AskFor(rows + i);
+    };
+    if (v.first > 16 * strip0) ask_rows(16 * strip0, v.first);
+    if (v.last < 16 * strip1) ask_rows(v.last, 16 * strip1);
   }
   alignas(64) float correction[16];
   TileSoftmax<T>(b, state, r0, tile.p0, v, p, correction);
@@ -538,9 +547,17 @@ RILL_INLINE float* Take(float*& at, int64_t floats) {
   return taken;
 }
 
-// Rows of queries to [k_dim][T].
+// Rows of queries to where Queries<T> reads them.
 template <int T>
-void TransposeQueries(const float* const* rows, int64_t k_dim, float* to) {
+RILL_INLINE void PlaceQueries(const float* const* rows, int64_t k_dim, float* to) {
+  if constexpr (Queries<T>::kByRows) {
+    for (int t = 0; t < T; ++t, to += k_dim) {
+      int64_t d = 0;
+      for (; d + 16 <= k_dim; d += 16) Store(to + d, Load(rows[t] + d));
+      for (; d < k_dim; ++d) to[d] = rows[t][d];
+    }
+    return;
+  }
   for (int64_t d = 0; d < k_dim; ++d, to += T) {
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) to[t] = rows[t][d];
@@ -602,8 +619,8 @@ void AttendSpans(AttentionBlock& b, int32_t span_begin, int32_t span_end, float*
   float* keys = Take(at, convert ? 64 * int64_t{b.k_dim} : 0);
   float* values = Take(at, convert ? 64 * b.v_stride : 0);
 
-  for (int r0 = 0; r0 < rows; r0 += kAttentionRows) {  // [k_dim][T] of each tile of rows
-#define RILL_CALL(T) TransposeQueries<T>(b.q + r0, b.k_dim, q + r0 * int64_t{b.k_dim})
+  for (int r0 = 0; r0 < rows; r0 += kAttentionRows) {
+#define RILL_CALL(T) PlaceQueries<T>(b.q + r0, b.k_dim, q + r0 * int64_t{b.k_dim})
     RILL_ATTENTION_ROWS(rows - r0, RILL_CALL)
 #undef RILL_CALL
   }
@@ -616,18 +633,25 @@ void AttendSpans(AttentionBlock& b, int32_t span_begin, int32_t span_end, float*
     int32_t stop = p0 + AttentionBlock::kSpan;
     if (p0 < first) p0 = first / 64 * 64;
     if (stop > last) stop = last;
+    const std::byte *k_strips[4], *v_strips[4];
+    FindStrips(b, p0, first, last, k_strips, v_strips);
     for (; p0 < stop; p0 += 64) {
       AttentionTile tile;
       tile.p0 = p0;
       tile.v_row_bytes = b.v_row_bytes;
       tile.v_code_bytes = b.v_code_bytes;
-      FindStrips(b, p0, first, last, tile.k_strips, tile.v_strips);
-      const bool ends = p0 + 64 >= last;
-      if (!ends) FindStrips(b, p0 + 64, first, last, tile.k_ask, tile.v_ask);
       for (int s = 0; s < 4; ++s) {
-        if (ends) {
-          tile.k_ask[s] = b.next_k[s];
-          tile.v_ask[s] = b.next_v[s];
+        tile.k_strips[s] = k_strips[s];
+        tile.v_strips[s] = v_strips[s];
+      }
+      FindStrips(b, p0 + 64, first, last, k_strips, v_strips);
+      const int strips_left = (last + 15) / 16 - (p0 + 64) / 16;  // after this tile
+      for (int s = 0; s < 4; ++s) {
+        tile.k_ask[s] = k_strips[s];
+        tile.v_ask[s] = v_strips[s];
+        if (s >= strips_left && tile.k_strips[s] != nullptr) {
+          tile.k_ask[s] = b.next_k[s - strips_left];
+          tile.v_ask[s] = b.next_v[s - strips_left];
         }
         if (tile.k_ask[s] == nullptr) {
           tile.k_ask[s] = reinterpret_cast<const std::byte*>(q);

@@ -17,6 +17,7 @@
 #include "backends/cpu/context.h"
 #include "backends/cpu/kernels.h"
 #include "backends/cpu/packed_weight.h"
+#include "base/aligned_vector.h"
 #include "base/float_types.h"
 #include "quant/dequant.h"
 #include "quant/grouped.h"
@@ -263,6 +264,45 @@ TEST(CpuLinear, EveryFormatAndMode_SameBitsOnEveryIsaThreadCountAndBatch) {
                            what + " batch " + std::to_string(batch));
           }
         }
+      }
+    }
+  }
+}
+
+// Wherever they lie: rows that begin at whole lines go past the caches.
+TEST(CpuLinear, ManyLogits_AreThoseOfEachRowAlone) {
+  constexpr int64_t kRows = 16401, kK = 64, kTokens = 70, kRoom = 16;
+  const std::vector<float> x = RandomFloats(kTokens * kK, 3);
+  const auto bytes = RandomRows(DType::kQ8_0, kRows, kK, 11);
+  for (const std::string& isa : Isas()) {
+    auto backend = Make(isa, 3);
+    ops::WeightSource source;
+    source.name = "w";
+    source.parts = {TensorView(bytes.data(), DType::kQ8_0, {kRows, kK})};
+    source.activations = ActivationMode::kQ8;
+    auto w = backend->PackWeight(source);
+    ASSERT_TRUE(w.ok()) << w.status().ToString();
+    std::vector<std::vector<float>> expected;
+    for (int64_t t = 0; t < kTokens; ++t) {
+      expected.push_back(
+          RunLinear(*backend, **w, {x.begin() + t * kK, x.begin() + (t + 1) * kK}, 1));
+    }
+    for (const int64_t stride : {kRows, kRows + 15}) {
+      for (const int64_t offset : {0, 1}) {
+        AlignedVector<float> y(static_cast<size_t>(kTokens * stride + kRoom), -1.0f);
+        ops::LinearArgs args;
+        args.x = TensorView(x.data(), DType::kF32, {kTokens, kK});
+        args.w = w->get();
+        args.y = MutableTensorView(y.data() + offset, DType::kF32, {kTokens, kRows});
+        args.y.strides[0] = stride;
+        backend->ops().linear(args, backend->stream());
+        const float* at = y.data() + offset;
+        for (const auto& row : expected) {
+          ExpectSameBits(row, {at, at + kRows}, isa);
+          for (int64_t i = kRows; i < stride; ++i) ASSERT_EQ(at[i], -1.0f) << "between rows";
+          at += stride;
+        }
+        for (; at < y.data() + y.size(); ++at) ASSERT_EQ(*at, -1.0f) << "behind the last";
       }
     }
   }

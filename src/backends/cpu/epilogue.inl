@@ -1,7 +1,9 @@
 // What follows a matrix product: bias, scale, residual; the gated activation.
 
 // Bias, scale and residual of one tile: y[t] = fma(scale, acc + bias, residual), each optional
-// (scale == 1: plain sums, which are the same numbers). n <= 16 rows are stored.
+// (scale == 1: plain sums, which are the same numbers). n <= 16 rows are stored. kPast: past the
+// caches, where y is whole lines (kernels.h).
+template <bool kPast>
 void FinishTile(const float* acc, int width, int n, const float* bias, float scale,
                 const float* residual, int64_t residual_stride, float* y, int64_t y_stride) {
   for (int t = 0; t < width; ++t) {
@@ -13,7 +15,9 @@ void FinishTile(const float* acc, int width, int n, const float* bias, float sca
     } else if (scale != 1.0f) {
       v = Mul(Set(scale), v);
     }
-    if (n == 16) {
+    if (kPast && n == 16) {
+      StorePast(y + t * y_stride, v);
+    } else if (n == 16) {
       Store(y + t * y_stride, v);
     } else {
       StoreN(y + t * y_stride, v, n);

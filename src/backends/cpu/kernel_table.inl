@@ -65,7 +65,9 @@ constexpr Kernels MakeKernels() {
   k.gemm_f32 = GemmF32;
   k.pack_f32 = PackF32;
   k.quantize = Quantize;
-  k.finish = FinishTile;
+  k.finish = FinishTile<false>;
+  k.finish_past = FinishTile<true>;
+  k.end_past = EndStoresPast;
   k.finish_glu = FinishGlu;
   k.kv_encode[static_cast<int>(quant::KvFormat::kF32)] = quant::KvEncodeF32;
   k.kv_encode[static_cast<int>(quant::KvFormat::kF16)] = KvEncodeF16;

@@ -29,21 +29,61 @@ RILL_INLINE M16 IsFinite(I32 magnitude) {
   return LtI(magnitude, SetI(0x7F800000));
 }
 
+alignas(64) inline constexpr int32_t kLanes[16] = {0, 1, 2,  3,  4,  5,  6,  7,
+                                                   8, 9, 10, 11, 12, 13, 14, 15};
+
+// Lane = group: f16 scales of groups whose largest magnitude is m; NaN where they are not finite.
+RILL_INLINE void Int8Scales(I32 m, uint16_t* scales) {
+  V16 scale = RoundTripF16(Max(Div(FromBits(m), Set(127.0f)), Set(1e-5f)));
+  StoreF16(scales, FiniteOrNan(IsFinite(MaxI(m, Magnitude(scale))), scale));
+}
+// Lanes 0 ... 7 and 8 ... 15: the largest magnitude of each 8 elements.
+RILL_INLINE I32 LargestOf8(V16 x) {
+  I32 m = Magnitude(x);  // as integers NaN > Inf > every number
+  RILL_REDUCE_8(MaxI, m)
+  return m;
+}
+RILL_INLINE void Int8Codes(V16 x, V16 scale, int8_t* codes) {
+  // Max and Min in this order keep NaN, whose code is the low byte of INT_MIN: 0.
+  StoreS8(codes, ToInt(Min(Set(127.0f), Max(Set(-127.0f), Round(Div(x, scale))))));
+}
+
 void KvEncodeInt8(const float* x, int64_t dim, uint8_t* out) {
   uint8_t* params = out + dim;
-  for (int64_t i = 0; i < dim; i += 16) {
+  alignas(64) uint16_t scales[16];
+  int64_t i = 0;
+  // Eight groups share a division.
+  for (; i + 64 <= dim; i += 64) {
+    const I32 lane = LoadI(kLanes);
+    const auto bit = [&](int n) __attribute__((always_inline)) {
+      return LtI(SetI(0), AndI(lane, SetI(n)));
+    };
+    const auto pick = [](M16 mask, I32 yes, I32 no) __attribute__((always_inline)) {
+      return Bits(Select(mask, FromBits(yes), FromBits(no)));
+    };
+    V16 v[4];
+    I32 m[4];  // lanes 2 n and 2 n + 1: of the two groups
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; ++c) {
+      v[c] = Load(x + i + 16 * c);
+      const I32 both = LargestOf8(v[c]);
+      m[c] = pick(bit(1), SwapLanes<8>(both), both);
+    }
+    Int8Scales(pick(bit(4), pick(bit(2), m[3], m[2]), pick(bit(2), m[1], m[0])), scales);
+    __builtin_memcpy(params + i / 4, scales, 16);
+    const V16 scale = LoadF16(scales);
+    auto* codes = reinterpret_cast<int8_t*>(out + i);
+    Int8Codes(v[0], Spread<0, 1>(scale), codes);
+    Int8Codes(v[1], Spread<2, 3>(scale), codes + 16);
+    Int8Codes(v[2], Spread<4, 5>(scale), codes + 32);
+    Int8Codes(v[3], Spread<6, 7>(scale), codes + 48);
+  }
+  for (; i < dim; i += 16) {
     const int64_t n = dim - i < 16 ? dim - i : 16;
     const V16 v = n == 16 ? Load(x + i) : LoadN(x + i, n);
-    I32 m = Magnitude(v);  // as integers NaN > Inf > every number
-    RILL_REDUCE_8(MaxI, m)
-    V16 scale = RoundTripF16(Max(Div(FromBits(m), Set(127.0f)), Set(1e-5f)));
-    scale = FiniteOrNan(IsFinite(MaxI(m, Magnitude(scale))), scale);
-    // Max and Min in this order keep NaN, whose code is the low byte of INT_MIN: 0.
-    const V16 code = Min(Set(127.0f), Max(Set(-127.0f), Round(Div(v, scale))));
+    Int8Scales(LargestOf8(v), scales);
     alignas(64) int8_t codes[16];
-    alignas(64) uint16_t scales[16];
-    StoreS8(codes, ToInt(code));
-    StoreF16(scales, scale);
+    Int8Codes(v, LoadF16(scales), codes);
     __builtin_memcpy(out + i, codes, static_cast<size_t>(n));
     __builtin_memcpy(params + i / 8 * 2, &scales[0], 2);
     if (n > 8) __builtin_memcpy(params + i / 8 * 2 + 2, &scales[8], 2);

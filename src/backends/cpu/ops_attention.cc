@@ -62,24 +62,49 @@ class Rotation {
 // What it takes to store an element of a key and a value, in rotated elements.
 constexpr int64_t kAppendWork = 8;
 
-// One position of one KV head. `buffer` holds a stored key or value (KvBufferBytes).
-void AppendRow(const Kernels& kernels, const PagedKvView& kv, int32_t layer, int32_t seq,
-               int32_t position, int64_t head, const float* k, const float* v, uint8_t* buffer) {
-  const KvLayout& layout = kv.layout;
-  const int32_t page = kv.page_table[int64_t{seq} * kv.max_pages + position / layout.page_size];
-  std::byte* slab = kv.Slab(page, layer, static_cast<int32_t>(head));
-  const int32_t slot = position % layout.page_size;
-  const auto encode = kernels.kv_encode[static_cast<int>(layout.format)];
-  encode(k, layout.k_dim, buffer);
-  StoreKey(layout, slab, slot, buffer);
-  encode(v, layout.v_dim, buffer);
-  StoreValue(layout, slab, slot, buffer);
-}
-
-// Of one thread's stored key or value, in whole cache lines.
-int64_t KvBufferBytes(const KvLayout& layout) {
+// Of a stored key or value, in whole cache lines.
+int64_t StoredBytes(const KvLayout& layout) {
   const int64_t bytes = layout.traits().bytes(std::max(layout.k_dim, layout.v_dim));
   return (bytes + 63) / 64 * 64;
+}
+int64_t AppendBufferBytes(const KvLayout& layout) {
+  return 2 * layout.num_kv_heads * StoredBytes(layout);
+}
+
+// Asks for the lines that a key and a value go to: a decode's were last touched a step ago. A key
+// is an element of each line of its strip.
+void AskForRow(const KvLayout& layout, const std::byte* slab, int64_t slot) {
+  constexpr int kToWrite = 1;
+  const std::byte* value = slab + layout.v_offset_bytes() + slot * layout.v_row_bytes();
+  for (int64_t i = 0; i < layout.v_row_bytes(); i += 64) __builtin_prefetch(value + i, kToWrite);
+  __builtin_prefetch(value + layout.v_row_bytes() - 1, kToWrite);
+  const std::byte* strip = slab + slot / 16 * layout.k_strip_bytes();
+  for (int64_t i = 0; i < layout.k_strip_bytes(); i += 64) __builtin_prefetch(strip + i, kToWrite);
+}
+
+// One position of all KV heads: keys and values of head h at k + h * k_stride, v + h * v_stride.
+// `buffer`: AppendBufferBytes. Every vector is encoded before the first key is scattered: encoding
+// is a chain of latencies, of which several fit into the time of one. (Both, SmolLM2, 64 sequences,
+// Zen 5: 0.87 -> 0.51 ms of a step of 19.)
+void AppendRow(const Kernels& kernels, const PagedKvView& kv, int32_t layer, int32_t seq,
+               int32_t position, const float* k, int64_t k_stride, const float* v, int64_t v_stride,
+               uint8_t* buffer) {
+  const KvLayout& layout = kv.layout;
+  const int32_t page = kv.page_table[int64_t{seq} * kv.max_pages + position / layout.page_size];
+  const int32_t slot = position % layout.page_size;
+  const int64_t stored = StoredBytes(layout);
+  const auto encode = kernels.kv_encode[static_cast<int>(layout.format)];
+  for (int32_t h = 0; h < layout.num_kv_heads; ++h)
+    AskForRow(layout, kv.Slab(page, layer, h), slot);
+  for (int32_t h = 0; h < layout.num_kv_heads; ++h) {
+    encode(k + h * k_stride, layout.k_dim, buffer + 2 * h * stored);
+    encode(v + h * v_stride, layout.v_dim, buffer + (2 * h + 1) * stored);
+  }
+  for (int32_t h = 0; h < layout.num_kv_heads; ++h) {
+    std::byte* slab = kv.Slab(page, layer, h);
+    StoreKey(layout, slab, slot, buffer + 2 * h * stored);
+    StoreValue(layout, slab, slot, buffer + (2 * h + 1) * stored);
+  }
 }
 
 }  // namespace
@@ -104,12 +129,10 @@ void KvAppendOp(const ops::KvAppendArgs& args, ops::Stream& stream) {
   ForWorkersRows(c, args.k.dim(0), kv_heads * layout.k_dim * kAppendWork,
                  [&](int worker, int64_t begin, int64_t end) {
                    uint8_t* buffer =
-                       c.worker[static_cast<size_t>(worker)].Get(KvBufferBytes(layout));
+                       c.worker[static_cast<size_t>(worker)].Get(AppendBufferBytes(layout));
                    ForStepRows(*args.kv, begin, end, [&](int64_t t, int32_t seq, int32_t position) {
-                     for (int64_t h = 0; h < kv_heads; ++h) {
-                       AppendRow(c.k, *args.kv, args.layer, seq, position, h, Head(args.k, t, h),
-                                 Head(args.v, t, h), buffer);
-                     }
+                     AppendRow(c.k, *args.kv, args.layer, seq, position, Head(args.k, t, 0),
+                               args.k.stride(1), Head(args.v, t, 0), args.v.stride(1), buffer);
                    });
                  });
 }
@@ -119,19 +142,17 @@ void RopeKvAppendOp(const ops::RopeKvAppendArgs& args, ops::Stream& stream) {
   const KvLayout& layout = args.kv->layout;
   const int64_t n = args.q.dim(0), heads = args.q.dim(1), kv_heads = layout.num_kv_heads;
   const Rotation rotation(args.cos_sin, args.interleaved, c);
-  ForWorkersRows(
-      c, n, (heads + kv_heads * kAppendWork) * layout.k_dim,
-      [&](int worker, int64_t begin, int64_t end) {
-        uint8_t* buffer = c.worker[static_cast<size_t>(worker)].Get(KvBufferBytes(layout));
-        ForStepRows(*args.kv, begin, end, [&](int64_t t, int32_t seq, int32_t position) {
-          for (int64_t h = 0; h < heads; ++h) rotation.Rotate(Head(args.q, t, h), t);
-          for (int64_t h = 0; h < kv_heads; ++h) {
-            float* k = Head(args.k, t, h);
-            rotation.Rotate(k, t);
-            AppendRow(c.k, *args.kv, args.layer, seq, position, h, k, Head(args.v, t, h), buffer);
-          }
-        });
-      });
+  ForWorkersRows(c, n, (heads + kv_heads * kAppendWork) * layout.k_dim,
+                 [&](int worker, int64_t begin, int64_t end) {
+                   uint8_t* buffer =
+                       c.worker[static_cast<size_t>(worker)].Get(AppendBufferBytes(layout));
+                   ForStepRows(*args.kv, begin, end, [&](int64_t t, int32_t seq, int32_t position) {
+                     for (int64_t h = 0; h < heads; ++h) rotation.Rotate(Head(args.q, t, h), t);
+                     for (int64_t h = 0; h < kv_heads; ++h) rotation.Rotate(Head(args.k, t, h), t);
+                     AppendRow(c.k, *args.kv, args.layer, seq, position, Head(args.k, t, 0),
+                               args.k.stride(1), Head(args.v, t, 0), args.v.stride(1), buffer);
+                   });
+                 });
 }
 
 }  // namespace rill::cpu

@@ -191,6 +191,20 @@ Sums Multiply(Context& c, const CpuWeight::Segment& s, int64_t expert, const Til
   return sums;
 }
 
+// Logits of many rows are more than a core's cache keeps, and nothing reads them before all are
+// there. Past the caches they push out nothing, and no line is read to be written (SmolLM2, Zen 5:
+// decodes of 64 sequences 1.02 times as fast). Other products are read by the next op.
+bool GoesPast(const CpuWeight& w, int64_t num_tokens, const Epilogue& e, const float* y,
+              int64_t y_stride) {
+  constexpr int64_t kLeastBytes = 4 << 20, kLine = 64, kLogits = 8;
+  if (num_tokens * w.rows() * 4 < kLeastBytes || w.rows() < kLogits * w.cols()) return false;
+  for (const CpuWeight::Segment& s : w.segments()) {
+    if (s.row0 % kPanelRows != 0) return false;
+  }
+  return e.residual == nullptr && y_stride * 4 % kLine == 0 &&
+         reinterpret_cast<uintptr_t>(y) % kLine == 0;
+}
+
 void Products(Context& c, const CpuWeight& w, int64_t expert, const Inputs& inputs,
               const Epilogue& e, float* y, int64_t y_stride) {
   // Pieces of all segments, one after the other.
@@ -209,6 +223,8 @@ void Products(Context& c, const CpuWeight& w, int64_t expert, const Inputs& inpu
     parts.push_back({s, tiles, pieces, pieces.num_pieces()});
     num_pieces += parts.back().count;
   }
+  const bool past = GoesPast(w, inputs.entries.front().tiles.num_tokens, e, y, y_stride);
+  const auto finish = past ? c.k.finish_past : c.k.finish;
   c.ForPieces(num_pieces, 1, [&](int worker, int64_t piece, int64_t) {
     const Part* part = parts.data();
     for (; piece >= part->count; ++part) piece -= part->count;
@@ -228,12 +244,12 @@ void Products(Context& c, const CpuWeight& w, int64_t expert, const Inputs& inpu
         const int64_t first = p * kPanelRows;
         const int rows = static_cast<int>(std::min<int64_t>(kPanelRows, s.rows - first));
         const int64_t row = s.row0 + first;
-        c.k.finish(sums.At(p - r.p0, tile), tiles.WidthOf(tile), rows,
-                   e.bias ? e.bias + row : nullptr, e.scale,
-                   e.residual ? e.residual + t * e.residual_stride + row : nullptr,
-                   e.residual_stride, y + t * y_stride + row, y_stride);
+        finish(sums.At(p - r.p0, tile), tiles.WidthOf(tile), rows, e.bias ? e.bias + row : nullptr,
+               e.scale, e.residual ? e.residual + t * e.residual_stride + row : nullptr,
+               e.residual_stride, y + t * y_stride + row, y_stride);
       }
     }
+    if (past) c.k.end_past();
   });
 }
 

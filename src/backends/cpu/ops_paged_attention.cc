@@ -159,7 +159,7 @@ class PagedAttention {
       if (PartOf(unit.cost) > part) break;
       if (!unit.is_cut) {
         SetRows(unit, b);
-        SetNext(i + 1 < num_units_ ? &units_[i + 1] : nullptr, b);
+        SetNext(i + 1, b);
         c_.k.attention(b, unit.span_begin, unit.span_end, nullptr);
         continue;
       }
@@ -174,7 +174,7 @@ class PagedAttention {
       }
       if (begin >= end) continue;
       SetRows(unit, b);
-      SetNext(nullptr, b);
+      SetNext(num_units_, b);
       float* partials = partials_ + unit.partials;
       c_.k.attention(b, begin, end,
                      partials + (begin - unit.span_begin) * unit.num_rows() * partial);
@@ -185,20 +185,21 @@ class PagedAttention {
     }
   }
 
-  // The first tile of `unit`; null: none.
-  void SetNext(const Unit* unit, AttentionBlock& b) const {
-    for (int s = 0; s < 4; ++s) {
-      b.next_k[s] = b.next_v[s] = nullptr;
-      if (unit == nullptr) continue;
-      const int32_t position = unit->visible.begin / 64 * 64 + 16 * s;
-      if (position >= unit->visible.end || position + 16 <= unit->visible.begin) continue;
-      const int64_t row = int64_t{unit->seq} * kv_.max_pages;
-      const std::byte* slab =
-          kv_.Slab(kv_.page_table[row + position / b.page_size], args_.layer, unit->kv_head);
-      const int64_t in_page = position % b.page_size;
-      b.next_k[s] = slab + in_page / 16 * b.k_strip_bytes;
-      b.next_v[s] = slab + b.v_offset_bytes + in_page * b.v_row_bytes;
+  // The first strips of the units from `unit` on, in the order in which they are read.
+  void SetNext(int64_t unit, AttentionBlock& b) const {
+    int n = 0;
+    for (; unit < num_units_ && n < 4; ++unit) {
+      const Unit& next = units_[unit];
+      const int32_t* pages = kv_.page_table + int64_t{next.seq} * kv_.max_pages;
+      int32_t position = next.visible.begin / 16 * 16;
+      for (; position < next.visible.end && n < 4; position += 16, ++n) {
+        const std::byte* slab = kv_.Slab(pages[position / b.page_size], args_.layer, next.kv_head);
+        const int64_t in_page = position % b.page_size;
+        b.next_k[n] = slab + in_page / 16 * b.k_strip_bytes;
+        b.next_v[n] = slab + b.v_offset_bytes + in_page * b.v_row_bytes;
+      }
     }
+    for (; n < 4; ++n) b.next_k[n] = b.next_v[n] = nullptr;
   }
 
   void SetRows(const Unit& unit, AttentionBlock& b) const {

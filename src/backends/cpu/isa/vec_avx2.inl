@@ -24,6 +24,13 @@ RILL_INLINE void Store(float* p, V16 a) {
   _mm256_storeu_ps(p, a.lo);
   _mm256_storeu_ps(p + 8, a.hi);
 }
+RILL_INLINE void StorePast(float* p, V16 a) {
+  _mm256_stream_ps(p, a.lo);
+  _mm256_stream_ps(p + 8, a.hi);
+}
+inline void EndStoresPast() {
+  _mm_sfence();
+}
 RILL_INLINE V16 Add(V16 a, V16 b) {
   return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)};
 }

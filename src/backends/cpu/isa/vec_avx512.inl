@@ -32,6 +32,12 @@ RILL_INLINE __mmask16 FirstLanes(int64_t n) {
 RILL_INLINE V16 LoadN(const float* p, int64_t n) {
   return {_mm512_maskz_loadu_ps(FirstLanes(n), p)};
 }
+RILL_INLINE void StorePast(float* p, V16 a) {
+  _mm512_stream_ps(p, a.v);
+}
+inline void EndStoresPast() {
+  _mm_sfence();
+}
 RILL_INLINE void StoreN(float* p, V16 a, int64_t n) {
   _mm512_mask_storeu_ps(p, FirstLanes(n), a.v);
 }

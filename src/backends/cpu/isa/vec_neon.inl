@@ -36,6 +36,11 @@ RILL_INLINE void Store(float* p, V16 x) {
   vst1q_f32(p + 8, x.c);
   vst1q_f32(p + 12, x.d);
 }
+// Past the caches elsewhere.
+RILL_INLINE void StorePast(float* p, V16 a) {
+  Store(p, a);
+}
+inline void EndStoresPast() {}
 RILL_INLINE V16 Add(V16 x, V16 y) {
   return RILL_EACH_2(vaddq_f32, x, y);
 }

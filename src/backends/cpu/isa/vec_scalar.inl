@@ -32,6 +32,11 @@ RILL_INLINE V16 Load(const float* p) {
 RILL_INLINE void Store(float* p, V16 a) {
   __builtin_memcpy(p, &a, 64);
 }
+// Past the caches elsewhere.
+RILL_INLINE void StorePast(float* p, V16 a) {
+  Store(p, a);
+}
+inline void EndStoresPast() {}
 RILL_INLINE V16 Add(V16 a, V16 b) {
   return a + b;
 }
