@@ -348,13 +348,15 @@ Value Builder::GatedFfn(Value x, const InputNorm& norm, const LinearWeights& gat
   return y;
 }
 
-Value Builder::LogitsLinear(std::string_view place, Value x, const LinearWeights& w, float scale) {
+Value Builder::LogitsLinear(std::string_view place, Value x, const LinearWeights& w, float scale,
+                            bool is_last) {
   using Args = ops::LinearArgs;
   const Value y = LogitsBuffer(w.w->rows());
   Args args;
   args.w = w.w;
   args.bias = w.bias;
   args.scale = scale;
+  args.y_leaves = is_last;
   Record(ops::OpId::kLinear, place, args, {IN(x, x), OUT(y, y)});
   return y;
 }

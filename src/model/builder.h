@@ -107,8 +107,9 @@ class Builder {
   // backend has it and gains by it, else "norm", "gate_up" and "down".
   Value GatedFfn(Value x, const InputNorm& norm, const LinearWeights& gate_up,
                  const LinearWeights& down, ops::ActivationKind kind, float scale, Value residual);
-  // Writes the caller's logits.
-  Value LogitsLinear(std::string_view place, Value x, const LinearWeights& w, float scale);
+  // Writes the caller's logits. is_last: no op follows that reads them.
+  Value LogitsLinear(std::string_view place, Value x, const LinearWeights& w, float scale,
+                     bool is_last);
   Value LinearGlu(std::string_view place, Value x, const LinearWeights& w,
                   ops::ActivationKind kind);
   Value Activation(std::string_view place, Value x, ops::ActivationKind kind);

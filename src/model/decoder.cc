@@ -294,8 +294,10 @@ void RecordDecoder(Builder& b, const DecoderSpec& spec, const DecoderWeights& we
   }
   if (spec.final_norm) x = RecordNorm(b, "final_norm", x, spec.norm, weights.final_norm);
   if (!weights.project_out.empty()) x = b.Linear("project_out", x, weights.project_out);
-  const Value logits = b.LogitsLinear("lm_head", x, weights.lm_head, spec.logit_scale);
-  if (spec.logit_softcap > 0) b.SoftcapInPlace("logit_softcap", logits, spec.logit_softcap);
+  const bool has_softcap = spec.logit_softcap > 0;
+  const Value logits =
+      b.LogitsLinear("lm_head", x, weights.lm_head, spec.logit_scale, !has_softcap);
+  if (has_softcap) b.SoftcapInPlace("logit_softcap", logits, spec.logit_softcap);
 }
 
 }  // namespace rill::model

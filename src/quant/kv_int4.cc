@@ -36,7 +36,7 @@ void KvEncodeInt4(const float* x, int64_t dim, uint8_t* out) {
       max = std::max(max, x[i]);
       finite = finite && std::isfinite(x[i]);
     }
-    uint16_t min_bits = F32ToF16(min);
+    uint16_t min_bits = F32ToF16(min + 0.0f);  // -0 becomes 0
     const float minimum = F16ToF32(min_bits);
     uint16_t scale_bits = F32ToF16(std::max((max - minimum) / 15, 1e-5f));
     const float scale = F16ToF32(scale_bits);

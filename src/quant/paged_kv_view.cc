@@ -9,7 +9,7 @@ template <typename Code>
 void ScatterCodes(const uint8_t* codes, int64_t dim, const KvLayout& layout, std::byte* lane) {
   const int64_t group = layout.traits().group;
   int64_t begin = 0;
-  // Groups of 8 bytes without a loop inside: an append of int8 keys is bound by its instructions.
+  // int8 keys, the default, without a loop inside.
   for (; sizeof(Code) == 1 && group == 8 && begin + 8 <= dim; begin += 8) {
     std::byte* to = lane + layout.k_group_param_bytes();
 #pragma GCC unroll 8

@@ -267,13 +267,19 @@ def test_restart_with_a_socket_of_the_service_manager_fails_no_request(rill, sto
     try:
         for thread in threads:
             thread.start()
-        for _ in range(3):
-            time.sleep(0.3)
+        def served(count):
+            end = time.monotonic() + 20
+            while done[0] < count and not failures:
+                assert time.monotonic() < end, done
+                time.sleep(0.01)
+
+        for number in range(3):
+            served(8 * (number + 1))
             server.terminate()
             assert server.process.wait(30) == 0
             server.stop()
             server = activate()
-        time.sleep(0.3)
+        served(32)
     finally:
         stopping.set()
         for thread in threads:
@@ -302,8 +308,8 @@ def test_drain_delay_and_the_end_of_the_drain_time(rill, stories, smollm2):
     with Server(rill, "m=" + stories, "--drain-delay", "4") as server:
         start = time.monotonic()
         server.terminate()
-        time.sleep(0.3)
-        assert server.get("/ready").status_code == 503
+        while server.get("/ready").status_code != 503:
+            assert time.monotonic() - start < 3
         assert server.get("/health").status_code == 200
         refused = server.post("/v1/completions", Load.body(False))
         assert refused.status_code == 503 and refused.headers["retry-after"]
@@ -329,8 +335,8 @@ def test_drain_delay_and_the_end_of_the_drain_time(rill, stories, smollm2):
         end = time.monotonic() + 20
         while server.metric("rill_requests_running") < 2 and time.monotonic() < end:
             time.sleep(0.02)
-        server.terminate()
         start = time.monotonic()
+        server.terminate()
         assert server.process.wait(10) == 0
         assert 0.9 < time.monotonic() - start < 10
         for thread in threads:

@@ -99,9 +99,13 @@ def test_timing_tells_nothing_about_other_tenants_prompts(server):
         guesses = [("right", secret), ("wrong", other)]
         chance.shuffle(guesses)
         for kind, guess in guesses:
-            times[kind].append(mallory.ask(guess)[0])
+            seconds, cached = mallory.ask(guess)
+            assert cached == 0
+            times[kind].append(seconds)
         if number % 5 == 0:
-            own["right"].append(alice.ask(secret)[0])
+            seconds, cached = alice.ask(secret)
+            assert cached > 100
+            own["right"].append(seconds)
             own["wrong"].append(alice.ask(prompt(chance, 160))[0])
     foreign, control = area(times["wrong"], times["right"]), area(own["wrong"], own["right"])
     print(f"area: foreign prefix {foreign:.3f}, own prefix {control:.3f}")

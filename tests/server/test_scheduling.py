@@ -85,10 +85,11 @@ def test_defaults_are_told(rill, stories):
     assert limits["total_timeout_s"] == 0
 
 
-def test_who_waits_too_long_is_told_so(rill, stories):
-    with Server(rill, "m=" + stories, "--max-sequences", "1", "--queue-timeout", "0.05") as server:
+def test_who_waits_too_long_is_told_so(rill, smollm2):
+    with Server(rill, "m=" + smollm2, "--context", "512", "--kv-memory", "64M", "--max-sequences",
+                "1", "--queue-timeout", "0.05") as server:
         def one(_):
-            return complete(server, prompt="Once", max_tokens=400, ignore_eos=True)
+            return complete(server, prompt="Once", max_tokens=100, ignore_eos=True)
 
         with concurrent.futures.ThreadPoolExecutor(24) as pool:
             answers = list(pool.map(one, range(24)))
@@ -209,7 +210,7 @@ def test_shares_go_by_weight_and_not_by_priority(rill, smollm2, tmp_path):
     however slow the clients are."""
     keys = tmp_path / "keys"
     keys.write_text("heavy key-of-heavy weight=4\nlight key-of-light\nfirst key-of-first\n")
-    with Server(rill, "m=" + smollm2, "--context", "512", "--kv-memory", "64M", "--key-file", keys,
+    with Server(rill, "m=" + smollm2, "--context", "2048", "--kv-memory", "256M", "--key-file", keys,
                 "--public-metrics", "--max-sequences", "2", "--queue-timeout", "600") as server, \
             concurrent.futures.ThreadPoolExecutor(40) as pool:
         ended = []
@@ -220,7 +221,7 @@ def test_shares_go_by_weight_and_not_by_priority(rill, smollm2, tmp_path):
             assert answer.status_code == 200, answer.text
             ended.append(name)
 
-        clients = [pool.submit(client, "first", 0, 300) for _ in range(2)]
+        clients = [pool.submit(client, "first", 0, 1900) for _ in range(2)]
         while server.metric("rill_requests_running") < 2:
             time.sleep(0.01)
         clients += [pool.submit(client, name, priority, 8)
@@ -252,12 +253,16 @@ def test_one_key_cannot_fill_the_queue(rill, smollm2, tmp_path, share, places):
     keys = tmp_path / "keys"
     keys.write_text("greedy key-of-greedy\nother key-of-other\n")
     words = ["--tenant-share", share] if share else []
-    with Server(rill, "m=" + smollm2, "--context", "512", "--kv-memory", "64M", "--key-file", keys,
+    with Server(rill, "m=" + smollm2, "--context", "2048", "--kv-memory", "256M", "--key-file", keys,
                 "--public-metrics", "--max-sequences", "2", "--max-waiting", "8", *words) as server, \
             concurrent.futures.ThreadPoolExecutor(30) as pool:
-        work = {"prompt": "Once", "max_tokens": 200, "ignore_eos": True}
-        futures = [pool.submit(complete, server, key="key-of-greedy", **work) for _ in range(30)]
-        end = time.monotonic() + 10
+        work = {"prompt": "Once", "ignore_eos": True, "key": "key-of-greedy"}
+        futures = [pool.submit(complete, server, max_tokens=1900, **work) for _ in range(2)]
+        end = time.monotonic() + 30
+        while server.metric("rill_requests_running") < 2:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        futures += [pool.submit(complete, server, max_tokens=8, **work) for _ in range(28)]
         while sum(f.done() for f in futures) < 30 - 2 - places and time.monotonic() < end:
             time.sleep(0.01)
         assert sum(f.done() for f in futures) == 30 - 2 - places
@@ -280,19 +285,20 @@ def test_one_key_cannot_fill_the_queue(rill, smollm2, tmp_path, share, places):
 
 
 def test_an_objective_has_its_priority(rill, smollm2):
-    with Server(rill, "m=" + smollm2, "--context", "512", "--kv-memory", "64M", "--max-sequences",
+    with Server(rill, "m=" + smollm2, "--context", "2048", "--kv-memory", "256M", "--max-sequences",
                 "2", "--objective", "urgent=5", "--objective", "batch=-5") as server:
         ended = []
 
         def one(name, headers, **extra):
-            httpx.post(server.url + "/v1/completions", timeout=300, headers=headers, json={
-                "model": "m", "prompt": "Once", "max_tokens": 2, "n": 2, "ignore_eos": True, **extra})
+            httpx.post(server.url + "/v1/completions", timeout=300, json={
+                "model": "m", "prompt": "Once", "max_tokens": 2, "n": 2, "ignore_eos": True, **extra},
+                headers={"x-request-id": name, **headers})
             ended.append(name)
 
         kinds = {"batch": ("batch", {}), "plain": ("unknown", {}), "urgent": ("urgent", {}),
                  "own": ("batch", {"priority": -9})}
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            pool.submit(one, "first", {}, max_tokens=200)
+            pool.submit(one, "first", {}, max_tokens=1900)
             while not server.metric("rill_requests_running"):
                 time.sleep(0.01)
             for name, (objective, extra) in kinds.items():
@@ -300,14 +306,18 @@ def test_an_objective_has_its_priority(rill, smollm2):
             while server.metric("rill_requests_waiting") < 4:
                 assert not ended
                 time.sleep(0.01)
+        # In the log's order: threads of clients see ends two steps apart in another one.
+        for name in ended:
+            server.logged(event="generation", request_id=name)
+        ended = [line["request_id"] for line in server.log() if line["event"] == "generation"]
         assert ended == ["first", "own", "urgent", "plain", "batch"]
 
 
 @pytest.mark.parametrize("flags", [[], ["--reserve-worst-case"]])
 def test_admission_by_prediction_or_by_the_worst_case(rill, smollm2, flags):
     """KV memory for one answer's longest end: the prediction lets two begin, the flag one."""
-    with Server(rill, "m=" + smollm2, "--context", "512", "--kv-memory", "1K", *flags) as server:
-        short = {"model": "m", "prompt": "Once", "max_tokens": 400, "logit_bias": {"2": 100}}
+    with Server(rill, "m=" + smollm2, "--context", "2048", "--kv-memory", "1K", *flags) as server:
+        short = {"model": "m", "prompt": "Once", "max_tokens": 1900, "logit_bias": {"2": 100}}
         for _ in range(20):
             answer = server.post("/v1/completions", short).json()
             assert answer["choices"][0]["finish_reason"] == "stop", answer
@@ -315,7 +325,7 @@ def test_admission_by_prediction_or_by_the_worst_case(rill, smollm2, flags):
 
         def run(name):
             with server.client() as client, client.stream("POST", "/v1/completions", json={
-                    "model": "m", "prompt": "Once", "max_tokens": 400, "ignore_eos": True,
+                    "model": "m", "prompt": "Once", "max_tokens": 1900, "ignore_eos": True,
                     "stream": True}, headers={"x-request-id": name}) as answer:
                 for line in answer.iter_lines():
                     if line.startswith("data: {"):

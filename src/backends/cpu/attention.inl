@@ -56,8 +56,8 @@ constexpr int PaddedRows(int rows) {
   return kAttentionRows == 1 ? 1 : rows == 5 ? 6 : rows < 6 ? rows : rows == 6 ? 6 : kAttentionRows;
 }
 
-// The queries of T rows, from an element on: [T][k_dim] where a few registers hold the rows'
-// places, else [k_dim][T]. (A decode transposes 192 elements in the time of 6 positions.)
+// The queries of T rows as PlaceQueries lays them out, from an element on: row after row where T
+// row pointers fit in registers, else [k_dim][T], for which one pointer is enough.
 template <int T>
 struct Queries {
   static constexpr bool kByRows = T <= 4;
@@ -173,9 +173,9 @@ struct AttentionTile {
   int32_t p0;  // position of the first lane
   const std::byte* k_strips[4];
   const std::byte* v_strips[4];
-  // What is read four strips after each, of this block or of those after it, to be asked for: the
-  // hardware does not see over the end of a slab. Strips that nobody will read have an address that
-  // is in the cache.
+  // To be asked for while strip i is read: the strip that is read four
+  // (AttentionBlock::kStripsAhead) after it, of this block or of those behind it (the hardware does
+  // not see over the end of a slab). Where there is none, an address that is in the cache.
   const std::byte* k_ask[4];
   const std::byte* v_ask[4];
   int64_t v_row_bytes, v_code_bytes;
@@ -556,11 +556,11 @@ RILL_INLINE void PlaceQueries(const float* const* rows, int64_t k_dim, float* to
       for (; d + 16 <= k_dim; d += 16) Store(to + d, Load(rows[t] + d));
       for (; d < k_dim; ++d) to[d] = rows[t][d];
     }
-    return;
-  }
-  for (int64_t d = 0; d < k_dim; ++d, to += T) {
+  } else {
+    for (int64_t d = 0; d < k_dim; ++d, to += T) {
 #pragma GCC unroll 8
-    for (int t = 0; t < T; ++t) to[t] = rows[t][d];
+      for (int t = 0; t < T; ++t) to[t] = rows[t][d];
+    }
   }
 }
 
@@ -645,7 +645,9 @@ void AttendSpans(AttentionBlock& b, int32_t span_begin, int32_t span_end, float*
         tile.v_strips[s] = v_strips[s];
       }
       FindStrips(b, p0 + 64, first, last, k_strips, v_strips);
-      const int strips_left = (last + 15) / 16 - (p0 + 64) / 16;  // after this tile
+      // Of this context after this tile; below 0 where the last tile is not full. Then its strips
+      // ask for the last of next_k: those before it were asked for by the tile before.
+      const int strips_left = (last + 15) / 16 - (p0 + 64) / 16;
       for (int s = 0; s < 4; ++s) {
         tile.k_ask[s] = k_strips[s];
         tile.v_ask[s] = v_strips[s];

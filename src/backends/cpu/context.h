@@ -195,7 +195,10 @@ struct Epilogue {
   const float* residual = nullptr;
   int64_t residual_stride = 0;
   float scale = 1.0f;
+  bool y_leaves = false;  // ops::LinearArgs
 };
+// From so many bytes on, y that leaves goes past the caches: more than one core keeps.
+constexpr int64_t kLeastPastBytes = 4 << 20;
 void MatMul(Context& c, const CpuWeight& w, int64_t expert, const float* const* x,
             int64_t num_tokens, const Epilogue& epilogue, float* y, int64_t y_stride,
             const RowNorm& norm = {});

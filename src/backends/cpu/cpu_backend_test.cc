@@ -269,10 +269,11 @@ TEST(CpuLinear, EveryFormatAndMode_SameBitsOnEveryIsaThreadCountAndBatch) {
   }
 }
 
-// Wherever they lie: rows that begin at whole lines go past the caches.
+// Enough logits to go past the caches, which they do where rows begin at whole lines.
 TEST(CpuLinear, ManyLogits_AreThoseOfEachRowAlone) {
-  constexpr int64_t kRows = 16401, kK = 64, kTokens = 70, kRoom = 16;
-  const std::vector<float> x = RandomFloats(kTokens * kK, 3);
+  constexpr int64_t kRows = 16401, kK = 64, kRoom = 32;
+  constexpr int64_t kTokens = kLeastPastBytes / (kRows * 4) + 2;
+  const std::vector<float> x = RandomFloats(kTokens * kK, 3), bias = RandomFloats(kRows, 5);
   const auto bytes = RandomRows(DType::kQ8_0, kRows, kK, 11);
   for (const std::string& isa : Isas()) {
     auto backend = Make(isa, 3);
@@ -285,18 +286,21 @@ TEST(CpuLinear, ManyLogits_AreThoseOfEachRowAlone) {
     std::vector<std::vector<float>> expected;
     for (int64_t t = 0; t < kTokens; ++t) {
       expected.push_back(
-          RunLinear(*backend, **w, {x.begin() + t * kK, x.begin() + (t + 1) * kK}, 1));
+          RunLinear(*backend, **w, {x.begin() + t * kK, x.begin() + (t + 1) * kK}, 1, &bias));
     }
-    for (const int64_t stride : {kRows, kRows + 15}) {
-      for (const int64_t offset : {0, 1}) {
+    for (const int64_t stride : {kRows, kRows + 15}) {  // the second is whole lines
+      for (const int64_t offset : {16, 17}) {
         AlignedVector<float> y(static_cast<size_t>(kTokens * stride + kRoom), -1.0f);
         ops::LinearArgs args;
         args.x = TensorView(x.data(), DType::kF32, {kTokens, kK});
         args.w = w->get();
+        args.bias = TensorView(bias.data(), DType::kF32, {kRows});
         args.y = MutableTensorView(y.data() + offset, DType::kF32, {kTokens, kRows});
         args.y.strides[0] = stride;
+        args.y_leaves = true;
         backend->ops().linear(args, backend->stream());
-        const float* at = y.data() + offset;
+        const float* at = y.data();
+        for (; at < y.data() + offset; ++at) ASSERT_EQ(*at, -1.0f) << "before the first";
         for (const auto& row : expected) {
           ExpectSameBits(row, {at, at + kRows}, isa);
           for (int64_t i = kRows; i < stride; ++i) ASSERT_EQ(at[i], -1.0f) << "between rows";

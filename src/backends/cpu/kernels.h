@@ -48,10 +48,11 @@ struct AttentionBlock {
   int64_t page_bytes = 0;
   const std::byte* slab0 = nullptr;  // slab of page 0
   const int32_t* pages = nullptr;    // page table row
-  // The four strips of 16 positions that will be read after these, in order, to be asked for in
-  // time; null: none.
-  const std::byte* next_k[4] = {};
-  const std::byte* next_v[4] = {};
+  // The first strips of 16 positions that will be read after all of this block's, in reading order,
+  // to be asked for in time (attention.inl); null: none.
+  static constexpr int kStripsAhead = 4;
+  const std::byte* next_k[kStripsAhead] = {};
+  const std::byte* next_v[kStripsAhead] = {};
   float* scratch = nullptr;  // AttentionScratchFloats(k_dim, v_stride)
 };
 
@@ -179,8 +180,9 @@ struct Kernels {
   // Epilogues of one tile: `width` tokens x n <= 16 output rows (linear.inl).
   void (*finish)(const float* acc, int width, int n, const float* bias, float scale,
                  const float* residual, int64_t residual_stride, float* y, int64_t y_stride);
-  // finish past the caches: for more than they keep until it is read. y and y_stride are multiples
-  // of 64 bytes; end_past comes before another thread is told that it is there.
+  // finish past the caches, for outputs too large to stay in them until they are read. y and
+  // y_stride are multiples of 64 bytes; call end_past before another thread is told that they are
+  // written.
   decltype(finish) finish_past;
   void (*end_past)();
   void (*finish_glu)(ops::ActivationKind kind, const float* gate, const float* up, int width, int n,

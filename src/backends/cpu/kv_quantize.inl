@@ -32,7 +32,7 @@ RILL_INLINE M16 IsFinite(I32 magnitude) {
 alignas(64) inline constexpr int32_t kLanes[16] = {0, 1, 2,  3,  4,  5,  6,  7,
                                                    8, 9, 10, 11, 12, 13, 14, 15};
 
-// Lane = group: f16 scales of groups whose largest magnitude is m; NaN where they are not finite.
+// Lane by lane the f16 scale of a group whose largest magnitude is m; NaN where it is not finite.
 RILL_INLINE void Int8Scales(I32 m, uint16_t* scales) {
   V16 scale = RoundTripF16(Max(Div(FromBits(m), Set(127.0f)), Set(1e-5f)));
   StoreF16(scales, FiniteOrNan(IsFinite(MaxI(m, Magnitude(scale))), scale));
@@ -52,7 +52,7 @@ void KvEncodeInt8(const float* x, int64_t dim, uint8_t* out) {
   uint8_t* params = out + dim;
   alignas(64) uint16_t scales[16];
   int64_t i = 0;
-  // Eight groups share a division.
+  // Eight groups share the division that makes their scales.
   for (; i + 64 <= dim; i += 64) {
     const I32 lane = LoadI(kLanes);
     const auto bit = [&](int n) __attribute__((always_inline)) {
@@ -62,7 +62,7 @@ void KvEncodeInt8(const float* x, int64_t dim, uint8_t* out) {
       return Bits(Select(mask, FromBits(yes), FromBits(no)));
     };
     V16 v[4];
-    I32 m[4];  // lanes 2 n and 2 n + 1: of the two groups
+    I32 m[4];  // even lanes below 8: of the first group, odd ones: of the second
 #pragma GCC unroll 4
     for (int c = 0; c < 4; ++c) {
       v[c] = Load(x + i + 16 * c);

@@ -71,22 +71,22 @@ int64_t AppendBufferBytes(const KvLayout& layout) {
   return 2 * layout.num_kv_heads * StoredBytes(layout);
 }
 
-// Asks for the lines that a key and a value go to: a decode's were last touched a step ago. A key
-// is an element of each line of its strip.
-void AskForRow(const KvLayout& layout, const std::byte* slab, int64_t slot) {
-  constexpr int kToWrite = 1;
+// Asks for the lines that a key and a value go to, which a decode touched a step ago. A key has
+// elements in every line of its strip: the rows after the first of a strip find it in the cache.
+void AskForRow(const KvLayout& layout, const std::byte* slab, int64_t slot, bool and_strip) {
   const std::byte* value = slab + layout.v_offset_bytes() + slot * layout.v_row_bytes();
-  for (int64_t i = 0; i < layout.v_row_bytes(); i += 64) __builtin_prefetch(value + i, kToWrite);
-  __builtin_prefetch(value + layout.v_row_bytes() - 1, kToWrite);
+  for (int64_t i = 0; i < layout.v_row_bytes(); i += 64) __builtin_prefetch(value + i);
+  __builtin_prefetch(value + layout.v_row_bytes() - 1);
+  if (!and_strip) return;
   const std::byte* strip = slab + slot / 16 * layout.k_strip_bytes();
-  for (int64_t i = 0; i < layout.k_strip_bytes(); i += 64) __builtin_prefetch(strip + i, kToWrite);
+  for (int64_t i = 0; i < layout.k_strip_bytes(); i += 64) __builtin_prefetch(strip + i);
 }
 
-// One position of all KV heads: keys and values of head h at k + h * k_stride, v + h * v_stride.
-// `buffer`: AppendBufferBytes. Every vector is encoded before the first key is scattered: encoding
-// is a chain of latencies, of which several fit into the time of one. (Both, SmolLM2, 64 sequences,
-// Zen 5: 0.87 -> 0.51 ms of a step of 19.)
-void AppendRow(const Kernels& kernels, const PagedKvView& kv, int32_t layer, int32_t seq,
+// Row `t` of a step, one position of all KV heads: keys and values of head h at k + h * k_stride,
+// v + h * v_stride. `buffer`: AppendBufferBytes. All vectors are encoded before the first is
+// stored: several encodings, chains of latencies each, fit into the time of one, and copying what
+// was just encoded, in loads wider than its stores, would wait for all stores before it.
+void AppendRow(const Kernels& kernels, const PagedKvView& kv, int32_t layer, int64_t t, int32_t seq,
                int32_t position, const float* k, int64_t k_stride, const float* v, int64_t v_stride,
                uint8_t* buffer) {
   const KvLayout& layout = kv.layout;
@@ -94,8 +94,10 @@ void AppendRow(const Kernels& kernels, const PagedKvView& kv, int32_t layer, int
   const int32_t slot = position % layout.page_size;
   const int64_t stored = StoredBytes(layout);
   const auto encode = kernels.kv_encode[static_cast<int>(layout.format)];
-  for (int32_t h = 0; h < layout.num_kv_heads; ++h)
-    AskForRow(layout, kv.Slab(page, layer, h), slot);
+  const bool new_strip = slot % 16 == 0 || t == kv.q_offsets[seq];
+  for (int32_t h = 0; h < layout.num_kv_heads; ++h) {
+    AskForRow(layout, kv.Slab(page, layer, h), slot, new_strip);
+  }
   for (int32_t h = 0; h < layout.num_kv_heads; ++h) {
     encode(k + h * k_stride, layout.k_dim, buffer + 2 * h * stored);
     encode(v + h * v_stride, layout.v_dim, buffer + (2 * h + 1) * stored);
@@ -131,7 +133,7 @@ void KvAppendOp(const ops::KvAppendArgs& args, ops::Stream& stream) {
                    uint8_t* buffer =
                        c.worker[static_cast<size_t>(worker)].Get(AppendBufferBytes(layout));
                    ForStepRows(*args.kv, begin, end, [&](int64_t t, int32_t seq, int32_t position) {
-                     AppendRow(c.k, *args.kv, args.layer, seq, position, Head(args.k, t, 0),
+                     AppendRow(c.k, *args.kv, args.layer, t, seq, position, Head(args.k, t, 0),
                                args.k.stride(1), Head(args.v, t, 0), args.v.stride(1), buffer);
                    });
                  });
@@ -149,7 +151,7 @@ void RopeKvAppendOp(const ops::RopeKvAppendArgs& args, ops::Stream& stream) {
                    ForStepRows(*args.kv, begin, end, [&](int64_t t, int32_t seq, int32_t position) {
                      for (int64_t h = 0; h < heads; ++h) rotation.Rotate(Head(args.q, t, h), t);
                      for (int64_t h = 0; h < kv_heads; ++h) rotation.Rotate(Head(args.k, t, h), t);
-                     AppendRow(c.k, *args.kv, args.layer, seq, position, Head(args.k, t, 0),
+                     AppendRow(c.k, *args.kv, args.layer, t, seq, position, Head(args.k, t, 0),
                                args.k.stride(1), Head(args.v, t, 0), args.v.stride(1), buffer);
                    });
                  });

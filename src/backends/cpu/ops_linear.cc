@@ -191,18 +191,18 @@ Sums Multiply(Context& c, const CpuWeight::Segment& s, int64_t expert, const Til
   return sums;
 }
 
-// Logits of many rows are more than a core's cache keeps, and nothing reads them before all are
-// there. Past the caches they push out nothing, and no line is read to be written (SmolLM2, Zen 5:
-// decodes of 64 sequences 1.02 times as fast). Other products are read by the next op.
+// Logits of many rows, which nothing reads before all are there: stored past the caches they push
+// out nothing, and no line is read to be written (docs/performance.md, "Serving").
 bool GoesPast(const CpuWeight& w, int64_t num_tokens, const Epilogue& e, const float* y,
               int64_t y_stride) {
-  constexpr int64_t kLeastBytes = 4 << 20, kLine = 64, kLogits = 8;
-  if (num_tokens * w.rows() * 4 < kLeastBytes || w.rows() < kLogits * w.cols()) return false;
+  constexpr int64_t kLine = 64;
+  if (!e.y_leaves || e.residual != nullptr || num_tokens * w.rows() * 4 < kLeastPastBytes) {
+    return false;
+  }
   for (const CpuWeight::Segment& s : w.segments()) {
     if (s.row0 % kPanelRows != 0) return false;
   }
-  return e.residual == nullptr && y_stride * 4 % kLine == 0 &&
-         reinterpret_cast<uintptr_t>(y) % kLine == 0;
+  return y_stride * 4 % kLine == 0 && reinterpret_cast<uintptr_t>(y) % kLine == 0;
 }
 
 void Products(Context& c, const CpuWeight& w, int64_t expert, const Inputs& inputs,
@@ -421,8 +421,10 @@ Epilogue EpilogueOf(const TensorView& bias, const TensorView& residual, float sc
 
 void LinearOp(const ops::LinearArgs& args, ops::Stream& stream) {
   Context& c = ContextOf(stream);
-  MatMul(c, AsCpu(args.w), 0, RowPointers(c, args.x), args.x.dim(0),
-         EpilogueOf(args.bias, args.residual, args.scale), args.y.As<float>(), args.y.stride(0));
+  Epilogue e = EpilogueOf(args.bias, args.residual, args.scale);
+  e.y_leaves = args.y_leaves;
+  MatMul(c, AsCpu(args.w), 0, RowPointers(c, args.x), args.x.dim(0), e, args.y.As<float>(),
+         args.y.stride(0));
 }
 
 void NormLinearOp(const ops::NormLinearArgs& args, ops::Stream& stream) {

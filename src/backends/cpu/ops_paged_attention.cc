@@ -174,7 +174,7 @@ class PagedAttention {
       }
       if (begin >= end) continue;
       SetRows(unit, b);
-      SetNext(num_units_, b);
+      SetNext(i + 1, b);  // for whoever computes the end
       float* partials = partials_ + unit.partials;
       c_.k.attention(b, begin, end,
                      partials + (begin - unit.span_begin) * unit.num_rows() * partial);
@@ -188,18 +188,18 @@ class PagedAttention {
   // The first strips of the units from `unit` on, in the order in which they are read.
   void SetNext(int64_t unit, AttentionBlock& b) const {
     int n = 0;
-    for (; unit < num_units_ && n < 4; ++unit) {
+    for (; unit < num_units_ && n < AttentionBlock::kStripsAhead; ++unit) {
       const Unit& next = units_[unit];
       const int32_t* pages = kv_.page_table + int64_t{next.seq} * kv_.max_pages;
       int32_t position = next.visible.begin / 16 * 16;
-      for (; position < next.visible.end && n < 4; position += 16, ++n) {
+      for (; position < next.visible.end && n < AttentionBlock::kStripsAhead; position += 16, ++n) {
         const std::byte* slab = kv_.Slab(pages[position / b.page_size], args_.layer, next.kv_head);
         const int64_t in_page = position % b.page_size;
         b.next_k[n] = slab + in_page / 16 * b.k_strip_bytes;
         b.next_v[n] = slab + b.v_offset_bytes + in_page * b.v_row_bytes;
       }
     }
-    for (; n < 4; ++n) b.next_k[n] = b.next_v[n] = nullptr;
+    for (; n < AttentionBlock::kStripsAhead; ++n) b.next_k[n] = b.next_v[n] = nullptr;
   }
 
   void SetRows(const Unit& unit, AttentionBlock& b) const {

@@ -36,7 +36,7 @@ RILL_INLINE void Store(float* p, V16 x) {
   vst1q_f32(p + 8, x.c);
   vst1q_f32(p + 12, x.d);
 }
-// Past the caches elsewhere.
+// There is no store past the caches here.
 RILL_INLINE void StorePast(float* p, V16 a) {
   Store(p, a);
 }

@@ -32,7 +32,8 @@ RILL_INLINE V16 Load(const float* p) {
 RILL_INLINE void Store(float* p, V16 a) {
   __builtin_memcpy(p, &a, 64);
 }
-// Past the caches elsewhere.
+// Elsewhere without keeping the line in a cache; there p is a multiple of 64 bytes, and other
+// threads may see it after EndStoresPast only.
 RILL_INLINE void StorePast(float* p, V16 a) {
   Store(p, a);
 }
