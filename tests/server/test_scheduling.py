@@ -221,7 +221,7 @@ def test_shares_go_by_weight_and_not_by_priority(rill, smollm2, tmp_path):
             assert answer.status_code == 200, answer.text
             ended.append(name)
 
-        clients = [pool.submit(client, "first", 0, 1900) for _ in range(2)]
+        clients = [pool.submit(client, "first", 0, 900) for _ in range(2)]
         while server.metric("rill_requests_running") < 2:
             time.sleep(0.01)
         clients += [pool.submit(client, name, priority, 8)
@@ -257,7 +257,7 @@ def test_one_key_cannot_fill_the_queue(rill, smollm2, tmp_path, share, places):
                 "--public-metrics", "--max-sequences", "2", "--max-waiting", "8", *words) as server, \
             concurrent.futures.ThreadPoolExecutor(30) as pool:
         work = {"prompt": "Once", "ignore_eos": True, "key": "key-of-greedy"}
-        futures = [pool.submit(complete, server, max_tokens=1900, **work) for _ in range(2)]
+        futures = [pool.submit(complete, server, max_tokens=900, **work) for _ in range(2)]
         end = time.monotonic() + 30
         while server.metric("rill_requests_running") < 2:
             assert time.monotonic() < end
@@ -298,7 +298,7 @@ def test_an_objective_has_its_priority(rill, smollm2):
         kinds = {"batch": ("batch", {}), "plain": ("unknown", {}), "urgent": ("urgent", {}),
                  "own": ("batch", {"priority": -9})}
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            pool.submit(one, "first", {}, max_tokens=1900)
+            pool.submit(one, "first", {}, max_tokens=900)
             while not server.metric("rill_requests_running"):
                 time.sleep(0.01)
             for name, (objective, extra) in kinds.items():
@@ -317,7 +317,7 @@ def test_an_objective_has_its_priority(rill, smollm2):
 def test_admission_by_prediction_or_by_the_worst_case(rill, smollm2, flags):
     """KV memory for one answer's longest end: the prediction lets two begin, the flag one."""
     with Server(rill, "m=" + smollm2, "--context", "2048", "--kv-memory", "1K", *flags) as server:
-        short = {"model": "m", "prompt": "Once", "max_tokens": 1900, "logit_bias": {"2": 100}}
+        short = {"model": "m", "prompt": "Once", "max_tokens": 900, "logit_bias": {"2": 100}}
         for _ in range(20):
             answer = server.post("/v1/completions", short).json()
             assert answer["choices"][0]["finish_reason"] == "stop", answer
@@ -325,7 +325,7 @@ def test_admission_by_prediction_or_by_the_worst_case(rill, smollm2, flags):
 
         def run(name):
             with server.client() as client, client.stream("POST", "/v1/completions", json={
-                    "model": "m", "prompt": "Once", "max_tokens": 1900, "ignore_eos": True,
+                    "model": "m", "prompt": "Once", "max_tokens": 900, "ignore_eos": True,
                     "stream": True}, headers={"x-request-id": name}) as answer:
                 for line in answer.iter_lines():
                     if line.startswith("data: {"):
