@@ -316,7 +316,7 @@ def test_an_objective_has_its_priority(rill, smollm2):
 @pytest.mark.parametrize("flags", [[], ["--reserve-worst-case"]])
 def test_admission_by_prediction_or_by_the_worst_case(rill, smollm2, flags):
     """KV memory for one answer's longest end: the prediction lets two begin, the flag one."""
-    with Server(rill, "m=" + smollm2, "--context", "2048", "--kv-memory", "1K", *flags) as server:
+    with Server(rill, "m=" + smollm2, "--context", "1024", "--kv-memory", "1K", *flags) as server:
         short = {"model": "m", "prompt": "Once", "max_tokens": 900, "logit_bias": {"2": 100}}
         for _ in range(20):
             answer = server.post("/v1/completions", short).json()
