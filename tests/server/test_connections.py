@@ -96,8 +96,8 @@ def test_a_client_that_leaves_is_noticed_at_once(server, how, path):
     server.wait_for(lambda c: c["requests_now"] == 2)
     start = time.monotonic()
     leave(sock, how)
-    after = server.wait_for(lambda c: c["gone_callbacks"] == before["gone_callbacks"] + 1, 5)
-    assert time.monotonic() - start < 5, "the answer is due after 10 s"
+    after = server.wait_for(lambda c: c["gone_callbacks"] == before["gone_callbacks"] + 1, 2)
+    assert time.monotonic() - start < 0.5
     assert after["clients_gone"] == before["clients_gone"] + 1 and after["requests_now"] == 1
     sock.close()
 
@@ -186,7 +186,7 @@ def test_slow_head_slow_body_and_idle_connections_are_timed_out(build_dir):
             time.sleep(0.02)
         for client in clients:
             client.join()
-        assert slowest < 1
+        assert slowest < 0.3
         for name, status in (("head", [408]), ("body", [408]), ("chunks", [408]), ("idle", [])):
             seconds, got = results[name]
             assert got == status and 1.2 < seconds < 8, (name, seconds, got)
@@ -222,7 +222,7 @@ def test_never_reading_client_is_cut_and_others_go_on(build_dir):
 def test_pings_fill_the_silence_of_event_streams(build_dir):
     with Server(build_dir, ping_interval=200) as server:
         _, _, body = server.get("/v1/stream?n=2&ms=2000")
-        assert 3 <= body.count(b": ping\n\n") <= 10 and body.index(b"data: 0") < body.index(b": ping")
+        assert 7 <= body.count(b": ping\n\n") <= 10 and body.index(b"data: 0") < body.index(b": ping")
         assert server.get("/v1/slow?ms=300")[2] == b"slow\n"
 
 

@@ -120,7 +120,7 @@ def test_page_of_several_models_is_small_and_quick(rill, stories, compat, models
     comments = [line.split()[1:3] for line in busy if line.startswith("#")]
     assert len(comments) == len({tuple(words) for words in comments})  # once per family
     # 5 ms is the goal; a busy machine gets some more before this fails.
-    assert min(times) < 0.025, sorted(times)
+    assert statistics.median(times) < 0.025, statistics.median(times)
 
 
 def test_hardware_shares(tiny):
