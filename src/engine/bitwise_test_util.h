@@ -15,6 +15,7 @@
 #include "engine/engine.h"
 #include "engine/model_runner.h"
 #include "io/model_source.h"
+#include "sampling/row_passes.h"
 
 namespace rill::engine::testing {
 
@@ -23,8 +24,24 @@ class LogitTap : public StepRunner {
  public:
   LogitTap(StepRunner& inner, RequestId target) : inner_(inner), target_(target) {}
   const RunnerInfo& info() const override { return inner_.info(); }
-  Status Run(const StepPlan& plan, MutableTensorView logits) override {
-    Status status = inner_.Run(plan, logits);
+  Status Run(const StepPlan& plan, const StepOutput& output) override {
+    // As it is asked for, and again with every row: what is known of rows that are not written is
+    // what they hold. (A step that runs twice writes the same keys and values.)
+    Status status = inner_.Run(plan, output);
+    const std::vector<ops::BestLogit> best(output.best.begin(), output.best.end());
+    StepPlan whole = plan;
+    std::fill(whole.wanted.begin(), whole.wanted.end(), 1);
+    if (status.ok()) status = inner_.Run(whole, output);
+    std::copy(best.begin(), best.end(), output.best.begin());
+    const MutableTensorView& logits = output.logits;
+    for (size_t r = 0; status.ok() && r < best.size(); ++r) {
+      if (best[r].token_id < 0) continue;
+      ++num_best;
+      const std::span row(logits.Row<float>(static_cast<int64_t>(r)),
+                          static_cast<size_t>(info().vocab_size));
+      EXPECT_EQ(best[r].token_id, sampling::ArgMax(row));
+      EXPECT_EQ(std::memcmp(&best[r].logit, &row[static_cast<size_t>(best[r].token_id)], 4), 0);
+    }
     largest_batch = std::max(largest_batch, plan.num_seqs());
     for (const PlannedSequence& planned : plan.sequences) {
       if (planned.request_id != target_ || planned.logit_row < 0) continue;
@@ -35,6 +52,7 @@ class LogitTap : public StepRunner {
   }
   std::map<int32_t, std::vector<std::vector<float>>> rows;  // choice -> rows in order
   int32_t largest_batch = 0;
+  int64_t num_best = 0;  // rows that were not written
 
  private:
   StepRunner& inner_;
@@ -109,6 +127,7 @@ inline Result<BitwiseOutput> RunBitwise(const io::ModelSource& source, ops::Back
     } else {
       request.prompt_ids = SomePrompt(3 + i * 5 % 29, static_cast<uint32_t>(i), vocab_size);
       request.sampling.max_tokens = 2 + i * 7 % 13;
+      request.sampling.temperature = i % 3 == 0 ? 1.0f : 0.0f;
     }
     request.sampling.ignore_eos = true;
     const auto id = (*engine)->Submit(std::move(request), std::move(callback));
@@ -120,6 +139,9 @@ inline Result<BitwiseOutput> RunBitwise(const io::ModelSource& source, ops::Back
   }
   while ((*engine)->HasWork()) {
     if (Status status = (*engine)->Step(); !status.ok()) return status;
+  }
+  if (setup.company > 1) {
+    EXPECT_GT(tap.num_best, 0) << setup.what;
   }
   if (setup.company > 0 && setup.max_step_tokens > setup.company) {
     EXPECT_GT(tap.largest_batch, setup.company / 2) << setup.what;

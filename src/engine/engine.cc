@@ -440,6 +440,32 @@ void Engine::Advance(const PlannedSequence& planned, int32_t num_tokens, bool is
   }
 }
 
+bool Engine::TakesBest(const PlannedSequence& planned, bool is_prefill) const {
+  const auto found = requests_.find(planned.request_id);
+  if (found == requests_.end()) return false;
+  const RequestState& request = *found->second;
+  int32_t begin = planned.choice, end = begin + 1;
+  if (is_prefill) {
+    begin = 0;
+    end = request.request.n;
+  }
+  for (int32_t choice = begin; choice < end; ++choice) {
+    const Sequence& sequence = request.choices[static_cast<size_t>(choice)];
+    if (sequence.live() && !sequence.sampler->TakesBest()) return false;
+  }
+  return true;
+}
+
+void Engine::ChooseWanted() {
+  plan_.wanted.assign(static_cast<size_t>(plan_.num_rows()), 1);
+  for (int32_t s = 0; s < plan_.num_seqs(); ++s) {
+    const PlannedSequence& planned = plan_.sequences[static_cast<size_t>(s)];
+    if (planned.logit_row >= 0 && TakesBest(planned, s >= plan_.num_decodes)) {
+      plan_.wanted[static_cast<size_t>(planned.logit_row)] = 0;
+    }
+  }
+}
+
 void Engine::Commit(const MutableTensorView& logits) {
   draws_.clear();
   for (int32_t s = 0; s < plan_.num_seqs(); ++s) {
@@ -451,8 +477,11 @@ void Engine::Commit(const MutableTensorView& logits) {
   runner_.ForEach(static_cast<int64_t>(draws_.size()), [&](int64_t i, int thread) {
     Draw& draw = draws_[static_cast<size_t>(i)];
     try {
-      draw.token =
-          draw.sampler->Sample(RowOf(logits, draw.row), workspaces_[static_cast<size_t>(thread)]);
+      const ops::BestLogit best = best_[static_cast<size_t>(draw.row)];
+      draw.token = best.token_id >= 0
+                       ? draw.sampler->Take(best.token_id, best.logit, runner_.info().vocab_size)
+                       : draw.sampler->Sample(RowOf(logits, draw.row),
+                                              workspaces_[static_cast<size_t>(thread)]);
     } catch (const std::bad_alloc&) {
       draw.token = Unavailable("out of memory");
     }
@@ -585,7 +614,10 @@ Status Engine::RunPlan() {
   const size_t vocab_size = static_cast<size_t>(runner_.info().vocab_size);
   try {
     logits_.resize(std::max(logits_.size(), static_cast<size_t>(plan_.num_rows()) * vocab_size));
-    return runner_.Run(plan_, LogitsOfPlan()).WithPrefix(fmt::format("step {}", plan_.step));
+    best_.assign(static_cast<size_t>(plan_.num_rows()), {});
+    ChooseWanted();
+    return runner_.Run(plan_, {LogitsOfPlan(), best_})
+        .WithPrefix(fmt::format("step {}", plan_.step));
   } catch (const std::bad_alloc&) {
     return Unavailable("out of memory");
   }

@@ -138,6 +138,9 @@ class Engine {
   Clock::time_point Now() const { return options_.now ? options_.now() : Clock::now(); }
   // Ends the requests whose time is up.
   void ExpireDeadlines();
+  // Which rows of logits the plan's draws need as a whole.
+  void ChooseWanted();
+  bool TakesBest(const PlannedSequence& planned, bool is_prefill) const;
   void Commit(const MutableTensorView& logits);
   // The log-probabilities of a chunk of the prompt. False: the request has ended with an error.
   bool EmitPromptLogprobs(RequestState& request, const PlannedSequence& planned,
@@ -175,6 +178,7 @@ class Engine {
   std::vector<RequestState*> newly_admitted_;
   std::vector<Admission> last_admissions_;
   AlignedVector<float> logits_;
+  std::vector<ops::BestLogit> best_;                    // of the plan's rows
   std::vector<sampling::SamplerWorkspace> workspaces_;  // one for each thread of the runner
   std::vector<Draw> draws_;                             // of this step; room for max_choices
   std::vector<PendingEvent> events_;

@@ -52,7 +52,7 @@ StepCost ModelRunner::Cost(const StepPlan& plan) const {
                   plan.kv_lens.data());
 }
 
-Status ModelRunner::Run(const StepPlan& plan, MutableTensorView logits) {
+Status ModelRunner::Run(const StepPlan& plan, const StepOutput& output) {
   const int64_t page_bytes = layout_.page_bytes();
   for (const kv::PageCopy& copy : plan.copies) {
     // Host-visible memory; a device backend will bring a copy of its own.
@@ -63,6 +63,8 @@ Status ModelRunner::Run(const StepPlan& plan, MutableTensorView logits) {
   input.token_ids = plan.token_ids;
   input.positions = plan.positions;
   input.logit_rows = plan.logit_rows;
+  input.wanted = plan.wanted;
+  input.best = output.best;
   input.kv.layout = layout_;
   input.kv.base = memory_->data();
   input.kv.num_pages = info_.num_pages;
@@ -71,7 +73,7 @@ Status ModelRunner::Run(const StepPlan& plan, MutableTensorView logits) {
   input.kv.page_table = plan.page_table.data();
   input.kv.q_offsets = plan.q_offsets.data();
   input.kv.kv_lens = plan.kv_lens.data();
-  return model_.Forward(input, logits);
+  return model_.Forward(input, output.logits);
 }
 
 }  // namespace rill::engine

@@ -33,7 +33,7 @@ class ModelRunner : public StepRunner {
                                                      const ModelRunnerOptions& options);
 
   const RunnerInfo& info() const override { return info_; }
-  Status Run(const StepPlan& plan, MutableTensorView logits) override;
+  Status Run(const StepPlan& plan, const StepOutput& output) override;
   StepCost Cost(const StepPlan& plan) const override;
   int num_threads() const override { return backend_.num_host_threads(); }
   void ForEach(int64_t count, ops::HostTask task) override { backend_.ForEach(count, task); }

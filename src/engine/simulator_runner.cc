@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
+
+#include "sampling/row_passes.h"
 
 namespace rill::engine {
 
@@ -82,7 +85,7 @@ Status HashRunner::CheckPlan(const StepPlan& plan) const {
   return rows == plan.num_rows() ? OkStatus() : Internal("plan: a row of logits has no sequence");
 }
 
-Status HashRunner::Run(const StepPlan& plan, MutableTensorView logits) {
+Status HashRunner::Run(const StepPlan& plan, const StepOutput& output) {
   if (Status status = CheckPlan(plan); !status.ok()) return status;
   if (before_run) {
     if (Status status = before_run(plan); !status.ok()) return status;
@@ -116,11 +119,26 @@ Status HashRunner::Run(const StepPlan& plan, MutableTensorView logits) {
         row = planned.logit_row;
       }
       if (row < 0) continue;
-      HashLogits(hash, {logits.Row<float>(row), static_cast<size_t>(info_.vocab_size)});
+      HashLogits(hash, {output.logits.Row<float>(row), static_cast<size_t>(info_.vocab_size)});
     }
   }
-  if (after_run) after_run(plan, logits);
+  if (after_run) after_run(plan, output.logits);
+  TellBest(plan, output);
   return OkStatus();
+}
+
+// Of every other row that need not be written: the largest logit, and nothing to be read in the
+// row itself.
+void HashRunner::TellBest(const StepPlan& plan, const StepOutput& output) const {
+  for (size_t row = 0; row < output.best.size(); ++row) {
+    if (plan.wanted[row] != 0 || (static_cast<size_t>(plan.step) + row) % 2 != 0) continue;
+    const std::span<float> logits(output.logits.Row<float>(static_cast<int64_t>(row)),
+                                  static_cast<size_t>(info_.vocab_size));
+    const int64_t bad = sampling::FirstNonFinite(logits);
+    const int64_t id = bad >= 0 ? bad : sampling::ArgMax(logits);
+    output.best[row] = {static_cast<int32_t>(id), logits[static_cast<size_t>(id)]};
+    std::fill(logits.begin(), logits.end(), std::numeric_limits<float>::quiet_NaN());
+  }
 }
 
 bool HashRunner::PageHolds(int32_t page, std::span<const int32_t> token_ids) const {

@@ -38,7 +38,7 @@ class HashRunner : public StepRunner {
 
   const RunnerInfo& info() const override { return info_; }
   // kInternal when the plan breaks its own contract (offsets, lengths, page ids, budget).
-  Status Run(const StepPlan& plan, MutableTensorView logits) override;
+  Status Run(const StepPlan& plan, const StepOutput& output) override;
   Status Recover() override { return recovery; }
 
   // Does this page hold these tokens, at positions one after another?
@@ -54,6 +54,7 @@ class HashRunner : public StepRunner {
     int32_t token_id = -1;
     int32_t position = -1;
   };
+  void TellBest(const StepPlan& plan, const StepOutput& output) const;
   Status CheckPlan(const StepPlan& plan) const;
   Slot& At(const StepPlan& plan, int32_t seq, int32_t position);
 

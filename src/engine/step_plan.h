@@ -34,6 +34,7 @@ struct StepPlan {
   int32_t max_pages = 0;                   // row length of page_table
   std::vector<int32_t> page_table;         // [num_seqs, max_pages], -1 beyond a sequence's pages
   std::vector<int32_t> logit_rows;         // [num_rows] rows of the step whose logits are wanted
+  std::vector<int32_t> wanted;  // [num_rows] 0: the largest logit is enough; the engine's
 
   StepSize size;  // for StepTime
 

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "base/function_ref.h"
 #include "engine/step_plan.h"
+#include "ops/logits.h"
 #include "rill/hardware.h"
 #include "rill/status.h"
 #include "tensor/tensor_view.h"
@@ -21,15 +23,23 @@ struct RunnerInfo {
   int32_t max_step_rows = 0;    // rows of logits of the largest step
 };
 
+// What a step leaves to the engine.
+struct StepOutput {
+  MutableTensorView logits;  // [num_rows, vocab_size] f32
+  // [num_rows] as in ops/logits.h. A runner may write a row of which this would be enough, and
+  // leaves its token_id at -1 then.
+  std::span<ops::BestLogit> best;
+};
+
 // Owner thread: the engine's.
 class StepRunner {
  public:
   virtual ~StepRunner() = default;
   virtual const RunnerInfo& info() const = 0;
-  // Copies pages, runs the forward, writes logits [num_rows, vocab_size] f32. An error means that
+  // Copies pages, runs the forward, writes the logits that the plan wants. An error means that
   // what the step was to write is unknown: the engine ends its requests and names none of their
   // pages any more.
-  virtual Status Run(const StepPlan& plan, MutableTensorView logits) = 0;
+  virtual Status Run(const StepPlan& plan, const StepOutput& output) = 0;
   // What the plan costs at least, for the "% of limit" that a server shows. Zeros: not known.
   virtual StepCost Cost(const StepPlan&) const { return {}; }
   // The runner's threads, for work between steps: task(item, thread) once for each item in

@@ -64,6 +64,8 @@ struct Benchmark::Impl {
   std::unique_ptr<ops::Buffer> kv;
   int32_t num_pages = 0;
   AlignedVector<float> logits;
+  std::vector<int32_t> wanted;  // of a step's rows: none
+  std::vector<ops::BestLogit> best;
 
   // One forward, ready to run.
   struct Step {
@@ -188,10 +190,17 @@ struct Benchmark::Impl {
     const auto rows = static_cast<int64_t>(step.logit_rows.size());
     const int64_t vocab = llm->model->config().vocab_size;
     logits.resize(std::max(logits.size(), static_cast<size_t>(rows * vocab)));
+    // As the engine does for greedy requests.
+    wanted.assign(static_cast<size_t>(rows), 0);
+    best.assign(static_cast<size_t>(rows), {});
+    input.wanted = wanted;
+    input.best = best;
     RILL_RETURN_IF_ERROR(llm::MemoryError(llm->model->Forward(
         input, MutableTensorView(logits.data(), DType::kF32, Shape{rows, vocab}))));
     for (int64_t r = 0; r < rows; ++r) {
-      chosen += sampling::ArgMax({logits.data() + r * vocab, static_cast<size_t>(vocab)});
+      const int32_t id = best[static_cast<size_t>(r)].token_id;
+      chosen +=
+          id >= 0 ? id : sampling::ArgMax({logits.data() + r * vocab, static_cast<size_t>(vocab)});
     }
     return OkStatus();
   }

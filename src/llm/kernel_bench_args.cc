@@ -38,10 +38,25 @@ Status MakeRows(KernelBenchData& b, Args args, std::vector<KernelCall>& calls) {
   return Once(args, calls);
 }
 
+// i32 zeros, to be written.
+MutableTensorView MutableIds(KernelBenchData& b, Shape shape) {
+  const TensorView ids = b.Ids(shape, [](int64_t) { return 0; });
+  return {const_cast<std::byte*>(ids.data), DType::kI32, ids.shape};
+}
+
 }  // namespace
 
 Status MakeLinearCalls(KernelBenchData& b, std::vector<KernelCall>& calls) {
   return MakeProduct(b, ops::LinearArgs{}, false, calls);
+}
+
+// Greedy: of no row all logits are wanted.
+Status MakeLogitsCalls(KernelBenchData& b, std::vector<KernelCall>& calls) {
+  ops::LogitsArgs args;
+  args.wanted = b.Ids({b.options.tokens}, [](int64_t) { return 0; });
+  args.best_id = MutableIds(b, {b.options.tokens});
+  args.best = b.Tensor({b.options.tokens});
+  return MakeProduct(b, args, false, calls);
 }
 
 Status MakeLinearGluCalls(KernelBenchData& b, std::vector<KernelCall>& calls) {
@@ -225,8 +240,7 @@ Status MakeMoeRouteCalls(KernelBenchData& b, std::vector<KernelCall>& calls) {
   ops::MoeRouteArgs args;
   args.logits = Rows(b);
   args.expert_weights = b.Tensor({o.tokens, top});
-  const TensorView ids = b.Ids({o.tokens, top}, [](int64_t) { return 0; });
-  args.expert_ids = MutableTensorView(const_cast<std::byte*>(ids.data), DType::kI32, ids.shape);
+  args.expert_ids = MutableIds(b, {o.tokens, top});
   args.normalize = true;
   return Once(args, calls);
 }

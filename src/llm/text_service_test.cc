@@ -22,9 +22,9 @@ class PacedRunner final : public engine::StepRunner {
  public:
   explicit PacedRunner(engine::StepRunner& runner) : runner_(runner) {}
   const engine::RunnerInfo& info() const override { return runner_.info(); }
-  Status Run(const engine::StepPlan& plan, MutableTensorView logits) override {
+  Status Run(const engine::StepPlan& plan, const engine::StepOutput& output) override {
     std::this_thread::sleep_for(std::chrono::milliseconds(step_ms.load()));
-    return runner_.Run(plan, logits);
+    return runner_.Run(plan, output);
   }
   std::atomic<int> step_ms{0};
 

@@ -113,13 +113,13 @@ Value Builder::NewBuffer(RowsOf rows, int64_t size, DType dtype) {
 }
 
 namespace {
-// A vector input, made on first use.
-Value Input(Builder& builder, int32_t& id, RowsOf rows) {
-  if (id < 0) id = builder.NewBuffer(rows, 0, DType::kI32).buffer;
+// A vector that the step brings, or leaves to its caller; made on first use.
+Value Input(Builder& builder, int32_t& id, RowsOf rows, DType dtype = DType::kI32) {
+  if (id < 0) id = builder.NewBuffer(rows, 0, dtype).buffer;
   Value value;
   value.buffer = id;
   value.rows = rows;
-  value.dtype = DType::kI32;
+  value.dtype = dtype;
   value.row_stride = 1;
   return value;
 }
@@ -350,13 +350,25 @@ Value Builder::GatedFfn(Value x, const InputNorm& norm, const LinearWeights& gat
 
 Value Builder::LogitsLinear(std::string_view place, Value x, const LinearWeights& w, float scale,
                             bool is_last) {
-  using Args = ops::LinearArgs;
   const Value y = LogitsBuffer(w.w->rows());
+  if (is_last && HasKernel(backend_.ops(), ops::OpId::kLogits)) {
+    using Args = ops::LogitsArgs;
+    const Value wanted = Input(*this, wanted_, RowsOf::kLogitRows);
+    const Value best_id = Input(*this, best_id_, RowsOf::kLogitRows);
+    const Value best = Input(*this, best_, RowsOf::kLogitRows, DType::kF32);
+    Args args;
+    args.w = w.w;
+    args.bias = w.bias;
+    args.scale = scale;
+    Record(ops::OpId::kLogits, place, args,
+           {IN(x, x), IN(wanted, wanted), OUT(y, y), OUT(best_id, best_id), OUT(best, best)});
+    return y;
+  }
+  using Args = ops::LinearArgs;
   Args args;
   args.w = w.w;
   args.bias = w.bias;
   args.scale = scale;
-  args.y_leaves = is_last;
   Record(ops::OpId::kLinear, place, args, {IN(x, x), OUT(y, y)});
   return y;
 }
@@ -607,7 +619,7 @@ int64_t Builder::PlaceBuffers() {
 
 Result<int64_t> Builder::PlanBytes() {
   if (planned_) return arena_bytes_;
-  for (int32_t id : {token_ids_, positions_, token_types_, logit_rows_}) {
+  for (int32_t id : {token_ids_, positions_, token_types_, logit_rows_, wanted_, best_id_, best_}) {
     if (id >= 0) buffers_[static_cast<size_t>(id)].is_input = true;
   }
   for (const BufferInfo& buffer : buffers_) {
@@ -672,6 +684,9 @@ Result<std::unique_ptr<Program>> Builder::Finish() {
   program_->positions_ = input(positions_);
   program_->token_types_ = input(token_types_);
   program_->logit_rows_ = input(logit_rows_);
+  program_->wanted_ = input(wanted_);
+  program_->best_id_ = input(best_id_);
+  program_->best_ = best_ < 0 ? nullptr : reinterpret_cast<float*>(address(best_));
   if (program_->positions_ == nullptr || program_->logit_rows_ == nullptr) {
     // A network without rotation reads no positions; give the copy somewhere to go.
     const int64_t spare = int64_t{4} * std::max(max_tokens_, max_rows_);

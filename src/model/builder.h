@@ -107,7 +107,8 @@ class Builder {
   // backend has it and gains by it, else "norm", "gate_up" and "down".
   Value GatedFfn(Value x, const InputNorm& norm, const LinearWeights& gate_up,
                  const LinearWeights& down, ops::ActivationKind kind, float scale, Value residual);
-  // Writes the caller's logits. is_last: no op follows that reads them.
+  // Writes the caller's logits. is_last: no op follows that reads them, so that of some rows the
+  // largest may be enough (ops/logits.h), where the backend has that.
   Value LogitsLinear(std::string_view place, Value x, const LinearWeights& w, float scale,
                      bool is_last);
   Value LinearGlu(std::string_view place, Value x, const LinearWeights& w,
@@ -189,6 +190,7 @@ class Builder {
   std::vector<BufferInfo> buffers_;
   std::string scope_;
   int32_t token_ids_ = -1, positions_ = -1, token_types_ = -1, logit_rows_ = -1, logits_ = -1;
+  int32_t wanted_ = -1, best_id_ = -1, best_ = -1;  // ops/logits.h
   int32_t max_tokens_, max_rows_;
   bool planned_ = false;
   int64_t arena_bytes_ = 0;

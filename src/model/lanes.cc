@@ -180,10 +180,14 @@ void Lanes::Fill(const ProgramInput& input, int32_t begin, Lane& lane) {
   lane.logit_rows.clear();
   for (auto row = row0; row != row1; ++row) lane.logit_rows.push_back(*row - begin);
   in.logit_rows = lane.logit_rows;
+  const auto first_row = static_cast<size_t>(row0 - input.logit_rows.begin());
+  const auto num_rows = static_cast<size_t>(row1 - row0);
   in.logits = input.logits;
   in.logits.data =
-      reinterpret_cast<std::byte*>(input.logits.Row<float>(row0 - input.logit_rows.begin()));
-  in.logits.shape.dims[0] = row1 - row0;
+      reinterpret_cast<std::byte*>(input.logits.Row<float>(static_cast<int64_t>(first_row)));
+  in.logits.shape.dims[0] = static_cast<int64_t>(num_rows);
+  in.wanted = input.wanted.empty() ? input.wanted : input.wanted.subspan(first_row, num_rows);
+  in.best = input.best.empty() ? input.best : input.best.subspan(first_row, num_rows);
 
   const PagedKvView& kv = input.kv;
   lane.q_offsets.assign(1, 0);

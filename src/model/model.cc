@@ -141,6 +141,8 @@ class LoadedModel final : public Model {
     step.positions = input.positions;
     step.token_types = input.token_types;
     step.logit_rows = input.logit_rows;
+    step.wanted = input.wanted;
+    step.best = input.best;
     step.kv = input.kv;
     step.logits = logits;
     Status status;
@@ -184,6 +186,12 @@ class LoadedModel final : public Model {
         (!input.token_types.empty() && input.token_types.size() != num_tokens)) {
       return fail(fmt::format("{} token ids, but {} positions and {} token types", num_tokens,
                               input.positions.size(), input.token_types.size()));
+    }
+    if ((!input.wanted.empty() && input.wanted.size() != num_rows) ||
+        (!input.best.empty() && input.best.size() != num_rows) ||
+        input.wanted.size() > input.best.size()) {
+      return fail(fmt::format("{} rows of logits, but {} of wanted and {} of best", num_rows,
+                              input.wanted.size(), input.best.size()));
     }
     const int64_t width = config_.is_encoder ? config_.hidden_size : config_.vocab_size;
     if (logits.dtype != DType::kF32 || logits.rank() != 2 || logits.dim(1) != width ||

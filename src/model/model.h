@@ -60,6 +60,11 @@ struct StepInput {
   PagedKvView kv;                        // pages for all positions of the step are assigned
   std::span<const int32_t> logit_rows;   // [num_rows] rows of the step whose logits are wanted
   std::span<const int32_t> token_types;  // [num_tokens], encoders only; empty: all 0
+  // [num_rows] 0: of this row of logits the largest is enough. Empty: every row is written.
+  std::span<const int32_t> wanted;
+  // [num_rows] The largest logit of such rows, or the first that is not finite (ops/logits.h);
+  // token_id -1: the row was written, as it always may be. Empty: no row is enough with `best`.
+  std::span<ops::BestLogit> best;
 };
 
 // What a load would take, from configuration and tensor directory alone. Activations: at most; a

@@ -92,6 +92,19 @@ Status Program::Run(const ProgramInput& input) {
     last_tokens_ = num_tokens;
     last_rows_ = num_rows;
   }
+  if (wanted_ != nullptr) {
+    if (input.wanted.empty()) std::fill_n(wanted_, num_rows, 1);
+    std::copy(input.wanted.begin(), input.wanted.end(), wanted_);
+  }
+  Status status = RunNodes(input);
+  for (size_t row = 0; row < input.best.size(); ++row) {
+    input.best[row] =
+        best_id_ != nullptr ? ops::BestLogit{best_id_[row], best_[row]} : ops::BestLogit{};
+  }
+  return status;
+}
+
+Status Program::RunNodes(const ProgramInput& input) {
   const ops::OpTable& table = backend_->ops();
   ops::Stream& stream = input.stream != nullptr ? *input.stream : backend_->stream();
   if (input.gate != nullptr) {

@@ -46,12 +46,14 @@ struct ProgramHook {
 
 class LaneGate;
 
-// What a step brings. Spans are [num_tokens] except logit_rows [num_rows].
+// What a step brings. Spans are [num_tokens] except those of rows of logits, [num_rows].
 struct ProgramInput {
   std::span<const int32_t> token_ids;
   std::span<const int32_t> positions;
   std::span<const int32_t> token_types;  // empty: all 0
   std::span<const int32_t> logit_rows;
+  std::span<const int32_t> wanted;  // 0: of this row `best` is enough; empty: no such row
+  std::span<ops::BestLogit> best;   // written when not empty; empty only if `wanted` is
   PagedKvView kv;
   MutableTensorView logits;       // [num_rows, vocab_size] f32, rows may be strided
   ops::Stream* stream = nullptr;  // null: the backend's; else one of its lanes (lanes.h)
@@ -83,6 +85,7 @@ class Program {
 
  private:
   friend class Builder;
+  Status RunNodes(const ProgramInput& input);
   struct RowPatch {
     int64_t* dim;  // dimension 0 of a view inside an argument struct
     RowsOf rows;
@@ -96,6 +99,10 @@ class Program {
   int32_t* positions_ = nullptr;
   int32_t* token_types_ = nullptr;
   int32_t* logit_rows_ = nullptr;
+  // Of ops/logits.h; null where the network ends otherwise: then every row of logits is written.
+  int32_t* wanted_ = nullptr;
+  const int32_t* best_id_ = nullptr;
+  const float* best_ = nullptr;
   std::unique_ptr<PagedKvView> kv_ = std::make_unique<PagedKvView>();
   ops::Backend* backend_ = nullptr;
   ProgramHook hook_;

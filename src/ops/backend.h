@@ -25,6 +25,7 @@
 #include "ops/layer_norm.h"
 #include "ops/linear.h"
 #include "ops/linear_glu.h"
+#include "ops/logits.h"
 #include "ops/moe_ffn.h"
 #include "ops/moe_route.h"
 #include "ops/norm_linear.h"

@@ -21,7 +21,6 @@ const OpSchema& LinearSchema() {
           .Out("y", &A::y, "num_tokens, out_features", "output")
           .MayAlias({"residual"})
           .Attribute("scale", &A::scale, "factor of product and bias")
-          .Attribute("y_leaves", &A::y_leaves, "no other op of the step reads y; changes no number")
           .Build();
   return schema;
 }

@@ -30,8 +30,6 @@ struct LinearArgs {
   TensorView residual;              // [num_tokens, out_features]  f32; optional; may be y itself
   MutableTensorView y;              // [num_tokens, out_features]  f32, rows may be strided
   float scale = 1.0f;
-  // No other op of the step reads y (logits), so it need not stay in a cache. Changes no number.
-  bool y_leaves = false;
 };
 const OpSchema& LinearSchema();
 

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <iterator>
 
 #include "sampling/candidates.h"
 #include "sampling/philox.h"
@@ -28,6 +30,11 @@ Status NoneAllowed() {
   return FailedPrecondition("no token is allowed here");
 }
 
+Status BadLogit(float logit, int64_t token_id, int64_t vocab_size) {
+  return DataLoss(
+      fmt::format("the model gave the logit {} for token {} of {}", logit, token_id, vocab_size));
+}
+
 }  // namespace
 
 Sampler::Sampler(std::shared_ptr<const RequestSampling> request, int32_t choice,
@@ -38,11 +45,26 @@ Sampler::Sampler(std::shared_ptr<const RequestSampling> request, int32_t choice,
                    params.frequency_penalty != 0.0f;
 }
 
+bool Sampler::TakesBest() const {
+  if (request_->params.temperature != 0.0f || request_->params.logprobs >= 0) return false;
+  SamplerWorkspace none;  // no processor looks at it before it works
+  const ProcessorContext context{*request_, num_output_, output_counts_, mask_.get(), none};
+  return std::none_of(std::begin(kProcessors), std::end(kProcessors), [&](const Processor& p) {
+    return p.kind == ProcessorKind::kLogits && p.wants(context);
+  });
+}
+
+Result<SampledToken> Sampler::Take(int32_t token_id, float logit, int32_t vocab_size) const {
+  if (!std::isfinite(logit)) return BadLogit(logit, token_id, vocab_size);
+  SampledToken sampled;
+  sampled.token_id = token_id;
+  return sampled;
+}
+
 Result<SampledToken> Sampler::Sample(std::span<const float> logits,
                                      SamplerWorkspace& workspace) const {
   if (const int64_t bad = FirstNonFinite(logits); bad >= 0) {
-    return DataLoss(fmt::format("the model gave the logit {} for token {} of {}",
-                                logits[static_cast<size_t>(bad)], bad, logits.size()));
+    return BadLogit(logits[static_cast<size_t>(bad)], bad, std::ssize(logits));
   }
   const SamplingParams& params = request_->params;
   const bool greedy = params.temperature == 0.0f;

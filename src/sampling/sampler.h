@@ -44,6 +44,12 @@ class Sampler {
   // Errors: kDataLoss for a logit that is NaN or infinite, naming it; kFailedPrecondition when
   // every token is forbidden.
   Result<SampledToken> Sample(std::span<const float> logits, SamplerWorkspace& workspace) const;
+  // Whether the choice is the largest logit as the model gave it, and nothing else is asked of the
+  // row. Changes with Accept.
+  bool TakesBest() const;
+  // That choice: of `vocab_size` logits the largest, or the first that is not finite. Errors:
+  // kDataLoss as above.
+  Result<SampledToken> Take(int32_t token_id, float logit, int32_t vocab_size) const;
   // The token that was chosen. Errors: the mask's.
   Status Accept(int32_t token_id);
 

@@ -111,6 +111,52 @@ TEST(Sampler, Greedy_TakesTheLargestAndOfTiesTheLowerId) {
             23);
 }
 
+TEST(Sampler, TakesBest_WhenNothingElseIsAskedOfTheRow) {
+  const SamplingParams greedy{.temperature = 0.0f};
+  EXPECT_TRUE(MakeSampler(greedy).TakesBest());
+  EXPECT_TRUE(MakeSampler({.temperature = 0.0f, .top_k = 3, .top_p = 0.5f}).TakesBest());
+  const auto with = [&](auto change) {
+    SamplingParams params = greedy;
+    change(params);
+    return MakeSampler(params, 1, 0, {2}).TakesBest();
+  };
+  EXPECT_FALSE(with([](SamplingParams& p) { p.temperature = 0.1f; }));
+  EXPECT_FALSE(with([](SamplingParams& p) { p.logprobs = 0; }));
+  EXPECT_FALSE(with([](SamplingParams& p) { p.logit_bias = {{3, 1.0f}}; }));
+  EXPECT_FALSE(with([](SamplingParams& p) { p.repetition_penalty = 1.1f; }));
+  EXPECT_FALSE(with([](SamplingParams& p) { p.min_tokens = 1; }));
+  // Of a token that was there.
+  for (const SamplingParams& params :
+       {SamplingParams{.temperature = 0.0f, .presence_penalty = 1},
+        SamplingParams{.temperature = 0.0f, .frequency_penalty = 1}}) {
+    Sampler punishing = MakeSampler(params);
+    EXPECT_TRUE(punishing.TakesBest());
+    ASSERT_TRUE(punishing.Accept(4).ok());
+    EXPECT_FALSE(punishing.TakesBest());
+  }
+  // Until as many are there.
+  Sampler sampler = MakeSampler({.temperature = 0.0f, .min_tokens = 1}, 1, 0, {2});
+  ASSERT_TRUE(sampler.Accept(4).ok());
+  EXPECT_TRUE(sampler.TakesBest());
+}
+
+TEST(Sampler, Take_IsWhatSampleDoesWithTheRow) {
+  SamplerWorkspace workspace;
+  const Sampler sampler = MakeSampler({.temperature = 0.0f});
+  auto logits = RandomLogits(1500, 1, 1.0f);
+  const auto sampled = sampler.Sample(logits, workspace);
+  ASSERT_TRUE(sampled.ok());
+  const auto id = static_cast<size_t>(sampled->token_id);
+  const auto taken = sampler.Take(sampled->token_id, logits[id], 1500);
+  ASSERT_TRUE(taken.ok());
+  EXPECT_EQ(taken->token_id, sampled->token_id);
+  for (float bad : {NAN, INFINITY, -INFINITY}) {
+    logits[1234] = bad;
+    EXPECT_EQ(sampler.Take(1234, bad, 1500).status().ToString(),
+              sampler.Sample(logits, workspace).status().ToString());
+  }
+}
+
 TEST(Sampler, TopK_OfTiesTheLowerIdsStay) {
   const std::vector<float> logits(5000, 1.0f);
   for (uint64_t seed = 0; seed < 300; ++seed) {

@@ -89,6 +89,32 @@ std::vector<double> Linear(const Case& c, const Instance& instance, const Output
   return bounds;
 }
 
+// best: as wrong as the most that a logit of its row can be. best_id: random logits lie farther
+// apart than that.
+std::vector<double> Logits(const Case& c, const Instance& instance, const Output& output) {
+  std::vector<double> bounds(output.values.size());
+  if (output.param == "best_id") return bounds;
+  const auto decoded = instance.Decoded("w");
+  const size_t n = decoded.size() / static_cast<size_t>(c.weights.at("w").cols);
+  const auto products = ProductBounds(c, instance.Values("x"), "w", decoded, 0, n);
+  const double scale = std::fabs(Attribute(c, "scale"));
+  const auto* bias = Find(c, instance, "bias");
+  const auto bound = [&](size_t t, size_t i, double value) {
+    return scale * products[t * n + i] + 4 * kU * (std::fabs(value) + scale * At(bias, i)) +
+           kDenormal;
+  };
+  for (size_t i = 0; i < bounds.size(); ++i) {
+    if (output.param == "y") {
+      bounds[i] = bound(i / n, i % n, output.values[i]);
+      continue;
+    }
+    for (size_t j = 0; j < n; ++j) {
+      bounds[i] = std::max(bounds[i], bound(i, j, output.values[i]));
+    }
+  }
+  return bounds;
+}
+
 std::vector<double> Gated(const Case& c, const Instance& instance, const Output& y) {
   const auto decoded = instance.Decoded("w");
   const std::vector<float>& x = instance.Values("x");
@@ -397,6 +423,7 @@ Bounds BoundsOf(const Case& c, const Instance& instance, const std::vector<Outpu
         break;
       case ops::OpId::kLinear: bounds.push_back(Linear(c, instance, output)); break;
       case ops::OpId::kLinearGlu: bounds.push_back(Gated(c, instance, output)); break;
+      case ops::OpId::kLogits: bounds.push_back(Logits(c, instance, output)); break;
       case ops::OpId::kNormLinear: bounds.push_back(NormLinear(c, instance, output)); break;
       case ops::OpId::kGatedFfn: bounds.push_back(GatedFfn(c, instance, output)); break;
       case ops::OpId::kMoeFfn: bounds.push_back(MoeFfn(c, instance, output)); break;

@@ -97,6 +97,29 @@ TEST(PlantedFaults, LinearThatForgetsTheLastColumn) {
   EXPECT_GT(Noticed(ops::OpId::kLinear, backend), 50);
 }
 
+TEST(PlantedFaults, LogitsThatKeepTheLastOfTheLargest) {
+  FaultyBackend backend;
+  backend.table().logits = [](const ops::LogitsArgs& args, ops::Stream& stream) {
+    Reference()->ops().logits(args, stream);
+    for (int64_t t = 0; t < args.x.dim(0); ++t) {
+      int32_t& id = args.best_id.As<int32_t>()[t];
+      if (id >= 0 && args.best.As<float>()[t] == 0) id = static_cast<int32_t>(args.y.dim(1)) - 1;
+    }
+  };
+  EXPECT_GE(Noticed(ops::OpId::kLogits, backend), 9);  // the cases of ties
+}
+
+TEST(PlantedFaults, LogitsThatWriteRowsThatAreNotWanted) {
+  FaultyBackend backend;
+  backend.table().logits = [](const ops::LogitsArgs& args, ops::Stream& stream) {
+    Reference()->ops().logits(args, stream);
+    for (int64_t t = 0; t < args.x.dim(0); ++t) {
+      if (args.best_id.As<int32_t>()[t] >= 0) args.y.Row<float>(t)[0] = 1;
+    }
+  };
+  EXPECT_GT(Noticed(ops::OpId::kLogits, backend), 30);
+}
+
 TEST(PlantedFaults, AttentionWindowOffByOne) {
   FaultyBackend backend;
   backend.table().paged_attention = [](const ops::PagedAttentionArgs& args, ops::Stream& stream) {

@@ -33,10 +33,11 @@ class NoModel : public rill::engine::StepRunner {
  public:
   explicit NoModel(const rill::engine::RunnerInfo& info) : info_(info) {}
   const rill::engine::RunnerInfo& info() const override { return info_; }
-  rill::Status Run(const rill::engine::StepPlan& plan, rill::MutableTensorView logits) override {
+  rill::Status Run(const rill::engine::StepPlan& plan,
+                   const rill::engine::StepOutput& output) override {
     for (int32_t row = 0; row < plan.num_rows(); ++row) {
-      logits.Row<float>(row)[0] = 1;
-      logits.Row<float>(row)[1] = 0;
+      output.logits.Row<float>(row)[0] = 1;
+      output.logits.Row<float>(row)[1] = 0;
     }
     const double ms =
         10 + 0.1 * plan.size.prefill_tokens + 0.25 * plan.size.decodes + 1e-4 * plan.size.kv_reads;

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <limits>
 #include <new>
 #include <utility>
 #include <vector>
@@ -79,7 +80,7 @@ class Context : public ops::Stream {
   // Of the owner thread: activations of one op (one for each way they enter its weight),
   // intermediate rows, row pointers.
   std::vector<Scratch> activations;
-  Scratch rows, more_rows, pointers, reordered, normed, inner;
+  Scratch rows, more_rows, pointers, reordered, normed, inner, best;
   std::vector<Scratch> worker;  // one for each thread of the pool, then for each helper
 
  private:
@@ -188,6 +189,18 @@ struct RowNorm {
   void Apply(const Kernels& k, const float* x, float* y, int64_t n) const;
 };
 
+// Of one row of logits so far: the first of the largest, and the first that is not finite.
+struct RowBest {
+  static constexpr int32_t kNone = std::numeric_limits<int32_t>::max();
+  float best = -std::numeric_limits<float>::infinity();
+  float bad = 0;
+  int32_t best_id = kNone, bad_id = kNone;
+
+  // In any order: what is kept does not depend on it.
+  void Take(float value, int32_t id);
+  void Take(const RowBest& other);
+};
+
 // The matrix product behind linear, linear_glu, gated_ffn and moe_ffn: x[t] are num_tokens rows of
 // w.cols() elements, y is [num_tokens, …] with y_stride.
 struct Epilogue {
@@ -195,7 +208,11 @@ struct Epilogue {
   const float* residual = nullptr;
   int64_t residual_stride = 0;
   float scale = 1.0f;
-  bool y_leaves = false;  // ops::LinearArgs
+  bool y_leaves = false;  // nothing reads y before the step is over
+  // ops::LogitsArgs: rows of which only the largest logit is asked, and what each worker has found
+  // so far, [worker][num_tokens]. Null: every row of y is written.
+  const int32_t* wanted = nullptr;
+  RowBest* best = nullptr;
 };
 // From so many bytes on, y that leaves goes past the caches: more than one core keeps.
 constexpr int64_t kLeastPastBytes = 4 << 20;

@@ -275,6 +275,9 @@ TEST(CpuLinear, ManyLogits_AreThoseOfEachRowAlone) {
   constexpr int64_t kTokens = kLeastPastBytes / (kRows * 4) + 2;
   const std::vector<float> x = RandomFloats(kTokens * kK, 3), bias = RandomFloats(kRows, 5);
   const auto bytes = RandomRows(DType::kQ8_0, kRows, kK, 11);
+  const std::vector<int32_t> all(kTokens, 1);
+  std::vector<int32_t> ids(kTokens);
+  std::vector<float> best(kTokens);
   for (const std::string& isa : Isas()) {
     auto backend = Make(isa, 3);
     ops::WeightSource source;
@@ -291,14 +294,16 @@ TEST(CpuLinear, ManyLogits_AreThoseOfEachRowAlone) {
     for (const int64_t stride : {kRows, kRows + 15}) {  // the second is whole lines
       for (const int64_t offset : {16, 17}) {
         AlignedVector<float> y(static_cast<size_t>(kTokens * stride + kRoom), -1.0f);
-        ops::LinearArgs args;
+        ops::LogitsArgs args;
         args.x = TensorView(x.data(), DType::kF32, {kTokens, kK});
         args.w = w->get();
         args.bias = TensorView(bias.data(), DType::kF32, {kRows});
+        args.wanted = TensorView(all.data(), DType::kI32, {kTokens});
         args.y = MutableTensorView(y.data() + offset, DType::kF32, {kTokens, kRows});
         args.y.strides[0] = stride;
-        args.y_leaves = true;
-        backend->ops().linear(args, backend->stream());
+        args.best_id = MutableTensorView(ids.data(), DType::kI32, {kTokens});
+        args.best = MutableTensorView(best.data(), DType::kF32, {kTokens});
+        backend->ops().logits(args, backend->stream());
         const float* at = y.data();
         for (; at < y.data() + offset; ++at) ASSERT_EQ(*at, -1.0f) << "before the first";
         for (const auto& row : expected) {
@@ -307,6 +312,70 @@ TEST(CpuLinear, ManyLogits_AreThoseOfEachRowAlone) {
           at += stride;
         }
         for (; at < y.data() + y.size(); ++at) ASSERT_EQ(*at, -1.0f) << "behind the last";
+      }
+    }
+  }
+}
+
+// Of many rows and many panels, by whichever thread: the first of the largest logits of each row,
+// and the first that is not finite.
+TEST(CpuLinear, BestLogits_AreThoseOfTheRows) {
+  constexpr int64_t kRows = 1200, kK = 64, kTokens = 37;
+  std::vector<float> x = RandomFloats(kTokens * kK, 3);
+  std::fill_n(x.begin() + 4 * kK, kK, 0.0f);  // a row of ties
+  x[9 * kK + 5] = std::numeric_limits<float>::quiet_NaN();
+  auto bytes = RandomRows(DType::kQ8_0, kRows, kK, 11);
+  // The largest of all rows twice, in panels far apart, and a bias that is not finite far behind.
+  const size_t row_bytes = bytes.size() / kRows;
+  std::copy_n(bytes.begin(), row_bytes, bytes.end() - static_cast<ptrdiff_t>(2 * row_bytes));
+  for (const bool has_bad_bias : {false, true}) {
+    std::vector<float> bias(kRows);
+    bias[0] = bias[kRows - 2] = 1e6f;
+    if (has_bad_bias) bias[700] = bias[1000] = -std::numeric_limits<float>::infinity();
+    for (const std::string& isa : Isas()) {
+      for (const int threads : {1, 3}) {
+        auto backend = Make(isa, threads);
+        ops::WeightSource source;
+        source.name = "w";
+        source.parts = {TensorView(bytes.data(), DType::kQ8_0, {kRows, kK})};
+        source.activations = ActivationMode::kQ8;
+        auto w = backend->PackWeight(source);
+        ASSERT_TRUE(w.ok()) << w.status().ToString();
+        const auto rows = RunLinear(*backend, **w, x, kTokens, &bias);
+        std::vector<int32_t> wanted(kTokens), ids(kTokens, 7);
+        for (size_t t = 0; t < kTokens; t += 6) wanted[t] = 1;
+        std::vector<float> y(kTokens * kRows, -1.0f), best(kTokens);
+        ops::LogitsArgs args;
+        args.x = TensorView(x.data(), DType::kF32, {kTokens, kK});
+        args.w = w->get();
+        args.bias = TensorView(bias.data(), DType::kF32, {kRows});
+        args.wanted = TensorView(wanted.data(), DType::kI32, {kTokens});
+        args.y = MutableTensorView(y.data(), DType::kF32, {kTokens, kRows});
+        args.best_id = MutableTensorView(ids.data(), DType::kI32, {kTokens});
+        args.best = MutableTensorView(best.data(), DType::kF32, {kTokens});
+        backend->ops().logits(args, backend->stream());
+        for (size_t t = 0; t < kTokens; ++t) {
+          SCOPED_TRACE(isa + " row " + std::to_string(t));
+          const std::vector<float> row(rows.begin() + static_cast<ptrdiff_t>(t * kRows),
+                                       rows.begin() + static_cast<ptrdiff_t>((t + 1) * kRows));
+          const std::vector<float> got(y.begin() + static_cast<ptrdiff_t>(t * kRows),
+                                       y.begin() + static_cast<ptrdiff_t>((t + 1) * kRows));
+          if (wanted[t] != 0) {
+            ExpectSameBits(row, got, isa);
+            EXPECT_EQ(ids[t], -1);
+            EXPECT_EQ(best[t], 0);
+            continue;
+          }
+          ExpectSameBits(std::vector<float>(kRows, -1.0f), got, isa);
+          const auto bad =
+              std::find_if(row.begin(), row.end(), [](float v) { return !std::isfinite(v); });
+          const auto want = bad != row.end() ? bad : std::max_element(row.begin(), row.end());
+          EXPECT_EQ(ids[t], want - row.begin());
+          ExpectSameBits({*want}, {best[t]}, isa);
+          if (t != 9) {
+            EXPECT_EQ(ids[t], has_bad_bias ? 700 : 0);
+          }
+        }
       }
     }
   }

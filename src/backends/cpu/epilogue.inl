@@ -25,6 +25,24 @@ void FinishTile(const float* acc, int width, int n, const float* bias, float sca
   }
 }
 
+// Bit t: not every element of row t [n], rows `stride` apart, is finite and below limit[t]. May be
+// set for a row where all are, if n is no multiple of 16 and limit[t] is not above 0.
+uint64_t RowsNotBelow(const float* y, int64_t stride, int width, int64_t n, const float* limit) {
+  uint64_t rows = 0;
+  for (int t = 0; t < width; ++t) {
+    const float* row = y + t * stride;
+    V16 largest = n < 16 ? LoadN(row, n) : Load(row);
+    V16 finite = Set(0.0f);
+    for (int64_t i = 0; i < n; i += 16) {
+      const V16 v = i + 16 <= n ? Load(row + i) : LoadN(row + i, n - i);
+      largest = Max(largest, v);
+      finite = Add(finite, Sub(v, v));  // 0, or NaN
+    }
+    if (!All(Lt(Add(largest, finite), Set(limit[t])))) rows |= uint64_t{1} << t;
+  }
+  return rows;
+}
+
 template <ops::ActivationKind kind>
 void FinishGluOf(const float* gate, const float* up, int width, int n, const float* gate_bias,
                  const float* up_bias, float* y, int64_t y_stride) {

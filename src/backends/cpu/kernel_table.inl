@@ -68,6 +68,7 @@ constexpr Kernels MakeKernels() {
   k.finish = FinishTile<false>;
   k.finish_past = FinishTile<true>;
   k.end_past = EndStoresPast;
+  k.rows_not_below = RowsNotBelow;
   k.finish_glu = FinishGlu;
   k.kv_encode[static_cast<int>(quant::KvFormat::kF32)] = quant::KvEncodeF32;
   k.kv_encode[static_cast<int>(quant::KvFormat::kF16)] = KvEncodeF16;

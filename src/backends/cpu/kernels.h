@@ -185,6 +185,10 @@ struct Kernels {
   // written.
   decltype(finish) finish_past;
   void (*end_past)();
+  // Bit t of `width` <= 64 rows of y, `stride` apart: not every element of [n] is surely finite and
+  // below limit[t].
+  uint64_t (*rows_not_below)(const float* y, int64_t stride, int width, int64_t n,
+                             const float* limit);
   void (*finish_glu)(ops::ActivationKind kind, const float* gate, const float* up, int width, int n,
                      const float* gate_bias, const float* up_bias, float* y, int64_t y_stride);
 

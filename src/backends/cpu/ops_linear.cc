@@ -12,7 +12,10 @@
 // (290 against 340 GMAC/s on AMX at k = 2048: storing and loading sums costs more than L2); one
 // panel at a time for few tokens.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <memory>
+#include <span>
 
 #include "backends/cpu/context.h"
 #include "backends/cpu/tiles.h"
@@ -205,6 +208,27 @@ bool GoesPast(const CpuWeight& w, int64_t num_tokens, const Epilogue& e, const f
   return y_stride * 4 % kLine == 0 && reinterpret_cast<uintptr_t>(y) % kLine == 0;
 }
 
+// Of rows whose largest logit alone is asked: rows [t0, t0 + width) of a panel range, `n` logits
+// from `first` on, which lie at `values`, rows `stride` apart. Rows that are wanted go to y.
+void TakeBest(const Context& c, const Epilogue& e, RowBest* best, const float* values,
+              int64_t stride, int64_t t0, int width, int64_t first, int64_t n, float* y,
+              int64_t y_stride) {
+  float limit[64];
+  for (int t = 0; t < width; ++t) limit[t] = best[t0 + t].best;
+  // Few pieces hold a new largest: log(number of pieces) of random ones.
+  const uint64_t rows = c.k.rows_not_below(values, stride, width, n, limit);
+  for (int t = 0; t < width; ++t) {
+    const float* row = values + t * stride;
+    if (e.wanted[t0 + t] != 0) {
+      std::copy_n(row, n, y + (t0 + t) * y_stride + first);
+    } else if (rows >> t & 1) {
+      for (int64_t i = 0; i < n; ++i) {
+        best[t0 + t].Take(row[i], static_cast<int32_t>(first + i));
+      }
+    }
+  }
+}
+
 void Products(Context& c, const CpuWeight& w, int64_t expert, const Inputs& inputs,
               const Epilogue& e, float* y, int64_t y_stride) {
   // Pieces of all segments, one after the other.
@@ -223,7 +247,8 @@ void Products(Context& c, const CpuWeight& w, int64_t expert, const Inputs& inpu
     parts.push_back({s, tiles, pieces, pieces.num_pieces()});
     num_pieces += parts.back().count;
   }
-  const bool past = GoesPast(w, inputs.entries.front().tiles.num_tokens, e, y, y_stride);
+  const bool past =
+      e.best == nullptr && GoesPast(w, inputs.entries.front().tiles.num_tokens, e, y, y_stride);
   const auto finish = past ? c.k.finish_past : c.k.finish;
   c.ForPieces(num_pieces, 1, [&](int worker, int64_t piece, int64_t) {
     const Part* part = parts.data();
@@ -233,20 +258,34 @@ void Products(Context& c, const CpuWeight& w, int64_t expert, const Inputs& inpu
     const Pieces& pieces = part->pieces;
     const Pieces::Range r = pieces.At(piece);
     const int64_t out_floats = pieces.OutFloats(tiles);
+    // Rows of which not all is kept: of one tile.
+    const int64_t row_floats = e.best ? pieces.panels * kPanelRows : 0;
+    const int64_t more_floats = out_floats + row_floats * tiles.width;
     uint8_t* work =
-        c.worker[static_cast<size_t>(worker)].Get(WorkBytesOf(tiles, pieces) + out_floats * 4);
+        c.worker[static_cast<size_t>(worker)].Get(WorkBytesOf(tiles, pieces) + more_floats * 4);
     auto* out = reinterpret_cast<float*>(work);
-    work += out_floats * 4;
+    float* const rows_of_tile = out + out_floats;
+    work += more_floats * 4;
     const Sums sums = Multiply(c, s, expert, tiles, r.p0, r.p1 - r.p0, r.t0, r.t1, work, out);
     for (int64_t tile = r.t0; tile < r.t1; ++tile) {
       const int64_t t = tile * tiles.width;
+      const int width = tiles.WidthOf(tile);
+      // Element [t, first row of the piece] of what is finished.
+      const int64_t row0 = s.row0 + r.p0 * kPanelRows;
+      float* const to = e.best ? rows_of_tile : y + t * y_stride + row0;
+      const int64_t to_stride = e.best ? row_floats : y_stride;
       for (int64_t p = r.p0; p < r.p1; ++p) {
         const int64_t first = p * kPanelRows;
         const int rows = static_cast<int>(std::min<int64_t>(kPanelRows, s.rows - first));
         const int64_t row = s.row0 + first;
-        finish(sums.At(p - r.p0, tile), tiles.WidthOf(tile), rows, e.bias ? e.bias + row : nullptr,
-               e.scale, e.residual ? e.residual + t * e.residual_stride + row : nullptr,
-               e.residual_stride, y + t * y_stride + row, y_stride);
+        finish(sums.At(p - r.p0, tile), width, rows, e.bias ? e.bias + row : nullptr, e.scale,
+               e.residual ? e.residual + t * e.residual_stride + row : nullptr, e.residual_stride,
+               to + (row - row0), to_stride);
+      }
+      if (e.best) {
+        const int64_t count = std::min(r.p1 * kPanelRows, s.rows) - r.p0 * kPanelRows;
+        TakeBest(c, e, e.best + worker * tiles.num_tokens, to, to_stride, t, width, row0, count, y,
+                 y_stride);
       }
     }
     if (past) c.k.end_past();
@@ -349,6 +388,19 @@ constexpr int64_t kMostFusedPanels = 8;
 
 }  // namespace
 
+void RowBest::Take(float value, int32_t id) {
+  if (!std::isfinite(value)) {
+    if (id < bad_id) bad = value, bad_id = id;
+  } else if (value > best || (value == best && id < best_id)) {
+    best = value, best_id = id;
+  }
+}
+
+void RowBest::Take(const RowBest& other) {
+  if (other.best_id != kNone) Take(other.best, other.best_id);
+  if (other.bad_id != kNone) Take(other.bad, other.bad_id);
+}
+
 void MatMul(Context& c, const CpuWeight& w, int64_t expert, const float* const* x,
             int64_t num_tokens, const Epilogue& e, float* y, int64_t y_stride,
             const RowNorm& norm) {
@@ -421,10 +473,38 @@ Epilogue EpilogueOf(const TensorView& bias, const TensorView& residual, float sc
 
 void LinearOp(const ops::LinearArgs& args, ops::Stream& stream) {
   Context& c = ContextOf(stream);
-  Epilogue e = EpilogueOf(args.bias, args.residual, args.scale);
-  e.y_leaves = args.y_leaves;
-  MatMul(c, AsCpu(args.w), 0, RowPointers(c, args.x), args.x.dim(0), e, args.y.As<float>(),
+  MatMul(c, AsCpu(args.w), 0, RowPointers(c, args.x), args.x.dim(0),
+         EpilogueOf(args.bias, args.residual, args.scale), args.y.As<float>(), args.y.stride(0));
+}
+
+void LogitsOp(const ops::LogitsArgs& args, ops::Stream& stream) {
+  Context& c = ContextOf(stream);
+  const int64_t num_tokens = args.x.dim(0);
+  const std::span wanted(args.wanted.As<int32_t>(), static_cast<size_t>(num_tokens));
+  const auto num_workers = static_cast<int64_t>(c.worker.size());
+  Epilogue e = EpilogueOf(args.bias, {}, args.scale);
+  e.y_leaves = true;
+  if (std::find(wanted.begin(), wanted.end(), 0) != wanted.end()) {
+    e.wanted = wanted.data();
+    e.best = c.best.Array<RowBest>(num_workers * num_tokens);
+    std::uninitialized_fill_n(e.best, num_workers * num_tokens, RowBest{});
+  }
+  MatMul(c, AsCpu(args.w), 0, RowPointers(c, args.x), num_tokens, e, args.y.As<float>(),
          args.y.stride(0));
+  for (int64_t t = 0; t < num_tokens; ++t) {
+    int32_t& id = args.best_id.As<int32_t>()[t];
+    float& best = args.best.As<float>()[t];
+    id = -1;
+    best = 0;
+    if (wanted[static_cast<size_t>(t)] != 0) continue;
+    RowBest found;
+    for (int64_t worker = 0; worker < num_workers; ++worker) {
+      found.Take(e.best[worker * num_tokens + t]);
+    }
+    const bool is_bad = found.bad_id != RowBest::kNone;
+    id = is_bad ? found.bad_id : found.best_id;
+    best = is_bad ? found.bad : found.best;
+  }
 }
 
 void NormLinearOp(const ops::NormLinearArgs& args, ops::Stream& stream) {

@@ -112,6 +112,9 @@ RILL_INLINE M16 LtI(I32 a, I32 b) {
   return {_mm256_castsi256_ps(_mm256_cmpgt_epi32(b.lo, a.lo)),
           _mm256_castsi256_ps(_mm256_cmpgt_epi32(b.hi, a.hi))};
 }
+RILL_INLINE bool All(M16 m) {
+  return _mm256_movemask_ps(_mm256_and_ps(m.lo, m.hi)) == 0xFF;
+}
 RILL_INLINE V16 Select(M16 m, V16 yes, V16 no) {
   return {_mm256_blendv_ps(no.lo, yes.lo, m.lo), _mm256_blendv_ps(no.hi, yes.hi, m.hi)};
 }

@@ -119,6 +119,9 @@ RILL_INLINE M16 Lt(V16 a, V16 b) {
 RILL_INLINE M16 LtI(I32 a, I32 b) {
   return {_mm512_cmplt_epi32_mask(a.v, b.v)};
 }
+RILL_INLINE bool All(M16 m) {
+  return m.v == 0xFFFF;
+}
 RILL_INLINE V16 Select(M16 m, V16 yes, V16 no) {
   return {_mm512_mask_blend_ps(m.v, no.v, yes.v)};
 }

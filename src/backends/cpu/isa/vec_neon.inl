@@ -135,6 +135,9 @@ RILL_INLINE M16 Lt(V16 x, V16 y) {
 RILL_INLINE M16 LtI(I32 x, I32 y) {
   return RILL_EACH_2(vcltq_s32, x, y);
 }
+RILL_INLINE bool All(M16 m) {
+  return vminvq_u32(vandq_u32(vandq_u32(m.a, m.b), vandq_u32(m.c, m.d))) == 0xFFFFFFFFu;
+}
 RILL_INLINE V16 Select(M16 m, V16 yes, V16 no) {
   return RILL_EACH_3(vbslq_f32, m, yes, no);
 }

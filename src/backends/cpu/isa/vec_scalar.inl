@@ -135,6 +135,11 @@ RILL_INLINE I32 SraI(I32 a) {
 RILL_INLINE M16 Lt(V16 a, V16 b) {
   return {BitsAs<I32>(a < b)};
 }
+RILL_INLINE bool All(M16 m) {
+  int32_t all = -1;
+  for (int i = 0; i < 16; ++i) all &= m.bits[i];
+  return all != 0;
+}
 RILL_INLINE M16 LtI(I32 a, I32 b) {
   return {BitsAs<I32>(a < b)};
 }
