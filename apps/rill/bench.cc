@@ -312,8 +312,18 @@ void AddKernels(CLI::App& bench, CommandContext& context) {
   command->callback([flags, &context] {
     if (flags->list || flags->options.name.empty()) {
       std::string text;
-      for (const std::string& name : KernelBenchNames()) text += name + "\n";
-      WriteStdout(text);
+      Json::Array names;
+      for (const std::string& name : KernelBenchNames()) {
+        text += name + "\n";
+        names.emplace_back(name);
+      }
+      if (flags->json) {
+        Json out;
+        out.Set("kernels", std::move(names));
+        PrintJson(out);
+      } else {
+        WriteStdout(text);
+      }
       return;
     }
     auto run = RunKernelBench(flags->options);

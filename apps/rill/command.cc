@@ -382,8 +382,10 @@ Result<std::vector<int32_t>> TokenIds(const Json& json, const std::string& sourc
   ids.reserve(json.array().size());
   for (const Json& value : json.array()) {
     if (!value.FitsInt64() || value.int_value() < 0 || value.int_value() > INT32_MAX) {
-      return InvalidArgument(fmt::format("{}: element {}: expected a token id, got {}", source,
-                                         ids.size(), value.Dump()));
+      return InvalidArgument(fmt::format(
+          "{}: element {}: expected a token id, got {}", source, ids.size(),
+          value.is_array() || value.is_object() || value.is_string() ? std::string(value.TypeName())
+                                                                     : value.Dump()));
     }
     ids.push_back(static_cast<int32_t>(value.int_value()));
   }

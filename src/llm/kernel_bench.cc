@@ -94,6 +94,15 @@ Result<KernelBenchRun> RunKernelBench(const KernelBenchOptions& options) {
   if (options.activations != "f32" && options.activations != "q8") {
     return InvalidArgument("activations: expected f32 or q8, got '" + options.activations + "'");
   }
+  if (w8a8 && options.activations != "q8") {
+    return InvalidArgument("activations: w8a8 has int8 ones, got '" + options.activations + "'");
+  }
+  // As a weight they would meet f32 activations.
+  const bool has_inner_rows = entry->op == ops::OpId::kGatedFfn || entry->op == ops::OpId::kMoeFfn;
+  if (w8a8 && (options.cols % 32 != 0 || (has_inner_rows && options.rows % 32 != 0))) {
+    return InvalidArgument(fmt::format("{}: expected rows of a multiple of 32, got {} and {}",
+                                       options.name, options.cols, options.rows));
+  }
   const auto kv_format = quant::KvFormatFromName(options.kv_dtype);
   if (!kv_format) {  // of every operator: a wrong word is not less wrong where nothing reads it
     return InvalidArgument("kv_dtype: expected " + quant::KvFormatNames() + ", got '" +

@@ -331,8 +331,7 @@ Value Builder::GatedFfn(Value x, const InputNorm& norm, const LinearWeights& gat
                         Value residual) {
   if (!HasKernel(backend_.ops(), ops::OpId::kGatedFfn) ||
       !backend_.FusesGatedFfn(*gate_up.w, *down.w)) {
-    return Linear("down", LinearGlu("gate_up", Normed(x, norm), gate_up, kind), down, scale,
-                  residual);
+    return Linear("down", LinearGlu("gate_up", x, gate_up, kind, norm), down, scale, residual);
   }
   using Args = ops::GatedFfnArgs;
   const Value y = NewBuffer(x.rows, down.w->rows());
@@ -374,10 +373,11 @@ Value Builder::LogitsLinear(std::string_view place, Value x, const LinearWeights
 }
 
 Value Builder::LinearGlu(std::string_view place, Value x, const LinearWeights& w,
-                         ops::ActivationKind kind) {
+                         ops::ActivationKind kind, const InputNorm& norm) {
   using Args = ops::LinearGluArgs;
   const Value y = NewBuffer(x.rows, w.w->rows() / 2);
   Args args;
+  SetNorm(norm, args);
   args.w = w.w;
   args.bias = w.bias;
   args.kind = kind;

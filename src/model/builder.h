@@ -104,15 +104,15 @@ class Builder {
   // Linear of the normed rows: one op where the backend has it, else two ("norm" beside `place`).
   Value NormLinear(std::string_view place, Value x, const InputNorm& norm, const LinearWeights& w);
   // residual + scale * down(f(gate n) * (up n)), n the normed rows: one op ("mlp") where the
-  // backend has it and gains by it, else "norm", "gate_up" and "down".
+  // backend has it and gains by it, else "gate_up", with the norm in it, and "down".
   Value GatedFfn(Value x, const InputNorm& norm, const LinearWeights& gate_up,
                  const LinearWeights& down, ops::ActivationKind kind, float scale, Value residual);
   // Writes the caller's logits. is_last: no op follows that reads them, so that of some rows the
   // largest may be enough (ops/logits.h), where the backend has that.
   Value LogitsLinear(std::string_view place, Value x, const LinearWeights& w, float scale,
                      bool is_last);
-  Value LinearGlu(std::string_view place, Value x, const LinearWeights& w,
-                  ops::ActivationKind kind);
+  Value LinearGlu(std::string_view place, Value x, const LinearWeights& w, ops::ActivationKind kind,
+                  const InputNorm& norm);
   Value Activation(std::string_view place, Value x, ops::ActivationKind kind);
   Value Add(std::string_view place, Value a, Value b, float b_scale = 1.0f);
   void Copy(std::string_view place, Value from, Value to);

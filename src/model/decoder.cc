@@ -149,7 +149,7 @@ Value RecordMoe(Builder& b, const DecoderSpec& spec, const LayerWeights& w, Valu
                      ungated, residual);
   if (w.shared_gate_up.empty()) return y;
   if (w.shared_router.empty()) {
-    const Value inner = b.LinearGlu("shared_gate_up", x, w.shared_gate_up, spec.activation);
+    const Value inner = b.LinearGlu("shared_gate_up", x, w.shared_gate_up, spec.activation, {});
     return b.Linear("shared_down", inner, w.shared_down, 1.0f, y);
   }
   // A gated shared expert is a mixture of one, weighed by sigmoid(gate x).

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <set>
 #include <span>
@@ -136,7 +137,11 @@ quant::Int3Zeros ReadInt3Zeros(const Reader& in, bool is_symmetric) {
     int major = 0, minor = 0;
     const char* at = text.data() + kProducer.size();
     const char* const end = text.data() + text.size();
-    if (at == end || *at != ':') continue;
+    // Another program's name goes on; a name without a version is of nobody knows which.
+    if (at != end && (std::isalnum(static_cast<unsigned char>(*at)) || *at == '_' || *at == '-')) {
+      continue;
+    }
+    if (at == end || *at != ':') return quant::Int3Zeros::kUnknown;
     auto read = std::from_chars(at + 1, end, major);
     if (read.ec != std::errc() || read.ptr == end || *read.ptr != '.') {
       return quant::Int3Zeros::kUnknown;

@@ -282,6 +282,8 @@ TEST(QuantConfig, WriterOfInt3ZeroPoints_IsKnownByItsVersion) {
       {R"(, "meta": {"quantizer": ["gptqmodel:10.0.0"]})", Int3Zeros::kFields},
       {R"(, "meta": {"quantizer": ["gptqmodel:main"]})", Int3Zeros::kUnknown},
       {R"(, "meta": {"quantizer": ["gptqmodel:"]})", Int3Zeros::kUnknown},
+      {R"(, "meta": {"quantizer": ["gptqmodel"]})", Int3Zeros::kUnknown},
+      {R"(, "meta": {"quantizer": "GPTQModel 2.0"})", Int3Zeros::kUnknown},
       {R"(, "meta": {"quantizer": ["gptqmodel:99999999999999999999.1"]})", Int3Zeros::kUnknown},
       {R"(, "meta": {"quantizer": ["gptqmodel_fork:1.0", 7, null]})", Int3Zeros::kFields},
       {R"(, "meta": {"quantizer": []})", Int3Zeros::kFields},

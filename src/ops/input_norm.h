@@ -1,4 +1,4 @@
-// How rows are normed where they enter a fused operator (norm_linear.h, gated_ffn.h).
+// How rows are normed where they enter a fused operator (norm_linear.h, linear_glu.h, gated_ffn.h).
 #pragma once
 
 #include <cstdint>

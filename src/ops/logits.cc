@@ -11,9 +11,9 @@ const OpSchema& LogitsSchema() {
           .Formula(
               "l[t, n] = scale * (sum_k x[t, k] * w[n, k] + bias[n])\n"
               "wanted[t] != 0:  y[t] = l[t], best_id[t] = -1, best[t] = 0\n"
-              "wanted[t] == 0:  y[t] is not touched, best[t] = l[t, best_id[t]], best_id[t] = the "
-              "first n where\n"
-              "                 l[t, n] is NaN or infinite, else the first where it is largest")
+              "wanted[t] == 0:  y[t] is not touched, best[t] = l[t, best_id[t]], best_id[t] = the\n"
+              "                 first n where l[t, n] is NaN or infinite, else where it is "
+              "largest")
           .Tags({"matmul", "fusion"})
           .Macs("num_tokens*vocab_size*in_features")
           .In("x", &A::x, "num_tokens, in_features", "activations")

@@ -1,9 +1,8 @@
 // Logits of a step's rows: all of a row where wanted, else only the largest and its place.
 //   l[t, n] = scale * (sum_k x[t, k] * w[n, k] + bias[n])
 //   wanted[t] != 0:  y[t] = l[t], best_id[t] = -1, best[t] = 0
-//   wanted[t] == 0:  y[t] is not touched, best[t] = l[t, best_id[t]], best_id[t] = the first n
-//   where
-//                    l[t, n] is NaN or infinite, else the first where it is largest
+//   wanted[t] == 0:  y[t] is not touched, best[t] = l[t, best_id[t]], best_id[t] = the
+//                    first n where l[t, n] is NaN or infinite, else where it is largest
 // l is bit for bit what linear computes. So best_id[t] is the token of a greedy choice if best[t]
 // is finite, and else the culprit.
 //

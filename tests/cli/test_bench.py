@@ -88,10 +88,10 @@ def test_profile_accounts_for_the_time(report):
             assert math.isclose(sum(row["seconds"] for row in rows), profile["seconds"],
                                 rel_tol=1e-6)
         names = {row["name"] for row in profile["by_op"]}
-        assert {"linear", "norm_linear", "linear_glu", "paged_attention"} <= names
+        assert {"linear", "norm_linear", "linear_glu", "logits", "paged_attention"} <= names
         assert "layers.*.attn.qkv" in {row["name"] for row in profile["by_place"]}
         shares = {row["name"]: row["share"] for row in profile["by_op"]}
-        products = shares["linear"] + shares["norm_linear"] + shares["linear_glu"]
+        products = sum(shares[op] for op in ("linear", "norm_linear", "linear_glu", "logits"))
         assert math.isclose(profile["matmul_share"], products, rel_tol=1e-6)
 
 
@@ -437,6 +437,15 @@ def test_kernels_are_listed(rill):
                           timeout=60)
     names = done.stdout.decode().split()
     assert "linear:q4_0" in names and "paged_attention" in names
+    assert rill_json(rill, "bench", "kernels", "--list") == {"kernels": names}
+
+
+def test_w8a8_is_measured_as_w8a8_or_not_at_all(rill):
+    for words, told in ((["--cols", "40"], "multiple of 32"),
+                        (["--activations", "f32"], "int8")):
+        done = subprocess.run([rill, "bench", "kernels", "--only", "linear:w8a8", *words],
+                              capture_output=True, timeout=60, check=False)
+        assert done.returncode == 2 and told in done.stderr.decode(), done.stderr
 
 
 def test_quality_table(rill, stories, tmp_path):

@@ -115,32 +115,6 @@ std::vector<double> Logits(const Case& c, const Instance& instance, const Output
   return bounds;
 }
 
-std::vector<double> Gated(const Case& c, const Instance& instance, const Output& y) {
-  const auto decoded = instance.Decoded("w");
-  const std::vector<float>& x = instance.Values("x");
-  const size_t cols = static_cast<size_t>(c.weights.at("w").cols);
-  const size_t size = decoded.size() / cols / 2;
-  const auto gate = ProductBounds(c, x, "w", decoded, 0, size);
-  const auto up = ProductBounds(c, x, "w", decoded, size, size);
-  const auto* bias = Find(c, instance, "bias");
-  std::vector<double> bounds(y.values.size());
-  for (size_t i = 0; i < bounds.size(); ++i) {
-    const size_t t = i / size, n = i % size;
-    double g = At(bias, n), u = At(bias, size + n);
-    for (size_t k = 0; k < cols; ++k) {
-      g += std::fabs(x[t * cols + k] * decoded[n * cols + k]);
-      u += std::fabs(x[t * cols + k] * decoded[(size + n) * cols + k]);
-    }
-    // Absolute sums stand for |g| and |u|; in q8 mode each may grow by the codes' rounding.
-    g *= 1.1;
-    u *= 1.1;
-    const double slope = 2 * std::max(1.0, g);
-    bounds[i] = slope * (gate[i] + 2 * kU * g) * u + slope * g * (up[i] + 2 * kU * u) +
-                8 * kU * std::max(g, g * g) * u + kDenormal;
-  }
-  return bounds;
-}
-
 std::vector<double> Norm(const Case& c, const Instance& instance, const Output& y, bool centred,
                          bool skip) {
   const auto& x = instance.Values("x");
@@ -262,6 +236,42 @@ double Carried(const float* w, const float* x, const double* wrong, size_t cols,
     sum += std::fabs(w[k]) * (wrong[k] + code);
   }
   return sum;
+}
+
+std::vector<double> Gated(const Case& c, const Instance& instance, const Output& y) {
+  const auto decoded = instance.Decoded("w");
+  const size_t cols = static_cast<size_t>(c.weights.at("w").cols);
+  const size_t size = decoded.size() / cols / 2;
+  const NormedInput normed = NormedInputOf(c, instance, cols);
+  const std::vector<float>& x = normed.values;
+  auto gate = ProductBounds(c, x, "w", decoded, 0, size);
+  auto up = ProductBounds(c, x, "w", decoded, size, size);
+  if (Attribute(c, "norm") != 0) {
+    const bool q8 = c.activations == ops::ActivationMode::kQ8;
+    for (size_t i = 0; i < gate.size(); ++i) {
+      const float* row = &x[i / size * cols];
+      const double* wrong = &normed.wrong[i / size * cols];
+      gate[i] += Carried(&decoded[i % size * cols], row, wrong, cols, q8);
+      up[i] += Carried(&decoded[(size + i % size) * cols], row, wrong, cols, q8);
+    }
+  }
+  const auto* bias = Find(c, instance, "bias");
+  std::vector<double> bounds(y.values.size());
+  for (size_t i = 0; i < bounds.size(); ++i) {
+    const size_t t = i / size, n = i % size;
+    double g = At(bias, n), u = At(bias, size + n);
+    for (size_t k = 0; k < cols; ++k) {
+      g += std::fabs(x[t * cols + k] * decoded[n * cols + k]);
+      u += std::fabs(x[t * cols + k] * decoded[(size + n) * cols + k]);
+    }
+    // Absolute sums stand for |g| and |u|; in q8 mode each may grow by the codes' rounding.
+    g *= 1.1;
+    u *= 1.1;
+    const double slope = 2 * std::max(1.0, g);
+    bounds[i] = slope * (gate[i] + 2 * kU * g) * u + slope * g * (up[i] + 2 * kU * u) +
+                8 * kU * std::max(g, g * g) * u + kDenormal;
+  }
+  return bounds;
 }
 
 std::vector<double> NormLinear(const Case& c, const Instance& instance, const Output& y) {

@@ -30,6 +30,28 @@ std::vector<Case> LinearGluCases() {
       }
     }
   }
+  for (DType dtype : {DType::kF32, DType::kQ4_1, DType::kQ6_K, DType::kI8}) {
+    const int64_t cols = std::max<int64_t>(Traits(dtype).block_weights, 128);
+    for (int64_t tokens : {1, 7, 37}) {
+      for (const bool layer : {false, true}) {
+        WeightSpec spec{{{dtype, 21}, {dtype, 21}}, cols};
+        spec.paired = true;
+        Case c(OpId::kLinearGlu, std::string(DTypeName(dtype)) + (layer ? " layer " : " rms ") +
+                                     std::to_string(tokens));
+        c.T("x", {tokens, cols}, tokens == 7 ? Fill::kOutliers : Fill::kUniform, 3)
+            .W("w", spec)
+            .T("y", {tokens, 21}, Fill::kZero, 2)
+            .A("kind", 0)
+            .A("norm", layer ? 2 : 1)
+            .A("eps", 1e-5);
+        if (tokens != 1) c.T("norm_weight", {cols});
+        if (layer && tokens == 7) c.T("norm_bias", {cols});
+        if (!layer && tokens == 37) c.A("weight_bias", 1);
+        if (tokens == 7) c.T("bias", {42});
+        cases.push_back(c);
+      }
+    }
+  }
   for (DType dtype : {DType::kI8, DType::kU4G64}) {
     WeightSpec spec{{{dtype, 21}, {dtype, 21}}, 192};
     spec.paired = true;

@@ -222,7 +222,7 @@ void MatMul(Context& c, const CpuWeight& w, int64_t expert, const float* const* 
 // w is paired; bias (gate then up) may be null.
 void MatMulGlu(Context& c, const CpuWeight& w, int64_t expert, const float* const* x,
                int64_t num_tokens, const float* bias, ops::ActivationKind kind, float* y,
-               int64_t y_stride);
+               int64_t y_stride, const RowNorm& norm = {});
 
 // Whether GatedFfn quantises the inner rows where they are made: both weights take activations in
 // one form, and a few panels hold whole groups of `down`.

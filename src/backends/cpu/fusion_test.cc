@@ -174,6 +174,13 @@ TEST(CpuFusion, GatedFfn_IsNormLinearGluAndLinear) {
         glu.w = gate_up.packed.get();
         glu.y = View(inner, {tokens, kSize});
         backend.ops().linear_glu(glu, backend.stream());
+        std::vector<float> inner_of_one(inner.size());
+        ops::LinearGluArgs one = glu;  // with the norm in it
+        SetNorm(norm, weight, bias, one);
+        one.x = View(std::as_const(x), {tokens, kHidden});
+        one.y = View(inner_of_one, {tokens, kSize});
+        backend.ops().linear_glu(one, backend.stream());
+        ExpectSameBits(inner, inner_of_one, setup.isa + " " + gate_up.packed->Describe());
         ops::LinearArgs linear;
         linear.x = View(std::as_const(inner), {tokens, kSize});
         linear.w = down.packed.get();

@@ -410,9 +410,10 @@ void MatMul(Context& c, const CpuWeight& w, int64_t expert, const float* const* 
 
 void MatMulGlu(Context& c, const CpuWeight& w, int64_t expert, const float* const* x,
                int64_t num_tokens, const float* bias, ops::ActivationKind kind, float* y,
-               int64_t y_stride) {
+               int64_t y_stride, const RowNorm& norm) {
   if (num_tokens == 0) return;
-  GluProducts(c, w, expert, PackInputs(c, w, expert, x, num_tokens), bias, kind, {y, y_stride});
+  GluProducts(c, w, expert, PackInputs(c, w, expert, x, num_tokens, norm), bias, kind,
+              {y, y_stride});
 }
 
 bool FusesInnerRows(const CpuWeight& gate_up, const CpuWeight& down) {
@@ -524,7 +525,7 @@ void GatedFfnOp(const ops::GatedFfnArgs& args, ops::Stream& stream) {
 void LinearGluOp(const ops::LinearGluArgs& args, ops::Stream& stream) {
   Context& c = ContextOf(stream);
   MatMulGlu(c, AsCpu(args.w), 0, RowPointers(c, args.x), args.x.dim(0), DataOf(args.bias),
-            args.kind, args.y.As<float>(), args.y.stride(0));
+            args.kind, args.y.As<float>(), args.y.stride(0), NormOf(args));
 }
 
 }  // namespace rill::cpu

@@ -7,11 +7,11 @@ namespace rill::ops::reference {
 void ReferenceLinearGlu(const LinearGluArgs& args, Stream&) {
   const int64_t num_tokens = args.y.dim(0);
   const int64_t size = args.y.dim(1);
-  std::vector<const float*> x;
-  for (int64_t t = 0; t < num_tokens; ++t) x.push_back(args.x.Row<float>(t));
+  const NormedRows rows(args.norm, args.x, args.norm_weight, args.norm_bias, args.eps,
+                        args.weight_bias);
   std::vector<double> gate, up;
-  Products(AsReference(*args.w), 0, x, 0, size, gate);
-  Products(AsReference(*args.w), 0, x, size, size, up);
+  Products(AsReference(*args.w), 0, rows.pointers(), 0, size, gate);
+  Products(AsReference(*args.w), 0, rows.pointers(), size, size, up);
   const float* bias = args.bias.empty() ? nullptr : args.bias.As<float>();
   for (int64_t t = 0; t < num_tokens; ++t) {
     float* y = args.y.Row<float>(t);
