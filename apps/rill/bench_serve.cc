@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 #include <new>
 
 #include "command.h"
@@ -90,6 +91,15 @@ Status BenchServe(BenchServeFlags& flags, int& exit_code) {
   load.ignore_eos = !flags.keep_eos;
   if (const char* key = std::getenv(flags.key_variable.c_str())) load.api_key = key;
   RILL_ASSIGN_OR_RETURN(load.requests, MakeRequests(flags));
+  // A figure "of 1,024 requests" must not be one of those that were left.
+  if (flags.num_requests > 0 && std::ssize(load.requests) < flags.num_requests) {
+    const std::string note = fmt::format(
+        "rill: {} of {} requests: {} has no more{}\n", load.requests.size(), flags.num_requests,
+        flags.dataset,
+        flags.max_total_tokens > 0 ? fmt::format(" of at most {} tokens", flags.max_total_tokens)
+                                   : "");
+    std::fputs(ForTerminal(note).c_str(), stderr);
+  }
   // Before the measurement: none is lost for want of a place.
   OutputFile plot, details;
   if (!flags.plot.empty()) RILL_RETURN_IF_ERROR(plot.Open(flags.plot));

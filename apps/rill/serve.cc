@@ -181,13 +181,23 @@ void PrintStatus(const ServerStatus& status) {
   auto share = [](double value) {
     return value < 0 ? std::string("?") : fmt::format("{:.0f} %", value * 100);
   };
+  const std::string memory = share(status.memory_share), compute = share(status.compute_share),
+                    kv = share(status.kv_share);
+  const char* const draining = status.draining ? "draining, " : "";
+  const size_t columns = TerminalColumns() - 1;
   std::string line = fmt::format(
-      "{} running, {} waiting | {:.0f} tok/s out, {:.0f} in | of the machine: memory "
-      "{}, compute {}, KV {}{}",
-      status.running, status.waiting, status.output_tokens_per_s, status.prompt_tokens_per_s,
-      share(status.memory_share), share(status.compute_share), share(status.kv_share),
-      status.draining ? " | draining" : "");
-  line.resize(std::min(line.size(), TerminalColumns() - 1));
+      "{}{} running, {} waiting | {:.0f} tok/s out, {:.0f} in | of the machine: memory {}, compute "
+      "{}, KV {}",
+      draining, status.running, status.waiting, status.output_tokens_per_s,
+      status.prompt_tokens_per_s, memory, compute, kv);
+  // All of it, in fewer words, on 80 columns.
+  if (line.size() > columns) {
+    line =
+        fmt::format("{}{} run {} wait | tok/s {:.0f} out {:.0f} in | limit: mem {} comp {} KV {}",
+                    draining, status.running, status.waiting, status.output_tokens_per_s,
+                    status.prompt_tokens_per_s, memory, compute, kv);
+  }
+  line.resize(std::min(line.size(), columns));
   Say("\r\x1b[K" + line);
 }
 

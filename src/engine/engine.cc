@@ -162,7 +162,7 @@ ArrivalLoad Engine::LoadOf(std::string_view tenant, std::string_view length_clas
                            int32_t max_tokens, int32_t choices, double prompt_tokens) const {
   const LengthForecast forecast =
       scheduler_.Forecast({tenant, length_class, {}, std::max(0, max_tokens), 0});
-  const double held = options_.predict_lengths ? forecast.expected_tokens : std::max(0, max_tokens);
+  const double held = options_.predict_lengths ? forecast.held_tokens : std::max(0, max_tokens);
   return ArrivalLoad::Of(choices, prompt_tokens, forecast.expected_tokens, held);
 }
 

@@ -45,15 +45,29 @@ const SurvivalPredictor::Curve* SurvivalPredictor::FindCurve(const LengthQuery& 
 }
 
 LengthForecast SurvivalPredictor::Predict(const LengthQuery& query) const {
-  LengthForecast forecast{query.max_tokens, static_cast<double>(query.max_tokens)};
   const std::lock_guard lock(mutex_);
   const Curve* curve = FindCurve(query);
-  if (curve == nullptr || query.generated >= query.max_tokens) return forecast;
+  return curve != nullptr ? FromCurve(*curve, query) : Guess(query);
+}
+
+LengthForecast SurvivalPredictor::Guess(const LengthQuery& query) const {
+  const double left = std::max(0, query.max_tokens - query.generated);
+  double expected = query.generated + kGuessTokens * (1 - std::exp(-left / kGuessTokens));
+  if (const auto all = curves_.find(kAllKey); all != curves_.end()) {
+    const double seen = all->second.total / (all->second.total + kGuessWeight);
+    expected += seen * (FromCurve(all->second, query).expected_tokens - expected);
+  }
+  return {query.max_tokens, expected, static_cast<double>(query.max_tokens)};
+}
+
+LengthForecast SurvivalPredictor::FromCurve(const Curve& curve, const LengthQuery& query) const {
+  LengthForecast forecast{query.max_tokens, static_cast<double>(query.max_tokens)};
+  if (query.generated >= query.max_tokens) return forecast;
   // At risk in the first bucket that can still bring the end.
   const int first = BucketOf(query.generated + 1);
-  double at_risk = curve->total;
+  double at_risk = curve.total;
   for (int b = 0; b < first; ++b) {
-    at_risk -= curve->ended[static_cast<size_t>(b)] + curve->cut_off[static_cast<size_t>(b)];
+    at_risk -= curve.ended[static_cast<size_t>(b)] + curve.cut_off[static_cast<size_t>(b)];
   }
   double alive = 1.0;
   double mean = query.generated;
@@ -64,10 +78,10 @@ LengthForecast SurvivalPredictor::Predict(const LengthQuery& query) const {
     if (at_risk < 0.5) break;
     const int32_t bound = std::min(UpperBound(b), query.max_tokens);
     const double before = alive;
-    alive *= 1.0 - std::min(1.0, curve->ended[static_cast<size_t>(b)] / at_risk);
+    alive *= 1.0 - std::min(1.0, curve.ended[static_cast<size_t>(b)] / at_risk);
     mean += 0.5 * (before + alive) * (bound - reached);
     reached = bound;
-    at_risk -= curve->ended[static_cast<size_t>(b)] + curve->cut_off[static_cast<size_t>(b)];
+    at_risk -= curve.ended[static_cast<size_t>(b)] + curve.cut_off[static_cast<size_t>(b)];
     if (!found && alive <= 1.0 - quantile_) {
       found = true;
       forecast.reserve_tokens = bound;

@@ -23,6 +23,27 @@ TEST(SurvivalPredictor, WithoutSamples_SaysTheWorstCase) {
   EXPECT_EQ(predictor.Predict(Query(0, 300)).reserve_tokens, 5);
 }
 
+// What is expected of a fresh server is a guess, not the worst case; ends take its place.
+TEST(SurvivalPredictor, WithoutSamples_ExpectsAGuessAndHoldsTheWorstCase) {
+  SurvivalPredictor predictor(0.9);
+  const LengthForecast first = predictor.Predict(Query(0, 100'000));
+  EXPECT_NEAR(first.expected_tokens, SurvivalPredictor::kGuessTokens, 1);
+  EXPECT_EQ(first.held_tokens, 100'000);
+  EXPECT_LT(predictor.Predict(Query(0, 10)).expected_tokens, 10);
+  EXPECT_GT(predictor.Predict(Query(0, 10)).expected_tokens, 9);
+  EXPECT_NEAR(predictor.Predict(Query(5000, 100'000)).expected_tokens, 5256, 1);
+  double before = first.expected_tokens;
+  for (int i = 0; i + 1 < SurvivalPredictor::kMinSamples; ++i) {
+    predictor.Observe(Query(8), false);
+    const double after = predictor.Predict(Query(0, 100'000)).expected_tokens;
+    EXPECT_LT(after, before);
+    before = after;
+  }
+  EXPECT_LT(before, 64);
+  predictor.Observe(Query(8), false);
+  EXPECT_NEAR(predictor.Predict(Query(0, 100'000)).expected_tokens, 8, 1);
+}
+
 TEST(SurvivalPredictor, Quantile_HoldsForNewSamplesAlsoBeyondWhatIsThere) {
   std::mt19937 random(7);
   std::lognormal_distribution<double> lengths(5.0, 1.0);

@@ -154,6 +154,8 @@ LengthForecast Scheduler::Forecast(const LengthQuery& query) const {
   forecast.reserve_tokens = std::clamp(forecast.reserve_tokens, generated, max_tokens);
   if (!(forecast.expected_tokens >= generated)) forecast.expected_tokens = generated;
   forecast.expected_tokens = std::min(forecast.expected_tokens, static_cast<double>(max_tokens));
+  if (!(forecast.held_tokens >= generated)) forecast.held_tokens = forecast.expected_tokens;
+  forecast.held_tokens = std::min(forecast.held_tokens, static_cast<double>(max_tokens));
   return forecast;
 }
 

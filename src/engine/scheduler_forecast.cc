@@ -87,7 +87,7 @@ WaitForecast Scheduler::ForecastWait(Clock::time_point now) const {
     }
     const LengthForecast forecast = Forecast(request, generated);
     const double tokens =
-        options_.predict_lengths ? forecast.expected_tokens : request.request.sampling.max_tokens;
+        options_.predict_lengths ? forecast.held_tokens : request.request.sampling.max_tokens;
     const int32_t prompt = request.prompt_size();
     const int32_t shared = prompt / page_size;
     const int32_t live = request.num_live();

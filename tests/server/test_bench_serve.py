@@ -420,6 +420,22 @@ def test_a_key_that_is_no_header_field_is_not_sent(rill, monkeypatch):
         assert fake.connections == 0
 
 
+def test_fewer_requests_than_asked_are_told(rill, tmp_path):
+    """No figure "of 10 requests" is one of 2."""
+    trace = tmp_path / "trace.csv"
+    trace.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n" + "".join(
+        f"2023-11-16 18:15:4{i}.0,{tokens},3\n" for i, tokens in enumerate((5, 6, 500))))
+    with FakeServer(first_s=0.001, gap_s=0.001) as fake:
+        for words, told in ((["-n", "10", "--max-total-tokens", "256"],
+                             f"rill: 2 of 10 requests: azure:{trace} has no more of at most 256 tokens\n"),
+                            (["-n", "10"], f"rill: 3 of 10 requests: azure:{trace} has no more\n"),
+                            (["-n", "3"], ""), ([], "")):
+            done = subprocess.run([rill, "bench", "serve", "--url", fake.url, "--json", "--dataset", f"azure:{trace}",
+                                   *words], capture_output=True, text=True, timeout=60, check=True)
+            assert done.stderr == told
+            assert json.loads(done.stdout)["requests"] == (2 if "256" in words else 3)
+
+
 def test_sharegpt_sample(rill, shared_data):
     path = shared_data / "traces" / "samples_1024.json"
     if not path.exists():

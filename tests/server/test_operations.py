@@ -763,17 +763,19 @@ def on_a_terminal(rill, words, columns, until):
     return text
 
 
-@pytest.mark.parametrize("columns, words", [(120, []), (60, []), (120, ["--log-format", "none"]),
+@pytest.mark.parametrize("columns, words", [(120, []), (80, []), (40, []), (120, ["--log-format", "none"]),
                                             (120, ["--log-format", "json", "--log-file"])])
 def test_live_line_on_a_terminal(rill, stories, tmp_path, columns, words):
     """On a terminal: a line that says what share of the machine is in use, no longer than it is wide."""
     if "--log-file" in words:
         words = [*words, tmp_path / "log"]
-    text = on_a_terminal(rill, [stories, *words], columns, lambda text: text.count(" running") >= 2)
-    line = re.search(r"\r\x1b\[K([^\r]*running[^\r]*)\r", text)[1]
-    whole = r"\d+ running, \d+ waiting \| .* memory \d+ %, compute \d+ %, KV \d+ %"
+    text = on_a_terminal(rill, [stories, *words], columns, lambda text: text.count(" run") >= 2)
+    line = re.search(r"\r\x1b\[K(\d+ run[^\r]*)\r", text)[1]
+    words_of_120 = r"\d+ running, \d+ waiting \| .* memory \d+ %, compute \d+ %, KV \d+ %"
+    words_of_80 = r"\d+ run \d+ wait \| .* limit: mem \d+ % comp \d+ % KV \d+ %"
     assert len(line) < columns
-    assert (re.match(whole, line) is not None) == (columns == 120)
+    assert (re.fullmatch(words_of_120, line) is not None) == (columns == 120)
+    assert (re.fullmatch(words_of_80, line) is not None) == (columns == 80)
     if words and words[1] == "json":
         # Read after the server has ended: every line is there.
         assert '"ready"' in (tmp_path / "log").read_text()

@@ -362,21 +362,6 @@ void ReadChatRequest(FieldReader& reader, const ParseLimits& limits, ChatRequest
                      "expected 1 or more, got 0.");
   }
 
-  reader.RefuseUnless("tools", "tools are not supported yet.", "[]");
-  reader.RefuseUnless("functions", "tools are not supported yet.", "[]");
-  reader.Describe("tool_choice", R"({"enum":["none","auto"]})");
-  if (const Json* choice = reader.Find("tool_choice")) {
-    const bool harmless = choice->is_string() &&
-                          (choice->string_value() == "none" || choice->string_value() == "auto");
-    if (!harmless) {
-      reader.Fail(UnsupportedParameter(
-          "tool_choice", "Unsupported parameter: 'tool_choice': tools are not supported yet."));
-    }
-  }
-  reader.RefuseUnless("function_call", "tools are not supported yet.", "\"none\"");
-  reader.RefuseUnless("audio", "audio output is not supported.");
-  reader.RefuseUnless("modalities", "only text is supported.", "[\"text\"]");
-  reader.RefuseUnless("web_search_options", "web search is not supported.");
   reader.RefuseOutside("best_of", "not supported for chat; use /v1/completions.", out.params.n,
                        out.params.n);
   reader.RefuseUnless("echo", "not supported for chat; use /v1/completions.", "false");

@@ -142,6 +142,21 @@ void RefuseWhatIsMissing(FieldReader& reader) {
     reader.RefuseUnless(key, kConstrained);
   }
   reader.RefusePrefix("guided_", kConstrained);
+  reader.RefuseUnless("tools", "tools are not supported yet.", "[]");
+  reader.RefuseUnless("functions", "tools are not supported yet.", "[]");
+  reader.Describe("tool_choice", R"({"enum":["none","auto"]})");
+  if (const Json* choice = reader.Find("tool_choice")) {
+    const bool harmless = choice->is_string() &&
+                          (choice->string_value() == "none" || choice->string_value() == "auto");
+    if (!harmless) {
+      reader.Fail(UnsupportedParameter(
+          "tool_choice", "Unsupported parameter: 'tool_choice': tools are not supported yet."));
+    }
+  }
+  reader.RefuseUnless("function_call", "tools are not supported yet.", "\"none\"");
+  reader.RefuseUnless("audio", "audio output is not supported.");
+  reader.RefuseUnless("modalities", "only text is supported.", "[\"text\"]");
+  reader.RefuseUnless("web_search_options", "web search is not supported.");
   reader.RefuseUnless("kv_transfer_params", "prefill and decode on two servers is not supported.");
   reader.RefuseUnless("allowed_token_ids", "not supported yet.");
   reader.RefuseUnless("bad_words", "not supported yet.", "[]");

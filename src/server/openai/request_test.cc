@@ -411,6 +411,14 @@ TEST(ChatRequest, FieldsThatAreNotDone_AreIgnoredOrRefusedByMeaning) {
     EXPECT_EQ(out.error->param, param) << extra;
   }
   // Of both endpoints; there best_of is done.
+  for (const char* extra : {R"("tools":[{}])", R"("functions":[{}])", R"("tool_choice":"required")",
+                            R"("function_call":"auto")", R"("audio":{})",
+                            R"("modalities":["audio"])", R"("web_search_options":{})"}) {
+    const auto out = Complete(extra);
+    ASSERT_TRUE(out.error) << extra;
+    EXPECT_EQ(out.error->code, "unsupported_parameter") << extra;
+  }
+  EXPECT_FALSE(Complete(R"("tools":[],"tool_choice":"auto","modalities":["text"])").error);
   EXPECT_EQ(Complete(R"("guided_new":1)").error->param, "guided_new");
   EXPECT_EQ(Complete(R"("mirostat":1)").error->param, "mirostat");
   EXPECT_FALSE(Complete(R"("best_of":3)").error);
