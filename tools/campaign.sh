@@ -16,6 +16,8 @@
 #   soak         a server at 80 % of its capacity with cancels, MINUTES (default 10)
 #   restarts     rolling restarts behind nginx and HAProxy, and kills, COUNT each (default 100)
 #   slow         slowhttptest with CONNECTIONS (default 1,000); half-open peers, idle connections
+#   streams      greedy streams of 1, 8, 64 and 256 clients with cancels against the serial run: COUNT
+#                of them (default 10,000), and as many in lanes
 #   clients      real clients of OpenAI's API against the server, and the table in docs/server.md
 #   quality      SmolLM2 against transformers: perplexity of the whole of wikitext-2
 #   all          all of them
@@ -248,6 +250,11 @@ run_slow() {
     tests/server/test_process.py tests/server/test_connections.py -k 'slow or half_open or idle'
 }
 
+run_streams() {
+  build ci rill http_tool || return 1
+  RILL_STREAMS=${1:-10000} run_pytest tests/server/test_concurrency.py -k 'serial_run'
+}
+
 # Clients with many dependencies, in environments of their own; npm's need node.
 run_clients() {
   local env=$root/build/clients-venv modules=$root/build/clients-node
@@ -286,7 +293,7 @@ run_one() {
   return "$status"
 }
 
-names=(asan tsan clang aarch64 fuzz tokenizers templates families sim sim-million soak restarts slow clients quality)
+names=(asan tsan clang aarch64 fuzz tokenizers templates families sim sim-million soak restarts slow streams clients quality)
 case " ${names[*]} " in
   *" ${1:-} "*) run_one "$@" ;;
   *)

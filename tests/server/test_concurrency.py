@@ -12,6 +12,7 @@ from harness import Server
 PROMPTS = ["Once upon a time", "The dog", "Lily and Tom", "One day a big", "She was", "In the park",
            "He saw a red", "A little bird", "Mom said", "The end of"]
 LENGTHS = [5, 12, 20, 33]
+STREAMS = int(os.environ.get("RILL_STREAMS", "1000"))  # 10,000 in the campaign
 
 
 def body(prompt: str, length: int, stream=True) -> dict:
@@ -74,7 +75,8 @@ async def run_streams(url: str, clients: int, count: int, cancel_share: float, s
     return compared, cancelled, wrong
 
 
-@pytest.mark.parametrize("clients,count", [(1, 50), (8, 350), (64, 600)])
+@pytest.mark.parametrize("clients,count", [(1, STREAMS // 20), (8, STREAMS // 4), (64, STREAMS * 2 // 5),
+                                           (256, STREAMS * 3 // 10)])
 def test_streams_equal_the_serial_run(tiny, serial, clients, count):
     compared, cancelled, wrong = asyncio.run(run_streams(tiny.url, clients, count, 0.25, serial))
     assert compared + cancelled == count and compared > count // 2
