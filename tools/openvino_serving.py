@@ -6,7 +6,7 @@
 
 MODEL is a GGUF file or an OpenVINO folder. Needs `pip install openvino-genai numpy`. Prompts are
 random token ids, as many as each request had, greedy answers of as many tokens; so many clients, each
-with its next request when one has ended. Times are taken when a step returns. Prints the JSON of
+with its next request when one has ended. Times are taken when a step returns. Prints the keys of
 `rill bench serve --json`. Docs: docs/performance.md, "Serving".
 """
 import argparse
@@ -43,6 +43,8 @@ def run(pipe, genai, ids, requests, clients):
     for _ in range(clients):
         add()
     while live:
+        if not pipe.has_non_finished_requests():
+            sys.exit(f"{len(live)} requests ended before their tokens")
         pipe.step()
         now = time.perf_counter()
         for index, request in list(live.items()):

@@ -192,10 +192,9 @@ void PrintStatus(const ServerStatus& status) {
       status.prompt_tokens_per_s, memory, compute, kv);
   // All of it, in fewer words, on 80 columns.
   if (line.size() > columns) {
-    line =
-        fmt::format("{}{} run {} wait | tok/s {:.0f} out {:.0f} in | limit: mem {} comp {} KV {}",
-                    draining, status.running, status.waiting, status.output_tokens_per_s,
-                    status.prompt_tokens_per_s, memory, compute, kv);
+    line = fmt::format("{}{} run {} wait | tok/s {:.0f} out {:.0f} in | mem {} comp {} KV {}",
+                       draining, status.running, status.waiting, status.output_tokens_per_s,
+                       status.prompt_tokens_per_s, memory, compute, kv);
   }
   line.resize(std::min(line.size(), columns));
   Say("\r\x1b[K" + line);

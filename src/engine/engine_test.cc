@@ -68,6 +68,15 @@ TEST(Engine, RequestThatCanNeverFit_IsRefusedAtOnceWithTheNumbers) {
   EXPECT_EQ(recorder.finals, 0);
 }
 
+// Nothing is known of lengths: a wait goes by a guess, and memory by what admission will reserve.
+TEST(Engine, LoadOfAFreshEngine_IsAGuessThatHoldsTheWorstCase) {
+  HashRunner runner(SmallRunner());
+  auto engine = Engine::Create({}, runner);
+  const ArrivalLoad load = (*engine)->LoadOf("", "", 10'000, 2, 7);
+  EXPECT_LT(load.output_tokens, 2 * 2 * SurvivalPredictor::kGuessTokens);
+  EXPECT_EQ(load.held_tokens, 7 + 2 * 10'000);
+}
+
 TEST(Engine, CancelFromACallback_EndsTheRequestOnceAndFreesItsPages) {
   HashRunner runner(SmallRunner());
   auto engine = Engine::Create({}, runner);

@@ -51,16 +51,15 @@ LengthForecast SurvivalPredictor::Predict(const LengthQuery& query) const {
 }
 
 LengthForecast SurvivalPredictor::Guess(const LengthQuery& query) const {
-  const double left = std::max(0, query.max_tokens - query.generated);
-  double expected = query.generated + kGuessTokens * (1 - std::exp(-left / kGuessTokens));
-  if (const auto all = curves_.find(kAllKey); all != curves_.end()) {
-    const double seen = all->second.total / (all->second.total + kGuessWeight);
-    expected += seen * (FromCurve(all->second, query).expected_tokens - expected);
-  }
-  return {query.max_tokens, expected, static_cast<double>(query.max_tokens)};
+  static const Curve kNone;
+  const auto all = curves_.find(kAllKey);
+  const LengthForecast forecast =
+      FromCurve(all != curves_.end() ? all->second : kNone, query, kGuessWeight);
+  return {query.max_tokens, forecast.expected_tokens, static_cast<double>(query.max_tokens)};
 }
 
-LengthForecast SurvivalPredictor::FromCurve(const Curve& curve, const LengthQuery& query) const {
+LengthForecast SurvivalPredictor::FromCurve(const Curve& curve, const LengthQuery& query,
+                                            double guess_weight) const {
   LengthForecast forecast{query.max_tokens, static_cast<double>(query.max_tokens)};
   if (query.generated >= query.max_tokens) return forecast;
   // At risk in the first bucket that can still bring the end.
@@ -75,10 +74,13 @@ LengthForecast SurvivalPredictor::FromCurve(const Curve& curve, const LengthQuer
   bool found = false;
   for (int b = first; b < kNumBuckets && reached < query.max_tokens; ++b) {
     // Too few answers that long to say anything: then it is the worst case.
-    if (at_risk < 0.5) break;
+    if (at_risk + guess_weight < 0.5) break;
     const int32_t bound = std::min(UpperBound(b), query.max_tokens);
     const double before = alive;
-    alive *= 1.0 - std::min(1.0, curve.ended[static_cast<size_t>(b)] / at_risk);
+    // The guess has so many answers at risk at any length.
+    const double guessed = guess_weight * -std::expm1((reached - bound) / kGuessTokens);
+    const double ended = curve.ended[static_cast<size_t>(b)] + guessed;
+    alive *= 1.0 - std::min(1.0, ended / (std::max(at_risk, 0.0) + guess_weight));
     mean += 0.5 * (before + alive) * (bound - reached);
     reached = bound;
     at_risk -= curve.ended[static_cast<size_t>(b)] + curve.cut_off[static_cast<size_t>(b)];

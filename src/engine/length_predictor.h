@@ -72,7 +72,9 @@ class SurvivalPredictor : public LengthPredictor {
   static int BucketOf(int32_t length);
   static int32_t UpperBound(int bucket);
   const Curve* FindCurve(const LengthQuery& query) const;
-  LengthForecast FromCurve(const Curve& curve, const LengthQuery& query) const;
+  // guess_weight: ends of the guess beside those of the curve.
+  LengthForecast FromCurve(const Curve& curve, const LengthQuery& query,
+                           double guess_weight = 0) const;
   LengthForecast Guess(const LengthQuery& query) const;
   void Feed(const std::string& key, int32_t length, bool cut_off);
 

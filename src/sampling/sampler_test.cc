@@ -111,6 +111,28 @@ TEST(Sampler, Greedy_TakesTheLargestAndOfTiesTheLowerId) {
             23);
 }
 
+// Allows multiples of `step`, and after the first token only the next multiple.
+class MultiplesMask : public TokenMask {
+ public:
+  explicit MultiplesMask(int32_t step) : step_(step) {}
+  void FillAllowed(std::span<uint32_t> bits) const override {
+    for (int32_t id = last_ + step_; id < 100; id += last_ ? 1000 : step_) {
+      bits[static_cast<size_t>(id / 32)] |= 1u << (id % 32);
+    }
+  }
+  Status Accept(int32_t token_id) override {
+    last_ = token_id;
+    return OkStatus();
+  }
+  std::unique_ptr<TokenMask> Clone() const override {
+    return std::make_unique<MultiplesMask>(*this);
+  }
+
+ private:
+  int32_t step_;
+  int32_t last_ = 0;
+};
+
 TEST(Sampler, TakesBest_WhenNothingElseIsAskedOfTheRow) {
   const SamplingParams greedy{.temperature = 0.0f};
   EXPECT_TRUE(MakeSampler(greedy).TakesBest());
@@ -125,6 +147,10 @@ TEST(Sampler, TakesBest_WhenNothingElseIsAskedOfTheRow) {
   EXPECT_FALSE(with([](SamplingParams& p) { p.logit_bias = {{3, 1.0f}}; }));
   EXPECT_FALSE(with([](SamplingParams& p) { p.repetition_penalty = 1.1f; }));
   EXPECT_FALSE(with([](SamplingParams& p) { p.min_tokens = 1; }));
+  EXPECT_FALSE(Sampler(std::make_shared<const RequestSampling>(greedy, 1, std::vector<int32_t>{},
+                                                               std::vector<int32_t>{}),
+                       0, std::make_unique<MultiplesMask>(2))
+                   .TakesBest());
   // Of a token that was there.
   for (const SamplingParams& params :
        {SamplingParams{.temperature = 0.0f, .presence_penalty = 1},
@@ -211,28 +237,6 @@ TEST(Sampler, MinTokens_HoldsEndIdsBackAndThenLetsThemGo) {
   params.logit_bias = {{2, 100.0f}};
   EXPECT_EQ(SampleOne(MakeSampler(params, 1, 0, {2}), logits), 4);
 }
-
-// Allows multiples of `step`, and after the first token only the next multiple.
-class MultiplesMask : public TokenMask {
- public:
-  explicit MultiplesMask(int32_t step) : step_(step) {}
-  void FillAllowed(std::span<uint32_t> bits) const override {
-    for (int32_t id = last_ + step_; id < 100; id += last_ ? 1000 : step_) {
-      bits[static_cast<size_t>(id / 32)] |= 1u << (id % 32);
-    }
-  }
-  Status Accept(int32_t token_id) override {
-    last_ = token_id;
-    return OkStatus();
-  }
-  std::unique_ptr<TokenMask> Clone() const override {
-    return std::make_unique<MultiplesMask>(*this);
-  }
-
- private:
-  int32_t step_;
-  int32_t last_ = 0;
-};
 
 TEST(Sampler, TokenMask_OnlyAllowedTokensAreDrawnAndNoneIsAnError) {
   const auto logits = RandomLogits(100, 3, 1.0f);

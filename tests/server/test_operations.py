@@ -772,7 +772,7 @@ def test_live_line_on_a_terminal(rill, stories, tmp_path, columns, words):
     text = on_a_terminal(rill, [stories, *words], columns, lambda text: text.count(" run") >= 2)
     line = re.search(r"\r\x1b\[K(\d+ run[^\r]*)\r", text)[1]
     words_of_120 = r"\d+ running, \d+ waiting \| .* memory \d+ %, compute \d+ %, KV \d+ %"
-    words_of_80 = r"\d+ run \d+ wait \| .* limit: mem \d+ % comp \d+ % KV \d+ %"
+    words_of_80 = r"\d+ run \d+ wait \| .* \| mem \d+ % comp \d+ % KV \d+ %"
     assert len(line) < columns
     assert (re.fullmatch(words_of_120, line) is not None) == (columns == 120)
     assert (re.fullmatch(words_of_80, line) is not None) == (columns == 80)

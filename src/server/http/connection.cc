@@ -70,21 +70,15 @@ Connection::~Connection() {
   Close();
 }
 
-Connection::Clock::duration Connection::Patience(std::chrono::milliseconds limit) const {
-  // Who takes longer is no probe, and holds the place of one.
-  constexpr std::chrono::milliseconds kOfReserve{2'000};
-  return listener_.is_reserve ? std::min(limit, kOfReserve) : limit;
-}
-
 void Connection::Start() {
   const auto now = Clock::now();
   if (listener_.tls) {
     state_ = State::kHandshake;
-    deadline_ = now + Patience(core_->limits().tls_handshake_timeout);
+    deadline_ = now + core_->limits().tls_handshake_timeout;
     tls_context_ = core_->tls();
     tls_.emplace(socket_, *tls_context_);
   } else {
-    deadline_ = now + Patience(core_->limits().keep_alive_timeout);
+    deadline_ = now + core_->limits().keep_alive_timeout;
   }
   error_code ignored;
   socket_.non_blocking(true, ignored);
@@ -133,7 +127,7 @@ bool Connection::HandshakeDone(error_code error) {
     return false;
   }
   state_ = State::kHead;
-  deadline_ = Clock::now() + Patience(core_->limits().keep_alive_timeout);
+  deadline_ = Clock::now() + core_->limits().keep_alive_timeout;
   return true;
 }
 
@@ -280,8 +274,7 @@ void Connection::Process() {
         if (in_.empty()) return;
         if (!head_started_) {
           head_started_ = true;
-          SetIdle(false);  // no longer one that may be closed to make room
-          deadline_ = Clock::now() + Patience(core_->limits().head_timeout);
+          deadline_ = Clock::now() + core_->limits().head_timeout;
         }
         const HeadScanner::State scanned = scanner_.Scan(in_);
         if (scanned == HeadScanner::State::kNeedMore) return;
@@ -416,8 +409,7 @@ bool Connection::FeedBody() {
 void Connection::Dispatch() {
   state_ = State::kExchange;
   request_->headers = std::move(head_.fields);
-  const bool close = !head_.keep_alive || listener_.is_reserve ||
-                     requests_ >= core_->limits().max_requests_per_connection;
+  const bool close = !head_.keep_alive || requests_ >= core_->limits().max_requests_per_connection;
   Exchange::Options options = ExchangeOptions(close);
   options.head_only = head_.method == Method::kHead;
   options.extra_headers = std::move(verdict_.headers);
@@ -440,7 +432,6 @@ void Connection::Fail(const HttpFault& fault, std::vector<Header> headers) {
                           verdict_.fault.code == fault.code;
   const bool has_body = head_.chunked || head_.content_length > 0;
   const bool close = !framing_ok || has_body || !head_.keep_alive || fault.status == 503 ||
-                     listener_.is_reserve ||
                      requests_ >= core_->limits().max_requests_per_connection;
   if (!request_) {
     request_ = std::make_shared<CountedRequest>(core_);

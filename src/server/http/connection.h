@@ -76,8 +76,6 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   Task Reader();
   Task Writer();
-  // A limit on waiting, shorter on a connection of the reserve.
-  Clock::duration Patience(std::chrono::milliseconds limit) const;
   bool HandshakeDone(boost::system::error_code error);
 
   void Process();  // takes in_ as far as the state allows

@@ -249,10 +249,6 @@ Verdict Gate::Judge(const RequestHead& head, const ListenerTraits& listener, con
     verdict.headers.push_back({"Retry-After", std::to_string(retry_after)});
     return refuse(503, "draining", "the server is shutting down; ask another one");
   }
-  if (listener.is_reserve && !match.route->while_draining) {
-    verdict.headers.push_back({"Retry-After", "5"});
-    return refuse(503, "server_overloaded", "too many connections");
-  }
   if (head.has_content_length && head.content_length > verdict.max_body) {
     return refuse(413, "body_too_large",
                   "the body has " + std::to_string(head.content_length) + " bytes; at most " +

@@ -60,9 +60,6 @@ struct ListenerTraits {
   bool is_unix = false;
   bool is_admin = false;
   bool tls = false;
-  // Of a connection beyond the limit: for what is served while draining too (Route), so that probes
-  // and the administrator are answered when all others are busy.
-  bool is_reserve = false;
 };
 
 struct Verdict {

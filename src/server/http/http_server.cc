@@ -39,10 +39,7 @@ using boost::system::error_code;
 namespace {
 
 constexpr size_t kScratchBytes = 64 << 10;
-// Connections beyond the limits, of which each serves one request of a probe or an administrator.
-constexpr int kReserveConnections = 16;
-// Descriptors that are not client connections: model files, logs, listeners, epoll; the reserve,
-// and refused connections (kMaxRefused).
+// Descriptors that are not client connections: model files, logs, listeners, epoll.
 constexpr rlim_t kOtherDescriptors = 128;
 
 // One event loop and its connections.
@@ -333,21 +330,14 @@ void HttpServerImpl::AcceptOne(UniqueFd owned_fd, const Listener& listener, cons
     Refuse(std::move(owned_fd), "too_many_connections");
     return;
   }
-  // A stranger takes a stranger's place; anybody that of the longest idle; and when all are busy,
-  // one of the reserve.
-  const auto connections = static_cast<int64_t>(counters.connections_now.load());
-  const int64_t strangers = core_->gate().has_keys() ? core_->unauthenticated_now.load() : 0;
-  const bool strangers_full = strangers >= limits.max_unauthenticated_connections;
-  ListenerTraits traits = listener.traits;
-  if ((connections >= limits.max_connections || strangers_full) &&
-      !core_->EvictOldestIdle(strangers_full)) {
-    if (connections >= limits.max_connections + kReserveConnections ||
-        strangers >= limits.max_unauthenticated_connections + kReserveConnections) {
-      if (counted) core_->gate().peers().Release(peer.key);
-      Refuse(std::move(owned_fd), "server_overloaded");
-      return;
-    }
-    traits.is_reserve = true;
+  // A stranger takes a stranger's place; anybody that of the longest idle.
+  const bool full = counters.connections_now >= static_cast<uint64_t>(limits.max_connections);
+  const bool strangers_full = core_->gate().has_keys() &&
+                              core_->unauthenticated_now >= limits.max_unauthenticated_connections;
+  if ((full || strangers_full) && !core_->EvictOldestIdle(strangers_full)) {
+    if (counted) core_->gate().peers().Release(peer.key);
+    Refuse(std::move(owned_fd), "server_overloaded");
+    return;
   }
   std::unique_ptr<ConnectionSlot> slot;
   try {
@@ -377,8 +367,9 @@ void HttpServerImpl::AcceptOne(UniqueFd owned_fd, const Listener& listener, cons
     family = static_cast<const sockaddr*>(address)->sa_family;
   }
   // At once when it is this thread: a burst of clients is then seen by the limits one by one.
-  asio::dispatch(thread->context, [this, thread, owned_fd = std::move(owned_fd), family, traits,
-                                   peer, slot = std::move(slot)]() mutable {
+  asio::dispatch(thread->context, [this, thread, owned_fd = std::move(owned_fd), family,
+                                   traits = listener.traits, peer,
+                                   slot = std::move(slot)]() mutable {
     try {
       if (thread->stopping) return;
       Connection::Socket socket(thread->context);
