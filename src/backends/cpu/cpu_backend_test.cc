@@ -269,6 +269,18 @@ TEST(CpuLinear, EveryFormatAndMode_SameBitsOnEveryIsaThreadCountAndBatch) {
   }
 }
 
+// Q8_0 rows that meet int8 activations.
+std::unique_ptr<ops::PackedWeight> PackQ8(ops::Backend& backend, const std::vector<uint8_t>& bytes,
+                                          int64_t rows, int64_t k) {
+  ops::WeightSource source;
+  source.name = "w";
+  source.parts = {TensorView(bytes.data(), DType::kQ8_0, {rows, k})};
+  source.activations = ActivationMode::kQ8;
+  auto weight = backend.PackWeight(source);
+  EXPECT_TRUE(weight.ok()) << weight.status().ToString();
+  return std::move(weight).value();
+}
+
 // Enough logits to go past the caches, which they do where rows begin at whole lines.
 TEST(CpuLinear, ManyLogits_AreThoseOfEachRowAlone) {
   constexpr int64_t kRows = 16401, kK = 64, kRoom = 32;
@@ -280,23 +292,18 @@ TEST(CpuLinear, ManyLogits_AreThoseOfEachRowAlone) {
   std::vector<float> best(kTokens);
   for (const std::string& isa : Isas()) {
     auto backend = Make(isa, 3);
-    ops::WeightSource source;
-    source.name = "w";
-    source.parts = {TensorView(bytes.data(), DType::kQ8_0, {kRows, kK})};
-    source.activations = ActivationMode::kQ8;
-    auto w = backend->PackWeight(source);
-    ASSERT_TRUE(w.ok()) << w.status().ToString();
+    auto w = PackQ8(*backend, bytes, kRows, kK);
     std::vector<std::vector<float>> expected;
     for (int64_t t = 0; t < kTokens; ++t) {
       expected.push_back(
-          RunLinear(*backend, **w, {x.begin() + t * kK, x.begin() + (t + 1) * kK}, 1, &bias));
+          RunLinear(*backend, *w, {x.begin() + t * kK, x.begin() + (t + 1) * kK}, 1, &bias));
     }
     for (const int64_t stride : {kRows, kRows + 15}) {  // the second is whole lines
       for (const int64_t offset : {16, 17}) {
         AlignedVector<float> y(static_cast<size_t>(kTokens * stride + kRoom), -1.0f);
         ops::LogitsArgs args;
         args.x = TensorView(x.data(), DType::kF32, {kTokens, kK});
-        args.w = w->get();
+        args.w = w.get();
         args.bias = TensorView(bias.data(), DType::kF32, {kRows});
         args.wanted = TensorView(all.data(), DType::kI32, {kTokens});
         args.y = MutableTensorView(y.data() + offset, DType::kF32, {kTokens, kRows});
@@ -335,19 +342,14 @@ TEST(CpuLinear, BestLogits_AreThoseOfTheRows) {
     for (const std::string& isa : Isas()) {
       for (const int threads : {1, 3}) {
         auto backend = Make(isa, threads);
-        ops::WeightSource source;
-        source.name = "w";
-        source.parts = {TensorView(bytes.data(), DType::kQ8_0, {kRows, kK})};
-        source.activations = ActivationMode::kQ8;
-        auto w = backend->PackWeight(source);
-        ASSERT_TRUE(w.ok()) << w.status().ToString();
-        const auto rows = RunLinear(*backend, **w, x, kTokens, &bias);
+        auto w = PackQ8(*backend, bytes, kRows, kK);
+        const auto rows = RunLinear(*backend, *w, x, kTokens, &bias);
         std::vector<int32_t> wanted(kTokens), ids(kTokens, 7);
         for (size_t t = 0; t < kTokens; t += 6) wanted[t] = 1;
         std::vector<float> y(kTokens * kRows, -1.0f), best(kTokens);
         ops::LogitsArgs args;
         args.x = TensorView(x.data(), DType::kF32, {kTokens, kK});
-        args.w = w->get();
+        args.w = w.get();
         args.bias = TensorView(bias.data(), DType::kF32, {kRows});
         args.wanted = TensorView(wanted.data(), DType::kI32, {kTokens});
         args.y = MutableTensorView(y.data(), DType::kF32, {kTokens, kRows});
