@@ -1,5 +1,6 @@
 #include "base/thread_pool.h"
 
+#include <pthread.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -115,6 +116,7 @@ void ThreadPool::RunErased(Task task, void* context) {
 }
 
 void ThreadPool::WorkerMain(int worker) {
+  pthread_setname_np(pthread_self(), "rill-compute");
   uint64_t seen = 0;
   while (true) {
     int spins = 0;

@@ -7,14 +7,12 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
-#include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <system_error>
 #include <thread>
 #include <tuple>
 
 #include "base/size_text.h"
+#include "base/thread_stacks.h"
 #include "base/utf8.h"
 #include "rill/line_writer.h"
 #include "rill/model_store.h"
@@ -177,31 +175,6 @@ Status CheckOptions(const ServerOptions& options) {
                                        SamplingParams::kMaxLogprobs, options.max_logprobs));
   }
   return OkStatus();
-}
-
-// "rill-engine R 512, rill-post S 3, …": each thread's name, state and processor time in
-// hundredths of a second, from /proc; what can be told of a step that hangs.
-std::string DescribeThreads() {
-  std::string out;
-  std::error_code error;
-  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task", error)) {
-    std::ifstream file(task.path() / "stat");
-    std::string stat;
-    std::getline(file, stat);
-    // pid (name) state ppid … ; utime and stime are fields 14 and 15.
-    const size_t open = stat.find('('), close = stat.rfind(')');
-    if (open == std::string::npos || close == std::string::npos || close + 2 > stat.size())
-      continue;
-    std::istringstream fields(stat.substr(close + 2));
-    std::string state, skipped;
-    fields >> state;
-    for (int field = 4; field < 14; ++field) fields >> skipped;
-    int64_t user = 0, system = 0;
-    fields >> user >> system;
-    if (!out.empty()) out += ", ";
-    out += fmt::format("{} {} {}", stat.substr(open + 1, close - open - 1), state, user + system);
-  }
-  return out;
 }
 
 class Server {

@@ -371,6 +371,11 @@ def test_watchdog(rill, smollm2, tmp_path):
         server.process.wait(20)
         lines = [line for line in server.log() if line["event"] == "watchdog"]
         assert len(lines) <= 3 and all("has not ended" in line["message"] for line in lines)
+        # What hangs is told: the engine's thread with its frames. (A thread sanitizer holds signals
+        # back until a thread calls something; then it has not answered.)
+        for line in lines:
+            stack = re.search(r"rill-engine [A-Z] \d+: ([^|]*)", line["message"]).group(1)
+            assert stack.count(" < ") >= 3 or "tsan" in str(rill), line["message"]
 
 
 # What files can tell.

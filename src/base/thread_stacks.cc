@@ -1,0 +1,149 @@
+#include "base/thread_stacks.h"
+
+#include <cxxabi.h>
+#include <dirent.h>
+#include <dlfcn.h>
+#include <execinfo.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <mutex>
+#include <sstream>
+#include <thread>
+
+namespace rill {
+namespace {
+
+constexpr int kMaxFrames = 48;
+// The handler's own and the kernel's return to it.
+constexpr int kHandlerFrames = 2;
+
+// What one thread is asked, and its answer. Never freed: an answer may come late.
+struct Question {
+  enum State : int { kIdle, kAsked, kAnswering, kAnswered };
+  std::atomic<int> state{kIdle};
+  std::atomic<pid_t> thread{0};
+  void* frames[kMaxFrames];
+  int num_frames = 0;
+};
+Question g_question;
+
+pid_t ThisThread() {
+  return static_cast<pid_t>(::syscall(SYS_gettid));
+}
+
+// backtrace() takes memory only where the unwinder is not loaded yet, which Install() sees to.
+void Answer(int) {
+  const int saved_errno = errno;
+  int asked = Question::kAsked;
+  if (g_question.thread.load() == ThisThread() &&
+      g_question.state.compare_exchange_strong(asked, Question::kAnswering)) {
+    g_question.num_frames = ::backtrace(g_question.frames, kMaxFrames);
+    g_question.state.store(Question::kAnswered);
+  }
+  errno = saved_errno;
+}
+
+bool Install() {
+  void* frame = nullptr;
+  ::backtrace(&frame, 1);
+  struct sigaction action{};
+  action.sa_handler = Answer;
+  action.sa_flags = SA_RESTART;
+  ::sigemptyset(&action.sa_mask);
+  return ::sigaction(SIGURG, &action, nullptr) == 0;
+}
+
+// True when g_question holds the frames of `thread`.
+bool Ask(pid_t thread, std::chrono::milliseconds patience) {
+  g_question.thread = thread;
+  g_question.state = Question::kAsked;
+  const auto end = std::chrono::steady_clock::now() + patience;
+  if (::syscall(SYS_tgkill, ::getpid(), thread, SIGURG) == 0) {
+    while (g_question.state != Question::kAnswered && std::chrono::steady_clock::now() < end) {
+      std::this_thread::sleep_for(std::chrono::microseconds(200));
+    }
+  }
+  int asked = Question::kAsked;
+  if (g_question.state.compare_exchange_strong(asked, Question::kIdle)) return false;
+  // It has begun to answer, and is not at the mercy of what it was interrupted in.
+  while (g_question.state != Question::kAnswered) std::this_thread::yield();
+  g_question.state = Question::kIdle;
+  return true;
+}
+
+std::string FrameText(void* address) {
+  Dl_info info{};
+  if (::dladdr(address, &info) == 0 || !info.dli_fname) return fmt::format("{}", address);
+  if (info.dli_sname) {
+    int status = 0;
+    const std::unique_ptr<char, decltype(&std::free)> name(
+        abi::__cxa_demangle(info.dli_sname, nullptr, nullptr, &status), std::free);
+    return status == 0 ? name.get() : info.dli_sname;
+  }
+  const char* slash = std::strrchr(info.dli_fname, '/');
+  return fmt::format(
+      "{}+{:#x}", slash ? slash + 1 : info.dli_fname,
+      reinterpret_cast<uintptr_t>(address) - reinterpret_cast<uintptr_t>(info.dli_fbase));
+}
+
+// "name state ticks" of a thread; "" when it has ended.
+std::string StateText(const char* task) {
+  std::ifstream file(fmt::format("/proc/self/task/{}/stat", task));
+  std::string stat;
+  std::getline(file, stat);
+  // pid (name) state ppid … ; utime and stime are fields 14 and 15.
+  const size_t open = stat.find('('), close = stat.rfind(')');
+  if (open == std::string::npos || close == std::string::npos || close + 2 > stat.size()) return "";
+  std::istringstream fields(stat.substr(close + 2));
+  std::string state, skipped;
+  fields >> state;
+  for (int field = 4; field < 14; ++field) fields >> skipped;
+  int64_t user = 0, system = 0;
+  fields >> user >> system;
+  return fmt::format("{} {} {}", stat.substr(open + 1, close - open - 1), state, user + system);
+}
+
+}  // namespace
+
+std::string DescribeThreads(std::chrono::milliseconds patience) {
+  static std::mutex mutex;
+  std::lock_guard lock(mutex);
+  static const bool installed = Install();
+  std::string out;
+  const std::unique_ptr<DIR, int (*)(DIR*)> tasks(::opendir("/proc/self/task"), ::closedir);
+  while (const dirent* task = tasks ? ::readdir(tasks.get()) : nullptr) {
+    const pid_t thread = std::atoi(task->d_name);
+    if (thread <= 0) continue;
+    const std::string state = StateText(task->d_name);
+    if (state.empty()) continue;
+    if (!out.empty()) out += " | ";
+    out += state + ": ";
+    if (thread == ThisThread()) {
+      out += "(writes this)";
+    } else if (!installed || !Ask(thread, patience)) {
+      out += "(no answer)";
+    } else {
+      for (int i = kHandlerFrames; i < g_question.num_frames; ++i) {
+        if (i > kHandlerFrames) out += " < ";
+        out += FrameText(g_question.frames[i]);
+      }
+    }
+    if (out.size() >= kMaxStackText) {
+      out.resize(kMaxStackText);
+      break;
+    }
+  }
+  return out;
+}
+
+}  // namespace rill
