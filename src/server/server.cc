@@ -80,6 +80,7 @@ HttpLimits MakeHttpLimits(const ServerOptions& options) {
   out.max_pipelined_bytes = static_cast<size_t>(from.max_pipelined_bytes);
   out.max_requests_per_connection = static_cast<int>(from.max_requests_per_connection);
   out.max_connections = static_cast<int>(from.max_connections);
+  out.max_admin_connections = static_cast<int>(from.max_admin_connections);
   out.max_connections_per_ip = static_cast<int>(from.max_connections_per_ip);
   out.max_unauthenticated_connections = static_cast<int>(from.max_unauthenticated_connections);
   out.auth_failures_per_minute = static_cast<int>(from.auth_failures_per_minute);

@@ -187,6 +187,7 @@ std::map<std::string, Setter> Setters(HttpServerOptions& o) {
       {"max_pipelined_bytes", number(l.max_pipelined_bytes)},
       {"max_requests_per_connection", number(l.max_requests_per_connection)},
       {"max_connections", number(l.max_connections)},
+      {"max_admin_connections", number(l.max_admin_connections)},
       {"max_connections_per_ip", number(l.max_connections_per_ip)},
       {"max_unauthenticated_connections", number(l.max_unauthenticated_connections)},
       {"loopback_has_ip_limit", number(l.loopback_has_ip_limit)},

@@ -1,6 +1,7 @@
 #include "server/http/connection.h"
 
 #include <boost/asio/buffer.hpp>
+#include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 
 #include "server/errors.h"
@@ -82,27 +83,40 @@ void Connection::Start() {
   }
   error_code ignored;
   socket_.non_blocking(true, ignored);
-  SetIdle(true);
+  SetEvictable(true);
   Reader();
 }
 
-void Connection::SetIdle(bool idle) {
-  if (idle == idle_) return;
-  if (idle) {
+void Connection::SetEvictable(bool evictable) {
+  if (evictable == evictable_) return;
+  if (evictable) {
     if (in_.empty() && in_.capacity() > 4096) std::string().swap(in_);
-    idle_entry_ = core_->AddIdle({weak_from_this(), slot_->authenticated()});
+    evictable_entry_ =
+        core_->AddIdle({weak_from_this(), listener_.is_admin, slot_->authenticated()});
   } else {
-    core_->RemoveIdle(idle_entry_);
+    core_->RemoveEvictable(evictable_entry_);
   }
-  idle_ = idle;  // not when there was no memory for the entry
+  evictable_ = evictable;  // not when there was no memory for the entry
 }
 
-void Connection::PostCloseIfIdle() {
-  asio::post(socket_.get_executor(), [self = shared_from_this()] {
-    if (self->state_ == State::kHandshake || (self->state_ == State::kHead && self->IsQuiet())) {
-      self->Close();
-    }
+bool Connection::EvictHere() {
+  const bool is_slow = head_started_ && Clock::now() - head_began_ >= ServerCore::kSlowHead;
+  if (state_ != State::kHandshake && (state_ != State::kHead || !(is_slow || IsQuiet()))) {
+    return false;
+  }
+  Close();
+  return true;
+}
+
+bool Connection::Evict(bool strangers_only) {
+  const auto executor = socket_.get_executor();
+  const auto* loop = executor.target<asio::io_context::executor_type>();
+  if (loop && loop->running_in_this_thread()) return EvictHere();
+  asio::post(executor, [self = shared_from_this(), strangers_only] {
+    if (self->state_ == State::kClosed || self->EvictHere()) return;
+    (void)self->core_->EvictOne(self->listener_.is_admin, strangers_only);
   });
+  return true;
 }
 
 bool Connection::IsQuiet() {
@@ -272,12 +286,17 @@ void Connection::Process() {
     switch (state_) {
       case State::kHead: {
         if (in_.empty()) return;
-        if (!head_started_) {
+        const bool begins = !head_started_;
+        if (begins) {
           head_started_ = true;
-          deadline_ = Clock::now() + core_->limits().head_timeout;
+          head_began_ = Clock::now();
+          deadline_ = head_began_ + core_->limits().head_timeout;
         }
         const HeadScanner::State scanned = scanner_.Scan(in_);
-        if (scanned == HeadScanner::State::kNeedMore) return;
+        if (scanned == HeadScanner::State::kNeedMore) {
+          if (begins && evictable_) core_->HeadBegins(evictable_entry_, head_began_);
+          return;
+        }
         if (scanned == HeadScanner::State::kBad) {
           core_->counters().malformed.fetch_add(1);
           Fail(scanner_.fault());
@@ -315,7 +334,7 @@ Exchange::Options Connection::ExchangeOptions(bool close) {
 }
 
 bool Connection::BeginRequest(std::string_view head_bytes) {
-  SetIdle(false);
+  SetEvictable(false);
   const auto now = Clock::now();
   const HttpLimits& limits = core_->limits();
   const HeadLimits head_limits{limits.max_request_line_bytes, limits.max_header_fields,
@@ -424,7 +443,7 @@ void Connection::Dispatch() {
 }
 
 void Connection::Fail(const HttpFault& fault, std::vector<Header> headers) {
-  SetIdle(false);
+  SetEvictable(false);
   // After a framing fault nothing that follows can be trusted; after a refusal, a body that was
   // announced is not read. Otherwise the connection may go on.
   const bool in_head = state_ == State::kHead;
@@ -505,7 +524,7 @@ void Connection::FinishExchange() {
   state_ = State::kHead;
   head_started_ = false;
   deadline_ = Clock::now() + core_->limits().keep_alive_timeout;
-  SetIdle(true);
+  SetEvictable(true);
   if (core_->closing_idle && IsQuiet()) {
     Close();
     return;
@@ -548,7 +567,7 @@ void Connection::Close() noexcept {
   if (state_ == State::kClosed) return;
   const bool in_request = state_ == State::kBody || state_ == State::kExchange;
   state_ = State::kClosed;
-  SetIdle(false);
+  SetEvictable(false);
   error_code ignored;
   socket_.close(ignored);
   writer_signal_.cancel();

@@ -50,8 +50,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // Drops the connection at once; a handler that waits is told.
   void Close() noexcept;
   bool closed() const { return state_ == State::kClosed; }
-  // Any thread: closes it if it is still idle.
-  void PostCloseIfIdle();
+  // Any thread: closes it if it is still one that may make room (ServerCore::EvictOne). False when
+  // it is not; true, too, when its own thread has yet to see.
+  bool Evict(bool strangers_only);
 
  private:
   enum class State : uint8_t { kHandshake, kHead, kBody, kExchange, kLinger, kClosed };
@@ -74,6 +75,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     ~CloseAtEnd() { connection.Close(); }
   };
 
+  bool EvictHere();
   Task Reader();
   Task Writer();
   bool HandshakeDone(boost::system::error_code error);
@@ -91,7 +93,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool IsQuiet();
   void EndRequest(bool complete) noexcept;
   void TellEnd(int status, bool complete);  // the access record
-  void SetIdle(bool idle);
+  void SetEvictable(bool evictable);
   void WakeWriter();
   Exchange::Options ExchangeOptions(bool close);
 
@@ -119,11 +121,12 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::string raw_out_;  // "100 Continue", before any exchange
   int requests_ = 0;
   bool reading_paused_ = false;
-  bool idle_ = false;
-  ServerCore::IdleList::iterator idle_entry_;
+  bool evictable_ = false;
+  ServerCore::EvictableList::iterator evictable_entry_;
 
   Clock::time_point deadline_;  // of kHandshake, kHead and kLinger
   bool head_started_ = false;
+  Clock::time_point head_began_;
   Clock::time_point body_window_start_;
   size_t body_window_bytes_ = 0;
   bool writing_ = false;

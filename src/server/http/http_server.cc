@@ -257,7 +257,7 @@ bool HttpServerImpl::AcceptBatch(int listener_fd, const Listener& listener) noex
       if (core_->counters().accept_errors.fetch_add(1) % 1000 == 0) {
         core_->Warn("accept on " + listener.name + ": " + std::strerror(error));
       }
-      if (!core_->EvictOldestIdle(false)) DropOne(listener_fd);
+      if (!core_->EvictOne(/*is_admin=*/false, /*strangers_only=*/false)) DropOne(listener_fd);
     } catch (const std::bad_alloc&) {
       // After the pause perhaps.
     }
@@ -324,24 +324,24 @@ void HttpServerImpl::AcceptOne(UniqueFd owned_fd, const Listener& listener, cons
   counters.connections_accepted.fetch_add(1);
   const PeerAddress peer =
       listener.traits.is_unix ? PeerAddress{"unix", "unix", true} : DescribePeer(address, size);
+  const bool is_admin = listener.traits.is_admin;
   const bool counted =
-      !listener.traits.is_unix && (!peer.is_loopback || limits.loopback_has_ip_limit);
+      !listener.traits.is_unix && !is_admin && (!peer.is_loopback || limits.loopback_has_ip_limit);
   if (counted && !core_->gate().peers().Admit(peer.key, limits.max_connections_per_ip)) {
     Refuse(std::move(owned_fd), "too_many_connections");
     return;
   }
   // A stranger takes a stranger's place; anybody that of the longest idle.
-  const bool full = counters.connections_now >= static_cast<uint64_t>(limits.max_connections);
-  const bool strangers_full = core_->gate().has_keys() &&
+  const bool strangers_full = !is_admin && core_->gate().has_keys() &&
                               core_->unauthenticated_now >= limits.max_unauthenticated_connections;
-  if ((full || strangers_full) && !core_->EvictOldestIdle(strangers_full)) {
+  if ((strangers_full || core_->IsFull(is_admin)) && !core_->EvictOne(is_admin, strangers_full)) {
     if (counted) core_->gate().peers().Release(peer.key);
     Refuse(std::move(owned_fd), "server_overloaded");
     return;
   }
   std::unique_ptr<ConnectionSlot> slot;
   try {
-    slot = std::make_unique<ConnectionSlot>(core_, counted ? peer.key : "");
+    slot = std::make_unique<ConnectionSlot>(core_, counted ? peer.key : "", is_admin);
   } catch (const std::bad_alloc&) {
     if (counted) core_->gate().peers().Release(peer.key);
     throw;
@@ -493,15 +493,18 @@ Status CheckOptions(const HttpServerOptions& options) {
 void FitDescriptors(HttpServerOptions* options) {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  const rlim_t wanted = static_cast<rlim_t>(options->limits.max_connections) + kOtherDescriptors;
+  const bool has_admin = options->admin_port >= 0 || !options->admin_unix_path.empty();
+  const rlim_t others =
+      kOtherDescriptors +
+      (has_admin ? static_cast<rlim_t>(options->limits.max_admin_connections) : 0);
+  const rlim_t wanted = static_cast<rlim_t>(options->limits.max_connections) + others;
   if (limit.rlim_cur < wanted) {
     rlimit raised = limit;
     raised.rlim_cur = std::min(limit.rlim_max, wanted);
     if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) limit = raised;
   }
   if (limit.rlim_cur >= wanted) return;
-  const int fits =
-      std::max(16, static_cast<int>(limit.rlim_cur) - static_cast<int>(kOtherDescriptors));
+  const int fits = std::max(16, static_cast<int>(limit.rlim_cur) - static_cast<int>(others));
   if (options->on_warning) {
     options->on_warning("open files are limited to " + std::to_string(limit.rlim_cur) +
                         ": at most " + std::to_string(fits) + " connections instead of " +

@@ -33,7 +33,8 @@ struct HttpLimits {
   size_t max_unsent_bytes = 256 << 10;         // of one stream: the client is cut (Responder)
   size_t max_pipelined_bytes = 64 << 10;       // read ahead while an answer is under way
   int max_requests_per_connection = 10'000;    // then Connection: close
-  int max_connections = 10'000;                // oldest idle one is closed, else 503
+  int max_connections = 10'000;                // an idle or slow one is closed, else 503
+  int max_admin_connections = 64;              // of the admin listeners, beside those: the same
   int max_connections_per_ip = 512;            // not for loopback and Unix peers (a proxy)
   int max_unauthenticated_connections = 1024;  // no valid key yet, where keys are configured
   bool loopback_has_ip_limit = false;          // connections and wrong keys: loopback too

@@ -115,52 +115,79 @@ void ServerCore::UseTls(std::shared_ptr<boost::asio::ssl::context> tls) {
   tls_ = std::move(tls);
 }
 
-ConnectionSlot::ConnectionSlot(std::shared_ptr<ServerCore> core, std::string address)
-    : core_(std::move(core)), address_(std::move(address)) {
+ConnectionSlot::ConnectionSlot(std::shared_ptr<ServerCore> core, std::string address, bool is_admin)
+    : core_(std::move(core)), address_(std::move(address)), is_admin_(is_admin) {
   core_->counters().connections_now.fetch_add(1);
-  core_->unauthenticated_now.fetch_add(1);
+  if (is_admin_) core_->admin_connections_now.fetch_add(1);
+  if (!is_admin_) core_->unauthenticated_now.fetch_add(1);
 }
 
 void ConnectionSlot::Authenticated() {
-  if (!authenticated_ && core_) core_->unauthenticated_now.fetch_sub(1);
+  if (!authenticated_ && !is_admin_ && core_) core_->unauthenticated_now.fetch_sub(1);
   authenticated_ = true;
 }
 
 void ConnectionSlot::Release() {
   if (!core_) return;
-  if (!authenticated_) core_->unauthenticated_now.fetch_sub(1);
+  if (!authenticated_ && !is_admin_) core_->unauthenticated_now.fetch_sub(1);
+  if (is_admin_) core_->admin_connections_now.fetch_sub(1);
   if (!address_.empty()) core_->gate().peers().Release(address_);
   core_->counters().connections_now.fetch_sub(1);
   core_.reset();
 }
 
-ServerCore::IdleList::iterator ServerCore::AddIdle(IdleEntry entry) {
-  std::lock_guard lock(idle_mutex_);
+ServerCore::EvictableList::iterator ServerCore::AddIdle(Evictable entry) {
+  std::lock_guard lock(evictable_mutex_);
   return idle_.insert(idle_.end(), std::move(entry));
 }
 
-void ServerCore::RemoveIdle(IdleList::iterator entry) {
-  std::lock_guard lock(idle_mutex_);
-  idle_.erase(entry);
+void ServerCore::HeadBegins(EvictableList::iterator entry,
+                            std::chrono::steady_clock::time_point now) {
+  std::lock_guard lock(evictable_mutex_);
+  entry->head_began = now;
+  heads_.splice(heads_.end(), idle_, entry);
 }
 
-bool ServerCore::EvictOldestIdle(bool strangers_only) {
-  std::shared_ptr<Connection> victim;
-  {
-    std::lock_guard lock(idle_mutex_);
-    for (auto it = idle_.begin(); it != idle_.end(); ++it) {
-      if (strangers_only && it->authenticated) continue;
-      victim = it->connection.lock();
-      if (!victim) continue;
-      // To the end, so that the next call takes another one; its owner removes the entry.
-      idle_.splice(idle_.end(), idle_, it);
-      break;
+void ServerCore::RemoveEvictable(EvictableList::iterator entry) {
+  std::lock_guard lock(evictable_mutex_);
+  const bool is_idle = entry->head_began == std::chrono::steady_clock::time_point();
+  (is_idle ? idle_ : heads_).erase(entry);
+}
+
+bool ServerCore::EvictOne(bool is_admin, bool strangers_only) {
+  // Each that turns out to be busy costs a look: not at thousands for one newcomer.
+  constexpr int kMostTries = 16;
+  const auto began_before = std::chrono::steady_clock::now() - kSlowHead;
+  const auto find = [&](EvictableList& list) -> std::shared_ptr<Connection> {
+    for (auto it = list.begin(); it != list.end() && it->head_began <= began_before; ++it) {
+      if (it->is_admin != is_admin || (strangers_only && it->authenticated)) continue;
+      std::shared_ptr<Connection> found = it->connection.lock();
+      if (!found) continue;
+      // To the end, so that the next look takes another one; its owner removes the entry.
+      list.splice(list.end(), list, it);
+      return found;
     }
+    return nullptr;
+  };
+  for (int i = 0; i < kMostTries; ++i) {
+    std::shared_ptr<Connection> victim;
+    {
+      std::lock_guard lock(evictable_mutex_);
+      victim = find(idle_);
+      if (!victim) victim = find(heads_);
+    }
+    if (!victim) return false;
+    if (!victim->Evict(strangers_only)) continue;
+    counters_.connections_evicted.fetch_add(1);
+    return true;
   }
-  if (!victim) return false;
-  counters_.connections_evicted.fetch_add(1);
-  victim->PostCloseIfIdle();
-  return true;
+  return false;
+}
+
+bool ServerCore::IsFull(bool is_admin) const {
+  const uint64_t admin = admin_connections_now;
+  if (is_admin) return admin >= static_cast<uint64_t>(limits().max_admin_connections);
+  return counters_.connections_now - admin >= static_cast<uint64_t>(limits().max_connections);
 }
 
 void ServerCore::RequestEnds() {

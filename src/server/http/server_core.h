@@ -22,8 +22,9 @@ class ServerCore;
 // A connection's place in the limits, taken when it is accepted, given back once.
 class ConnectionSlot {
  public:
-  // `address` is empty when the connection does not count for its address.
-  ConnectionSlot(std::shared_ptr<ServerCore> core, std::string address);
+  // `address` is empty when the connection does not count for its address. One of an admin
+  // listener has a place of those, and is no stranger.
+  ConnectionSlot(std::shared_ptr<ServerCore> core, std::string address, bool is_admin);
   ~ConnectionSlot() { Release(); }
   ConnectionSlot(const ConnectionSlot&) = delete;
   ConnectionSlot& operator=(const ConnectionSlot&) = delete;
@@ -34,6 +35,7 @@ class ConnectionSlot {
  private:
   std::shared_ptr<ServerCore> core_;
   const std::string address_;
+  const bool is_admin_;
   bool authenticated_ = false;
 };
 
@@ -67,17 +69,28 @@ class ServerCore {
   Result<std::shared_ptr<boost::asio::ssl::context>> ReadTls() const;
   void UseTls(std::shared_ptr<boost::asio::ssl::context> tls);
 
-  // Connections that may be closed to make room: none of them has a request under way. The list
-  // holds the longest idle first. The victim is told on its own thread. With `strangers_only` those
-  // that have shown a valid key are spared.
-  struct IdleEntry {
+  // Connections that may be closed to make room: none of them has a request under way. The longest
+  // idle goes first; without an idle one the one whose head began first, once it has taken
+  // kSlowHead: clients send heads whole. With `strangers_only` those that have shown a valid key
+  // are spared. Connections of admin listeners make room for those alone, and these for others.
+  static constexpr std::chrono::milliseconds kSlowHead{1000};
+  struct Evictable {
     std::weak_ptr<Connection> connection;
+    bool is_admin = false;
     bool authenticated = false;
+    // When its head began; {}: it is idle.
+    std::chrono::steady_clock::time_point head_began = {};
   };
-  using IdleList = std::list<IdleEntry>;
-  IdleList::iterator AddIdle(IdleEntry entry);
-  void RemoveIdle(IdleList::iterator entry);
-  bool EvictOldestIdle(bool strangers_only);
+  using EvictableList = std::list<Evictable>;
+  EvictableList::iterator AddIdle(Evictable entry);
+  void HeadBegins(EvictableList::iterator entry, std::chrono::steady_clock::time_point now);
+  void RemoveEvictable(EvictableList::iterator entry);
+  // False when there is none. One of another I/O thread is told there, and if it has become busy
+  // the next goes in its place: until then there may be one connection more than the limit.
+  bool EvictOne(bool is_admin, bool strangers_only);
+
+  // Whether one more connection of this kind of listener is beyond its limit.
+  bool IsFull(bool is_admin) const;
 
   void RequestBegins() { counters_.requests_now.fetch_add(1); }
   void RequestEnds();
@@ -86,7 +99,8 @@ class ServerCore {
   BodyBudget& bodies() { return bodies_; }
 
   std::atomic<int> unauthenticated_now{0};
-  std::atomic<bool> closing_idle{false};  // StopAccepting(): idle connections end
+  std::atomic<uint64_t> admin_connections_now{0};  // of counters().connections_now
+  std::atomic<bool> closing_idle{false};           // StopAccepting(): idle connections end
 
  private:
   HttpServerOptions options_;
@@ -94,8 +108,8 @@ class ServerCore {
   CoreCounters counters_;
   mutable std::mutex tls_mutex_;
   std::shared_ptr<boost::asio::ssl::context> tls_;
-  std::mutex idle_mutex_;
-  IdleList idle_;
+  std::mutex evictable_mutex_;
+  EvictableList idle_, heads_;  // the oldest first
   std::mutex wait_mutex_;
   std::condition_variable wait_;
   BodyBudget bodies_;
