@@ -341,6 +341,10 @@ void AddServe(CLI::App& app, CommandContext& context) {
       ->add_flag("--preallocate", options.preallocate,
                  "Take the KV memory at the start, not as it is first used")
       ->group(group);
+  command
+      ->add_flag("--scrub-kv", options.scrub_kv,
+                 "Overwrite KV memory once no request and no cached prefix holds it any more")
+      ->group(group);
   command->add_option("--max-choices", options.max_choices, "Largest n and best_of")
       ->check(CLI::Range(1, 128))
       ->capture_default_str()

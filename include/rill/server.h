@@ -65,6 +65,7 @@ struct ServerOptions {
   int64_t memory_bytes = 0;       // of all models together; 0: 90 % of what is available
   int64_t kv_bytes = 0;           // KV memory per model; 0: its part of half of what is left
   bool preallocate = false;       // KV memory is resident before a model serves
+  bool scrub_kv = false;          // KV memory is overwritten once nothing holds it any more
   int32_t max_waiting = 1024;     // requests in a model's queue
   double tenant_share = 0.5;      // of those, for one API key; see docs/scheduler.md
   // Priorities of requests that name an objective in x-llm-d-inference-objective, and none in their

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,6 +25,7 @@ class LogitTap : public StepRunner {
  public:
   LogitTap(StepRunner& inner, RequestId target) : inner_(inner), target_(target) {}
   const RunnerInfo& info() const override { return inner_.info(); }
+  void Scrub(std::span<const int32_t> pages) override { inner_.Scrub(pages); }
   Status Run(const StepPlan& plan, const StepOutput& output) override {
     // As it is asked for, and again with every row: what is known of rows that are not written is
     // what they hold. (A step that runs twice writes the same keys and values.)
@@ -65,6 +67,7 @@ struct BitwiseSetup {
   int32_t page_size = 64;
   int32_t max_step_tokens = 256;
   int32_t company = 0;  // other requests beside the one that counts
+  bool scrub = false;   // the KV memory is full of what is not a number wherever nobody has written
 };
 
 struct BitwiseOutput {
@@ -101,8 +104,14 @@ inline Result<BitwiseOutput> RunBitwise(const io::ModelSource& source, ops::Back
   runner_options.num_pages =
       static_cast<int32_t>(PagesForContexts(shape.n + setup.company, 192, setup.page_size));
   runner_options.max_step_tokens = setup.max_step_tokens;
+  runner_options.scrub = setup.scrub;
   auto runner = ModelRunner::Create(**model, backend, runner_options);
   if (!runner.ok()) return runner.status();
+  if (setup.scrub) {
+    std::vector<int32_t> pages(static_cast<size_t>(runner_options.num_pages));
+    std::iota(pages.begin(), pages.end(), 0);
+    (*runner)->Scrub(pages);
+  }
   const int32_t vocab_size = (*runner)->info().vocab_size;
   const RequestId target = static_cast<RequestId>(setup.company / 2 + 1);
   LogitTap tap(**runner, target);
@@ -275,7 +284,17 @@ inline std::vector<BitwiseSetup> AllBitwiseSetups() {
       {.what = "pages of 16", .page_size = 16},
       {.what = "pages of 32, 17 others", .page_size = 32, .company = 17},
       {.what = "pages of 128, chunks of 33", .page_size = 128, .max_step_tokens = 33},
+      {.what = "scrubbed", .scrub = true},
+      {.what = "scrubbed, pages of 16, chunks of 23, 17 others",
+       .page_size = 16,
+       .max_step_tokens = 23,
+       .company = 17,
+       .scrub = true},
       {.what = "f32 alone", .kv_dtype = KvFormat::kF32},
+      {.what = "f32, scrubbed, 17 others",
+       .kv_dtype = KvFormat::kF32,
+       .company = 17,
+       .scrub = true},
       {.what = "f32, pages of 16, chunks of 7, 17 others",
        .kv_dtype = KvFormat::kF32,
        .page_size = 16,
@@ -287,6 +306,11 @@ inline std::vector<BitwiseSetup> AllBitwiseSetups() {
        .page_size = 32,
        .max_step_tokens = 19},
       {.what = "int8 alone", .kv_dtype = KvFormat::kInt8},
+      {.what = "int8, scrubbed, pages of 32, 17 others",
+       .kv_dtype = KvFormat::kInt8,
+       .page_size = 32,
+       .company = 17,
+       .scrub = true},
       {.what = "int8, chunks of 23, 17 others",
        .kv_dtype = KvFormat::kInt8,
        .max_step_tokens = 23,

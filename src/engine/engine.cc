@@ -623,6 +623,13 @@ Status Engine::RunPlan() {
   }
 }
 
+void Engine::ScrubUnheld() {
+  const std::span<const int32_t> pages = scheduler_.pool().unheld();
+  if (pages.empty()) return;
+  runner_.Scrub(pages);
+  scheduler_.ClearUnheld();
+}
+
 MutableTensorView Engine::LogitsOfPlan() {
   return {logits_.data(), DType::kF32, {plan_.num_rows(), int64_t{runner_.info().vocab_size}}};
 }
@@ -637,6 +644,7 @@ Status Engine::ComputeStep() {
     request->admitted = begin;
     last_admissions_.push_back({request->id, request->cached_tokens});
   }
+  ScrubUnheld();  // what this step's sequences have taken, before they write to it
   if (!plan_.empty()) {
     ++counters_.steps;
     const Clock::time_point planned = Now();
@@ -678,6 +686,7 @@ void Engine::EmitEvents(const std::function<void()>& after) {
   if (given_up_) EndGivenUp();
   // Without events too: the owner may have told of an end by itself.
   if (after) after();
+  if (!given_up_) ScrubUnheld();
   emitting_ = false;
   counters_.emit_ms += MillisecondsSince(begin, Now());
 }

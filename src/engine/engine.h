@@ -158,6 +158,7 @@ class Engine {
   void Record(RequestState& request, int32_t choice, Result<sampling::SampledToken> drawn);
   Status ComputeStep();
   Status RunPlan();
+  void ScrubUnheld();
   MutableTensorView LogitsOfPlan();
   // Of those that GiveUp left.
   void EndGivenUp();

@@ -40,6 +40,7 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(model::Model& model, op
   info.vocab_size = config.vocab_size;
   info.max_context = config.max_context;
   info.page_size = options.page_size;
+  info.scrubs = options.scrub;
   info.num_pages = options.num_pages;
   info.max_step_tokens = options.max_step_tokens;
   info.max_step_rows = options.max_step_rows > 0 ? options.max_step_rows : options.max_step_tokens;
@@ -50,6 +51,20 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::Create(model::Model& model, op
 StepCost ModelRunner::Cost(const StepPlan& plan) const {
   return cost_.Of(plan.num_tokens(), plan.num_rows(), plan.num_seqs(), plan.q_offsets.data(),
                   plan.kv_lens.data());
+}
+
+void ModelRunner::Scrub(std::span<const int32_t> pages) {
+  const int64_t page_bytes = layout_.page_bytes();
+  // A page that is there twice is not written by two threads at once: each takes its own share of
+  // every page.
+  const int64_t num_parts = num_threads();
+  ForEach(num_parts, [&](int64_t part, int) {
+    const int64_t begin = page_bytes * part / num_parts, end = page_bytes * (part + 1) / num_parts;
+    for (int32_t page : pages) {
+      std::memset(memory_->data() + page * page_bytes + begin, 0xFF,
+                  static_cast<size_t>(end - begin));
+    }
+  });
 }
 
 Status ModelRunner::Run(const StepPlan& plan, const StepOutput& output) {

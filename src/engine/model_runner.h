@@ -18,6 +18,9 @@ struct ModelRunnerOptions {
   int32_t max_step_tokens = 512;  // as the model was loaded with
   int32_t max_step_rows = 0;      // as the model was loaded with; 0: max_step_tokens
   bool preallocate = false;       // KV memory is resident at once, not as it is first used
+  // Pages that neither a sequence nor the prefix cache holds any more are filled with 0xFF, which
+  // is not a number in every KV format: what reads it shows.
+  bool scrub = false;
 };
 
 // Pages that let `num_sequences` sequences of `context` positions run side by side.
@@ -34,10 +37,15 @@ class ModelRunner : public StepRunner {
 
   const RunnerInfo& info() const override { return info_; }
   Status Run(const StepPlan& plan, const StepOutput& output) override;
+  void Scrub(std::span<const int32_t> pages) override;
   StepCost Cost(const StepPlan& plan) const override;
   int num_threads() const override { return backend_.num_host_threads(); }
   void ForEach(int64_t count, ops::HostTask task) override { backend_.ForEach(count, task); }
   int64_t kv_bytes() const { return memory_->size_bytes(); }
+  // The KV memory: [num_pages] pages. For tests.
+  std::span<const std::byte> kv_memory() const {
+    return {memory_->data(), static_cast<size_t>(kv_bytes())};
+  }
 
  private:
   ModelRunner(model::Model& model, ops::Backend& backend, const RunnerInfo& info,

@@ -38,6 +38,7 @@ Scheduler::Scheduler(const SchedulerOptions& options)
   CHECK(options_.max_choices >= 1 && options_.max_choices <= options_.runner.max_step_tokens &&
         options_.max_choices <= options_.runner.max_step_rows)
       << options_.max_choices;
+  if (options_.runner.scrubs) pool_.TrackUnheld();
 }
 
 int64_t Scheduler::PagesOfRequest(const GenerateRequest& request) const {

@@ -106,6 +106,7 @@ class Scheduler {
   int32_t BankNow() const;
   const SchedulerCounters& counters() const { return counters_; }
   const kv::PagePool& pool() const { return pool_; }
+  void ClearUnheld() { pool_.ClearUnheld(); }  // of the pool
   const WaitQueue& queue() const { return queue_; }
   const StepTime& step_time() const { return step_time_; }
   const std::vector<RequestState*>& running() const { return running_; }

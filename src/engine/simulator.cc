@@ -45,6 +45,7 @@ RunnerInfo RandomRunner(Random& random) {
   info.max_context = random.Range(4, 90);
   info.max_step_tokens = random.Range(1, 24);
   info.max_step_rows = random.Range(1, 24);
+  info.scrubs = random.OneIn(2);
   return info;
 }
 
@@ -293,11 +294,16 @@ class Simulation {
     }
   }
 
-  // Each named page holds what its name says.
+  // Each named page holds what its name says, and one that nobody holds nothing.
   void CheckNames() {
     const kv::PagePool& pool = engine_->scheduler().pool();
     for (int32_t page = 0; page < info_.num_pages; ++page) {
-      if (!pool.index().contains(page)) continue;
+      if (!pool.index().contains(page)) {
+        if (info_.scrubs && pool.refcount(page) == 0 && !runner_.PageIsBlank(page)) {
+          return Fail(fmt::format("page {} is free and was not scrubbed", page));
+        }
+        continue;
+      }
       if (!runner_.PageHolds(page, pool.index().TokensOf(page))) {
         return Fail(fmt::format("page {} does not hold what its name says", page));
       }

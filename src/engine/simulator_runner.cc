@@ -141,6 +141,18 @@ void HashRunner::TellBest(const StepPlan& plan, const StepOutput& output) const 
   }
 }
 
+void HashRunner::Scrub(std::span<const int32_t> pages) {
+  for (int32_t page : pages) {
+    std::fill_n(memory_.begin() + int64_t{page} * info_.page_size, info_.page_size, Slot{});
+  }
+}
+
+bool HashRunner::PageIsBlank(int32_t page) const {
+  const auto begin = memory_.begin() + int64_t{page} * info_.page_size;
+  return std::all_of(begin, begin + info_.page_size,
+                     [](const Slot& slot) { return slot == Slot{}; });
+}
+
 bool HashRunner::PageHolds(int32_t page, std::span<const int32_t> token_ids) const {
   const Slot* slots = &memory_[static_cast<size_t>(page) * static_cast<size_t>(info_.page_size)];
   for (size_t i = 0; i < token_ids.size(); ++i) {

@@ -40,9 +40,13 @@ class HashRunner : public StepRunner {
   // kInternal when the plan breaks its own contract (offsets, lengths, page ids, budget).
   Status Run(const StepPlan& plan, const StepOutput& output) override;
   Status Recover() override { return recovery; }
+  void Scrub(std::span<const int32_t> pages) override;
 
   // Does this page hold these tokens, at positions one after another?
   bool PageHolds(int32_t page, std::span<const int32_t> token_ids) const;
+
+  // Is there nothing of a sequence in it?
+  bool PageIsBlank(int32_t page) const;
 
   // Faults to plant. before_run is asked first; an error fails the step before it does anything.
   std::function<Status(const StepPlan& plan)> before_run;
@@ -53,6 +57,7 @@ class HashRunner : public StepRunner {
   struct Slot {
     int32_t token_id = -1;
     int32_t position = -1;
+    bool operator==(const Slot&) const = default;
   };
   void TellBest(const StepPlan& plan, const StepOutput& output) const;
   Status CheckPlan(const StepPlan& plan) const;

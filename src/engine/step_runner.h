@@ -21,6 +21,7 @@ struct RunnerInfo {
   int32_t num_pages = 0;        // pages of the KV memory
   int32_t max_step_tokens = 0;  // rows of the largest step
   int32_t max_step_rows = 0;    // rows of logits of the largest step
+  bool scrubs = false;          // StepRunner::Scrub() is to be called
 };
 
 // What a step leaves to the engine.
@@ -40,6 +41,9 @@ class StepRunner {
   // what the step was to write is unknown: the engine ends its requests and names none of their
   // pages any more.
   virtual Status Run(const StepPlan& plan, const StepOutput& output) = 0;
+  // Overwrites these pages: what they hold is nobody's any more. Called between steps, before what
+  // is next written to them; a page may be there twice.
+  virtual void Scrub(std::span<const int32_t>) {}
   // What the plan costs at least, for the "% of limit" that a server shows. Zeros: not known.
   virtual StepCost Cost(const StepPlan&) const { return {}; }
   // The runner's threads, for work between steps: task(item, thread) once for each item in

@@ -37,6 +37,7 @@ int32_t PagePool::AllocateReserved() {
   if (free_.empty()) {
     page = index_.EvictOne();
     ++evicted_;
+    NoteUnheld(page);
   } else {
     page = free_.back();
     free_.pop_back();
@@ -65,7 +66,7 @@ bool PagePool::Release(int32_t page) {
   if (index_.contains(page)) {
     index_.MarkUnused(page);
   } else {
-    free_.push_back(page);
+    Free(page);
   }
   return true;
 }
@@ -80,11 +81,21 @@ void PagePool::Withdraw(int32_t page) {
   if (!index_.contains(page)) return;
   const bool was_cached = refcount(page) == 0;
   index_.Erase(page);
-  if (was_cached) free_.push_back(page);
+  if (was_cached) Free(page);
 }
 
 void PagePool::DropCached() {
-  while (num_cached() > 0) free_.push_back(index_.EvictOne());
+  while (num_cached() > 0) Free(index_.EvictOne());
+}
+
+void PagePool::TrackUnheld() {
+  tracks_unheld_ = true;
+  unheld_.reserve(2 * refcounts_.size());
+}
+
+void PagePool::Free(int32_t page) {
+  free_.push_back(page);
+  NoteUnheld(page);
 }
 
 Status PagePool::CheckIntegrity() const {

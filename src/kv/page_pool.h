@@ -69,12 +69,25 @@ class PagePool {
   // Withdraws every cached page.
   void DropCached();
 
+  // From here on unheld() keeps what has lost its content for good: pages that became free, and
+  // cached ones that AllocateReserved took, which their new owner has not written yet.
+  void TrackUnheld();
+  std::span<const int32_t> unheld() const { return unheld_; }
+  void ClearUnheld() { unheld_.clear(); }
+
   // kInternal with the invariant that does not hold. O(num_pages).
   Status CheckIntegrity() const;
 
  private:
+  void Free(int32_t page);
+  void NoteUnheld(int32_t page) {
+    if (tracks_unheld_) unheld_.push_back(page);
+  }
+
   std::vector<int32_t> refcounts_;
   std::vector<int32_t> free_;  // stack
+  bool tracks_unheld_ = false;
+  std::vector<int32_t> unheld_;
   PrefixIndex index_;
   int32_t reserved_ = 0;
   int64_t evicted_ = 0;

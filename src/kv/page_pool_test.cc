@@ -44,6 +44,28 @@ TEST(PagePool, SharedPage_IsFreeWhenItsLastOwnerLetsGo) {
   EXPECT_EQ(pool.num_used(), 0);
 }
 
+TEST(PagePool, Unheld_AreFreedPagesAndCachedOnesThatWereTaken) {
+  PagePool pool(2);
+  pool.TrackUnheld();
+  ASSERT_TRUE(pool.Reserve(2));
+  const int32_t freed = pool.AllocateReserved(), cached = pool.AllocateReserved();
+  const PrefixHasher hasher;
+  const std::vector<int32_t> ids{1};
+  ASSERT_TRUE(pool.Publish(cached, hasher.Next(hasher.Root("", ""), ids), ids, ""));
+  EXPECT_TRUE(pool.unheld().empty());
+  pool.Release(freed);
+  pool.Release(cached);
+  ASSERT_EQ(pool.unheld().size(), 1u);
+  EXPECT_EQ(pool.unheld()[0], freed);
+  pool.ClearUnheld();
+  ASSERT_TRUE(pool.Reserve(2));
+  EXPECT_EQ(pool.AllocateReserved(), freed);
+  EXPECT_TRUE(pool.unheld().empty());  // nothing was written to it since
+  EXPECT_EQ(pool.AllocateReserved(), cached);
+  ASSERT_EQ(pool.unheld().size(), 1u);
+  EXPECT_EQ(pool.unheld()[0], cached);
+}
+
 TEST(PagePoolDeathTest, Misuse_StopsAtOnce) {
   PagePool pool(2);
   EXPECT_DEATH(pool.AllocateReserved(), "without a promise");

@@ -80,6 +80,7 @@ Result<std::unique_ptr<ServingModel>> ServingModel::Load(const std::string& path
   runner_options.max_step_tokens = impl.options.max_step_tokens;
   runner_options.max_step_rows = impl.MakeModelOptions().max_step_rows;
   runner_options.preallocate = options.preallocate;
+  runner_options.scrub = options.scrub_kv;
   RILL_ASSIGN_OR_RETURN(serving->runner_,
                         engine::ModelRunner::Create(*impl.model, *impl.backend, runner_options));
   engine::EngineOptions engine_options;

@@ -24,6 +24,7 @@ struct ServingOptions {
   LoadOptions load;          // load.max_sequences: choices that run at once
   int64_t kv_bytes = 0;      // KV memory; never less than one whole context takes
   bool preallocate = false;  // KV memory is resident at once, not as it is first used
+  bool scrub_kv = false;     // ModelRunnerOptions::scrub
   // Most that weights, activations and KV memory may take together: KV memory shrinks to one
   // context at least. Weights in memory may be more than ServingPlan says from the file.
   std::optional<int64_t> memory_bytes;

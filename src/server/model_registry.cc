@@ -166,6 +166,7 @@ Status ModelRegistry::Load(const ModelSpec& spec, int64_t kv_bytes, int64_t rese
   serving.kv_bytes = kv_bytes;
   serving.memory_bytes = room;
   serving.preallocate = options_.preallocate;
+  serving.scrub_kv = options_.scrub_kv;
   serving.max_waiting = options_.max_waiting;
   serving.itl_target_ms = options_.itl_target_ms;
   serving.predict_lengths = !options_.reserve_worst_case;
