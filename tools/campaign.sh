@@ -16,6 +16,7 @@
 #   soak         a server at 80 % of its capacity with cancels, MINUTES (default 10)
 #   restarts     rolling restarts behind nginx and HAProxy, and kills, COUNT each (default 100)
 #   slow         slowhttptest with CONNECTIONS (default 1,000); half-open peers, idle connections
+#   threats      timings of the threat table that no test asserts, TURNS of them (default 3)
 #   streams      greedy streams of 1, 8, 64 and 256 clients with cancels against the serial run: COUNT
 #                of them (default 10,000), and as many in lanes
 #   clients      real clients of OpenAI's API against the server, and the table in docs/server.md
@@ -250,6 +251,15 @@ run_slow() {
     tests/server/test_process.py tests/server/test_connections.py -k 'slow or half_open or idle'
 }
 
+run_threats() {
+  build ci rill || return 1
+  [[ -f $smollm2 ]] || {
+    say "skipped: no SmolLM2 at $smollm2 (rill pull smollm2)"
+    return 0
+  }
+  python tests/server/threat_timings.py build/ci/apps/rill/rill "$smollm2" "${1:-3}"
+}
+
 run_streams() {
   build ci rill http_tool || return 1
   RILL_STREAMS=${1:-10000} run_pytest tests/server/test_concurrency.py -k 'serial_run'
@@ -293,7 +303,7 @@ run_one() {
   return "$status"
 }
 
-names=(asan tsan clang aarch64 fuzz tokenizers templates families sim sim-million soak restarts slow streams clients quality)
+names=(asan tsan clang aarch64 fuzz tokenizers templates families sim sim-million soak restarts slow threats streams clients quality)
 case " ${names[*]} " in
   *" ${1:-} "*) run_one "$@" ;;
   *)

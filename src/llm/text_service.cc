@@ -355,7 +355,7 @@ void TextService::StartGeneration(const std::shared_ptr<Live>& live) {
   generate.sampling = live->request.sampling;
   int32_t& max_tokens = generate.sampling.max_tokens;
   const int64_t room = max_context_ - prompt_size;
-  if (room < 1 || max_tokens > room) {
+  if (room < (max_tokens == 0 ? 0 : 1) || max_tokens > room) {
     return FailRequest(
         live,
         ResourceExhausted(fmt::format(

@@ -374,6 +374,11 @@ def test_echo(tiny):
     alone = complete(tiny, max_tokens=0, echo=True)
     assert alone["choices"][0]["text"] == "Once upon a time"
     assert alone["usage"]["completion_tokens"] == 0
+    limit = tiny.get("/v1/models").json()["data"][0]["max_model_len"]
+    whole = complete(tiny, [1] * limit, max_tokens=0, echo=True, logprobs=0)
+    assert len(whole["choices"][0]["logprobs"]["token_logprobs"]) == limit
+    refused(tiny, "/v1/completions", {"model": "tiny", "prompt": [1] * (limit + 1), "echo": True,
+                                      "max_tokens": 0}, code="context_length_exceeded")
     events = stream(tiny, "/v1/completions", {**GREEDY, "prompt": "Once upon a time",
                                               "max_tokens": 6, "echo": True})
     assert "".join(e["choices"][0]["text"] for e in events[:-1]) == echoed

@@ -5,14 +5,14 @@
 namespace rill::server::openai {
 namespace {
 
-// A token is at least one position; a prompt that fills the context leaves no room for an answer.
+// A prompt that fills the context can be scored (max_tokens 0); one more token is beyond it.
 bool ReadIds(FieldReader& reader, const ParseLimits& limits, const Json::Array& array,
              CompletionRequest& out) {
   if (array.empty()) {
     reader.FailValue("prompt", "an array of token ids must not be empty.");
     return false;
   }
-  if (array.size() >= static_cast<size_t>(limits.max_context)) {
+  if (array.size() > static_cast<size_t>(limits.max_context)) {
     reader.Fail(
         ContextLengthExceeded("prompt", limits.max_context, static_cast<int64_t>(array.size())));
     return false;

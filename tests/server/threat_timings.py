@@ -1,0 +1,183 @@
+"""Figures that threats.tsv asks for and no test asserts, since shared machines' timings gate nothing:
+a client's latency beside 1,000 slow ones (B2), the speed of refusing and tokenising megabytes, and
+health meanwhile (C5), one tenant's first token beside another's flood (F5).
+
+usage: threat_timings.py RILL MODEL.gguf [TURNS]     (RILL: the program; three turns by default)
+
+Prints a line for each turn and the medians; exits 1 only when an answer was wrong.
+"""
+import asyncio
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import httpx
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from harness import Server  # noqa: E402
+
+KEYS = {name: f"key-of-{name}-0123456789" for name in ("victim", "flood")}
+
+
+def percentile(values, share):
+    """Nearest rank."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def latencies(url, count, body, headers=None):
+    with httpx.Client(base_url=url, timeout=60, headers=headers) as client:
+        out = []
+        for _ in range(count):
+            start = time.perf_counter()
+            response = client.post("/v1/completions", json=body)
+            assert response.status_code == 200, response.text
+            out.append(time.perf_counter() - start)
+        return out
+
+
+def beside_slow_clients(rill, model, turns):
+    """B2: requests one after the other, alone and beside 1,000 slow heads, bodies and readers."""
+    if not shutil.which("slowhttptest"):
+        return print("B2: slowhttptest is not installed")
+    body = {"model": "m", "prompt": "Once upon a time", "max_tokens": 8, "temperature": 0}
+    ratios = {}
+    with Server(rill, "m=" + model, "--kv-memory", "256M", "--threads", "2") as server:
+        latencies(server.url, 50, body)
+        for _ in range(turns):
+            for name, words in (("heads", ["-H"]), ("bodies", ["-B", "-s", "8192"]),
+                                ("readers", ["-X", "-w", "10", "-y", "20", "-n", "5", "-z", "32"])):
+                alone = latencies(server.url, 300, body)
+                slow = subprocess.Popen(
+                    ["slowhttptest", *words, "-c", "1000", "-r", "1000", "-l", "60", "-i", "5",
+                     "-p", "3", "-u", server.url + "/health"],
+                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                time.sleep(3)  # they have connected
+                beside = latencies(server.url, 300, body)
+                slow.terminate()
+                slow.wait()
+                server.wait_idle()
+                p99, p50 = (percentile(beside, s) / percentile(alone, s) for s in (0.99, 0.5))
+                ratios.setdefault(name, []).append((p99, p50))
+                print(f"B2 slow {name}: p99 alone {percentile(alone, 0.99) * 1e3:.2f} ms, beside "
+                      f"{percentile(beside, 0.99) * 1e3:.2f} ms ({p99:.2f}), median {p50:.2f}",
+                      flush=True)
+    for name, pairs in ratios.items():
+        print(f"B2 slow {name}, medians: p99 {statistics.median(p for p, _ in pairs):.2f}, "
+              f"median {statistics.median(m for _, m in pairs):.2f}")
+
+
+def megabytes(rill, model, turns):
+    """C5: text that is refused by its length, and text of a whole context that is tokenised; a
+    health check every 5 ms."""
+    size = 31 << 20
+    texts = {"spaces": " ", "emoji": "\U0001f600", "a": "a", "ab ": "ab ", "digits": "7",
+             "mixed": "aA1 \n\u00e9"}
+    with Server(rill, "m=" + model, "--kv-memory", "256M") as server:
+        limit = server.get("/v1/models").json()["data"][0]["max_model_len"]
+        for _ in range(turns):
+            for name, text in texts.items():
+                times, stop = [], threading.Event()
+
+                def probe():
+                    with httpx.Client(base_url=server.url, timeout=60) as client:
+                        while not stop.is_set():
+                            start = time.perf_counter()
+                            assert client.get("/health").status_code == 200
+                            times.append(time.perf_counter() - start)
+                            time.sleep(0.005)
+                thread = threading.Thread(target=probe)
+                long = text * (size // len(text.encode()))
+                short = text * (16 * limit // len(text.encode()))  # the most that is tokenised
+                thread.start()
+                start = time.perf_counter()
+                refused = server.post("/v1/completions", {"model": "m", "prompt": long})
+                middle = time.perf_counter()
+                repeats = 8
+                for _ in range(repeats):
+                    server.post("/tokenize", {"model": "m", "prompt": short})
+                end = time.perf_counter()
+                stop.set()
+                thread.join()
+                assert refused.status_code == 400, refused.text
+                print(f"C5 {name!r}: refused at {len(long.encode()) / 1e6 / (middle - start):.0f} "
+                      f"MB/s, tokenised at "
+                      f"{repeats * len(short.encode()) / 1e6 / (end - middle):.1f} MB/s, health p99 "
+                      f"{percentile(times, 0.99) * 1e3:.1f} ms, slowest {max(times) * 1e3:.1f}",
+                      flush=True)
+
+
+async def first_tokens(url, name, count):
+    out = []
+    async with httpx.AsyncClient(base_url=url, timeout=600,
+                                 headers={"authorization": f"Bearer {KEYS[name]}"}) as client:
+        for i in range(count):
+            start = time.perf_counter()
+            async with client.stream("POST", "/v1/completions", json={
+                    "model": "m", "prompt": [5 + i % 90] * 64, "max_tokens": 4,
+                    "ignore_eos": True, "stream": True}) as response:
+                assert response.status_code == 200
+                first = True
+                async for line in response.aiter_lines():
+                    if first and line.startswith("data: "):
+                        out.append(time.perf_counter() - start)
+                        first = False
+            await asyncio.sleep(0.02)
+    return out
+
+
+async def flooded(url, clients, count):
+    """The victim's first tokens beside so many clients of another key that always ask."""
+    stop = asyncio.Event()
+
+    async def flood(index):
+        async with httpx.AsyncClient(base_url=url, timeout=600,
+                                     headers={"authorization": f"Bearer {KEYS['flood']}"}) as client:
+            while not stop.is_set():
+                await client.post("/v1/completions", json={
+                    "model": "m", "prompt": [5 + index % 90] * 128, "max_tokens": 64,
+                    "ignore_eos": True})
+    tasks = [asyncio.create_task(flood(i)) for i in range(clients)]
+    await asyncio.sleep(1)
+    out = await first_tokens(url, "victim", count)
+    stop.set()
+    await asyncio.gather(*tasks)
+    return out
+
+
+def beside_a_flood(rill, model, turns):
+    """F5: alone, beside as many as run at once, and beside eight times as many."""
+    with tempfile.NamedTemporaryFile("w", suffix=".keys") as keys:
+        keys.write("".join(f"{name} {key}\n" for name, key in KEYS.items()))
+        keys.flush()
+        with Server(rill, "m=" + model, "--kv-memory", "256M", "--threads", "2", "--key-file",
+                    keys.name, "--max-sequences", "16") as server:
+            rows = {}
+            for _ in range(turns):
+                for clients in (0, 16, 128):
+                    times = asyncio.run(flooded(server.url, clients, 100))
+                    rows.setdefault(clients, []).append(times)
+                    print(f"F5 {clients} clients of another key: first token p50 "
+                          f"{percentile(times, 0.5) * 1e3:.1f}, p99 "
+                          f"{percentile(times, 0.99) * 1e3:.1f} ms", flush=True)
+            p99 = {c: statistics.median(percentile(t, 0.99) for t in r) for c, r in rows.items()}
+            print(f"F5 medians of p99: {({c: round(v * 1e3, 1) for c, v in p99.items()})} ms; "
+                  f"128 beside 16: {p99[128] / p99[16]:.2f}")
+
+
+def main():
+    rill, model = sys.argv[1:3]
+    turns = int(sys.argv[3]) if len(sys.argv) > 3 else 3
+    beside_slow_clients(rill, model, turns)
+    megabytes(rill, model, turns)
+    beside_a_flood(rill, model, turns)
+
+
+if __name__ == "__main__":
+    main()
