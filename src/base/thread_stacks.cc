@@ -29,13 +29,18 @@ constexpr int kHandlerFrames = 2;
 
 // What one thread is asked, and its answer. Never freed: an answer may come late.
 struct Question {
-  enum State : int { kIdle, kAsked, kAnswering, kAnswered };
-  std::atomic<int> state{kIdle};
-  std::atomic<pid_t> thread{0};
+  // The thread and what has become of its question, in one word: a thread that comes late finds
+  // another's.
+  enum State : uint64_t { kAsked = 1, kAnswering, kAnswered };
+  static uint64_t Word(pid_t thread, State state) {
+    return static_cast<uint64_t>(thread) << 2 | state;
+  }
+  std::atomic<uint64_t> word{0};
   void* frames[kMaxFrames];
   int num_frames = 0;
 };
 Question g_question;
+static_assert(std::atomic<uint64_t>::is_always_lock_free);
 
 pid_t ThisThread() {
   return static_cast<pid_t>(::syscall(SYS_gettid));
@@ -44,11 +49,12 @@ pid_t ThisThread() {
 // backtrace() takes memory only where the unwinder is not loaded yet, which Install() sees to.
 void Answer(int) {
   const int saved_errno = errno;
-  int asked = Question::kAsked;
-  if (g_question.thread.load() == ThisThread() &&
-      g_question.state.compare_exchange_strong(asked, Question::kAnswering)) {
+  const pid_t thread = ThisThread();
+  uint64_t asked = Question::Word(thread, Question::kAsked);
+  if (g_question.word.compare_exchange_strong(asked,
+                                              Question::Word(thread, Question::kAnswering))) {
     g_question.num_frames = ::backtrace(g_question.frames, kMaxFrames);
-    g_question.state.store(Question::kAnswered);
+    g_question.word = Question::Word(thread, Question::kAnswered);
   }
   errno = saved_errno;
 }
@@ -65,19 +71,18 @@ bool Install() {
 
 // True when g_question holds the frames of `thread`.
 bool Ask(pid_t thread, std::chrono::milliseconds patience) {
-  g_question.thread = thread;
-  g_question.state = Question::kAsked;
+  const uint64_t answered = Question::Word(thread, Question::kAnswered);
+  g_question.word = Question::Word(thread, Question::kAsked);
   const auto end = std::chrono::steady_clock::now() + patience;
   if (::syscall(SYS_tgkill, ::getpid(), thread, SIGURG) == 0) {
-    while (g_question.state != Question::kAnswered && std::chrono::steady_clock::now() < end) {
+    while (g_question.word != answered && std::chrono::steady_clock::now() < end) {
       std::this_thread::sleep_for(std::chrono::microseconds(200));
     }
   }
-  int asked = Question::kAsked;
-  if (g_question.state.compare_exchange_strong(asked, Question::kIdle)) return false;
+  uint64_t asked = Question::Word(thread, Question::kAsked);
+  if (g_question.word.compare_exchange_strong(asked, 0)) return false;
   // It has begun to answer, and is not at the mercy of what it was interrupted in.
-  while (g_question.state != Question::kAnswered) std::this_thread::yield();
-  g_question.state = Question::kIdle;
+  while (g_question.word != answered) std::this_thread::yield();
   return true;
 }
 

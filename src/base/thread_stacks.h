@@ -11,9 +11,13 @@ namespace rill {
 // user and system, in units of sysconf(_SC_CLK_TCK). A frame is a function's name, or
 // "file+0xOFFSET" for `addr2line -Cfe FILE OFFSET`; the innermost first.
 //
+// The program's own functions have their names in its symbol table, which is why the package is not
+// stripped.
+//
 // Each thread is interrupted by SIGURG (by default ignored, and nobody else's here) and walks its
-// own stack; one that does not within `patience`, for one in state D, has "(no answer)". Takes no
-// lock that the threads may hold, but memory. Any thread, one at a time: a second one waits.
+// own stack; one that does not within `patience`, because it is in state D or blocks all signals,
+// has "(no answer)". Takes memory, and the loader's lock for names: of the locks that a thread of
+// this program may be stopped at, only those. Any thread, one at a time: a second one waits.
 std::string DescribeThreads(std::chrono::milliseconds patience = std::chrono::milliseconds(200));
 
 inline constexpr size_t kMaxStackText = size_t{64} << 10;

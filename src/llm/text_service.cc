@@ -355,14 +355,14 @@ void TextService::StartGeneration(const std::shared_ptr<Live>& live) {
   generate.sampling = live->request.sampling;
   int32_t& max_tokens = generate.sampling.max_tokens;
   const int64_t room = max_context_ - prompt_size;
-  if (room < (max_tokens == 0 ? 0 : 1) || max_tokens > room) {
+  const int32_t asked = max_tokens < 0 ? 1 : max_tokens;
+  if (asked > room) {
     return FailRequest(
         live,
         ResourceExhausted(fmt::format(
             "This model's maximum context length is {} tokens. However, you requested {} tokens "
             "({} in the messages, {} in the completion).",
-            max_context_, prompt_size + std::max(max_tokens, 1), prompt_size,
-            std::max(max_tokens, 1))));
+            max_context_, prompt_size + asked, prompt_size, asked)));
   }
   if (max_tokens < 0) max_tokens = static_cast<int32_t>(room);
 

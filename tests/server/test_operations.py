@@ -218,7 +218,7 @@ def test_limits_are_the_operators_and_all_are_told(rill, stories):
                        "json_depth": 6, "max_stop_strings": 1, "max_prompts": 2,
                        "max_requests_per_connection": 2,
                        # Less what is no client, and the admin listener's.
-                       "max_connections": 400 - 128 - 64}
+                       "max_connections": 400 - 160 - 64}
         assert {name: told[name] for name in documented} == documented
         for name in ("max_body_bytes", "max_waiting", "drain_delay_s", "watchdog_s",
                      "template_steps"):

@@ -83,40 +83,49 @@ void Connection::Start() {
   }
   error_code ignored;
   socket_.non_blocking(true, ignored);
-  SetEvictable(true);
+  MayGo(ConnectionPlaces::Group::kSilent);
   Reader();
 }
 
-void Connection::SetEvictable(bool evictable) {
-  if (evictable == evictable_) return;
-  if (evictable) {
-    if (in_.empty() && in_.capacity() > 4096) std::string().swap(in_);
-    evictable_entry_ =
-        core_->AddIdle({weak_from_this(), listener_.is_admin, slot_->authenticated()});
-  } else {
-    core_->RemoveEvictable(evictable_entry_);
-  }
-  evictable_ = evictable;  // not when there was no memory for the entry
+void Connection::MayGo(ConnectionPlaces::Group group) {
+  if (has_entry_) return;  // condemned
+  if (in_.empty() && in_.capacity() > 4096) std::string().swap(in_);
+  entry_ =
+      core_->places().Add({weak_from_this(), listener_.is_admin, slot_->authenticated()}, group);
+  has_entry_ = true;  // not when there was no memory for the entry
 }
 
-bool Connection::EvictHere() {
-  const bool is_slow = head_started_ && Clock::now() - head_began_ >= ServerCore::kSlowHead;
-  if (state_ != State::kHandshake && (state_ != State::kHead || !(is_slow || IsQuiet()))) {
-    return false;
-  }
+bool Connection::MayNotGo() {
+  if (has_entry_ && !core_->places().Remove(entry_)) return false;
+  has_entry_ = false;
+  return true;
+}
+
+bool Connection::OnOwnThread() const {
+  const auto executor = const_cast<Socket&>(socket_).get_executor();
+  const auto* loop = executor.target<asio::io_context::executor_type>();
+  return loop && loop->running_in_this_thread();
+}
+
+bool Connection::CloseIfUnused() {
+  if (state_ == State::kHead && !head_started_ && !IsQuiet()) return false;
   Close();
   return true;
 }
 
-bool Connection::Evict(bool strangers_only) {
-  const auto executor = socket_.get_executor();
-  const auto* loop = executor.target<asio::io_context::executor_type>();
-  if (loop && loop->running_in_this_thread()) return EvictHere();
-  asio::post(executor, [self = shared_from_this(), strangers_only] {
-    if (self->state_ == State::kClosed || self->EvictHere()) return;
-    (void)self->core_->EvictOne(self->listener_.is_admin, strangers_only);
-  });
-  return true;
+void Connection::TellCondemned() {
+  condemned_ = true;
+  try {
+    asio::post(socket_.get_executor(), [self = shared_from_this()] { self->LeaveIfCondemned(); });
+  } catch (const std::bad_alloc&) {
+    // The next Tick sees it.
+  }
+}
+
+// What nobody has read yet is read: it may be a request, which is answered.
+void Connection::LeaveIfCondemned() {
+  if (!condemned_ || state_ == State::kClosed || state_ == State::kExchange) return;
+  (void)CloseIfUnused();
 }
 
 bool Connection::IsQuiet() {
@@ -289,12 +298,11 @@ void Connection::Process() {
         const bool begins = !head_started_;
         if (begins) {
           head_started_ = true;
-          head_began_ = Clock::now();
-          deadline_ = head_began_ + core_->limits().head_timeout;
+          deadline_ = Clock::now() + core_->limits().head_timeout;
         }
         const HeadScanner::State scanned = scanner_.Scan(in_);
         if (scanned == HeadScanner::State::kNeedMore) {
-          if (begins && evictable_) core_->HeadBegins(evictable_entry_, head_began_);
+          if (begins && has_entry_ && !core_->places().HeadBegins(entry_)) Close();
           return;
         }
         if (scanned == HeadScanner::State::kBad) {
@@ -334,7 +342,7 @@ Exchange::Options Connection::ExchangeOptions(bool close) {
 }
 
 bool Connection::BeginRequest(std::string_view head_bytes) {
-  SetEvictable(false);
+  const bool is_condemned = !MayNotGo();
   const auto now = Clock::now();
   const HttpLimits& limits = core_->limits();
   const HeadLimits head_limits{limits.max_request_line_bytes, limits.max_header_fields,
@@ -351,6 +359,10 @@ bool Connection::BeginRequest(std::string_view head_bytes) {
   }
   request_->method = head_.method;
   request_->method_text = head_.method_text;
+  if (is_condemned) {
+    Fail(MakeFault(503, "server_overloaded", "too many connections"), {{"Retry-After", "5"}});
+    return false;
+  }
   ReadContext(head_, *request_);
   if (request_->request_id.empty()) request_->request_id = NewRequestId();
 
@@ -443,7 +455,7 @@ void Connection::Dispatch() {
 }
 
 void Connection::Fail(const HttpFault& fault, std::vector<Header> headers) {
-  SetEvictable(false);
+  (void)MayNotGo();
   // After a framing fault nothing that follows can be trusted; after a refusal, a body that was
   // announced is not read. Otherwise the connection may go on.
   const bool in_head = state_ == State::kHead;
@@ -524,7 +536,7 @@ void Connection::FinishExchange() {
   state_ = State::kHead;
   head_started_ = false;
   deadline_ = Clock::now() + core_->limits().keep_alive_timeout;
-  SetEvictable(true);
+  MayGo(ConnectionPlaces::Group::kIdle);
   if (core_->closing_idle && IsQuiet()) {
     Close();
     return;
@@ -543,6 +555,7 @@ void Connection::BeginLinger() {
   state_ = State::kLinger;
   in_.clear();
   in_.shrink_to_fit();
+  MayGo(ConnectionPlaces::Group::kSilent);
   deadline_ = Clock::now() + core_->limits().linger;
   error_code ignored;
   if (reading_paused_) socket_.cancel(ignored);  // the reader reads again
@@ -567,7 +580,7 @@ void Connection::Close() noexcept {
   if (state_ == State::kClosed) return;
   const bool in_request = state_ == State::kBody || state_ == State::kExchange;
   state_ = State::kClosed;
-  SetEvictable(false);
+  if (std::exchange(has_entry_, false)) core_->places().Drop(entry_);
   error_code ignored;
   socket_.close(ignored);
   writer_signal_.cancel();
@@ -584,6 +597,7 @@ void Connection::Close() noexcept {
 }
 
 void Connection::Tick(Clock::time_point now) {
+  LeaveIfCondemned();
   const HttpLimits& limits = core_->limits();
   switch (state_) {
     case State::kHandshake:

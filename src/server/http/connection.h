@@ -12,6 +12,7 @@
 // → kLinger (answered, closing: reads and drops) → kClosed. One request at a time.
 #pragma once
 
+#include <atomic>
 #include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -50,9 +51,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // Drops the connection at once; a handler that waits is told.
   void Close() noexcept;
   bool closed() const { return state_ == State::kClosed; }
-  // Any thread: closes it if it is still one that may make room (ServerCore::EvictOne). False when
-  // it is not; true, too, when its own thread has yet to see.
-  bool Evict(bool strangers_only);
+  // For ConnectionPlaces, with the connection in one of its groups. Any thread:
+  bool OnOwnThread() const;
+  void TellCondemned();
+  // Its own thread: closes it, unless bytes have come that nobody has read; false then.
+  bool CloseIfUnused();
 
  private:
   enum class State : uint8_t { kHandshake, kHead, kBody, kExchange, kLinger, kClosed };
@@ -75,7 +78,6 @@ class Connection : public std::enable_shared_from_this<Connection> {
     ~CloseAtEnd() { connection.Close(); }
   };
 
-  bool EvictHere();
   Task Reader();
   Task Writer();
   bool HandshakeDone(boost::system::error_code error);
@@ -93,7 +95,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool IsQuiet();
   void EndRequest(bool complete) noexcept;
   void TellEnd(int status, bool complete);  // the access record
-  void SetEvictable(bool evictable);
+  void MayGo(ConnectionPlaces::Group group);
+  // False when it is condemned.
+  bool MayNotGo();
+  void LeaveIfCondemned();
   void WakeWriter();
   Exchange::Options ExchangeOptions(bool close);
 
@@ -121,12 +126,12 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::string raw_out_;  // "100 Continue", before any exchange
   int requests_ = 0;
   bool reading_paused_ = false;
-  bool evictable_ = false;
-  ServerCore::EvictableList::iterator evictable_entry_;
+  bool has_entry_ = false;
+  ConnectionPlaces::Handle entry_;
+  std::atomic<bool> condemned_{false};  // told by another thread
 
   Clock::time_point deadline_;  // of kHandshake, kHead and kLinger
   bool head_started_ = false;
-  Clock::time_point head_began_;
   Clock::time_point body_window_start_;
   size_t body_window_bytes_ = 0;
   bool writing_ = false;

@@ -249,6 +249,10 @@ Verdict Gate::Judge(const RequestHead& head, const ListenerTraits& listener, con
     verdict.headers.push_back({"Retry-After", std::to_string(retry_after)});
     return refuse(503, "draining", "the server is shutting down; ask another one");
   }
+  // Whoever reaches the port may ask these: nobody without a key holds memory or time by a body.
+  if (is_public && (head.chunked || head.content_length > 0)) {
+    return refuse(413, "body_too_large", "this path takes no body");
+  }
   if (head.has_content_length && head.content_length > verdict.max_body) {
     return refuse(413, "body_too_large",
                   "the body has " + std::to_string(head.content_length) + " bytes; at most " +

@@ -39,8 +39,9 @@ using boost::system::error_code;
 namespace {
 
 constexpr size_t kScratchBytes = 64 << 10;
-// Descriptors that are not client connections: model files, logs, listeners, epoll.
-constexpr rlim_t kOtherDescriptors = 128;
+// Descriptors that are not client connections, or do not count as those any more: model files,
+// logs, listeners, epoll; refused and condemned ones.
+constexpr rlim_t kOtherDescriptors = 160;
 
 // One event loop and its connections.
 struct IoThread {
@@ -257,7 +258,8 @@ bool HttpServerImpl::AcceptBatch(int listener_fd, const Listener& listener) noex
       if (core_->counters().accept_errors.fetch_add(1) % 1000 == 0) {
         core_->Warn("accept on " + listener.name + ": " + std::strerror(error));
       }
-      if (!core_->EvictOne(/*is_admin=*/false, /*strangers_only=*/false)) DropOne(listener_fd);
+      if (!core_->places().Evict(/*is_admin=*/false, /*strangers_only=*/false))
+        DropOne(listener_fd);
     } catch (const std::bad_alloc&) {
       // After the pause perhaps.
     }
@@ -332,9 +334,9 @@ void HttpServerImpl::AcceptOne(UniqueFd owned_fd, const Listener& listener, cons
     return;
   }
   // A stranger takes a stranger's place; anybody that of the longest idle.
-  const bool strangers_full = !is_admin && core_->gate().has_keys() &&
-                              core_->unauthenticated_now >= limits.max_unauthenticated_connections;
-  if ((strangers_full || core_->IsFull(is_admin)) && !core_->EvictOne(is_admin, strangers_full)) {
+  ConnectionPlaces& places = core_->places();
+  const bool strangers_full = !is_admin && core_->gate().has_keys() && places.StrangersFull();
+  if ((strangers_full || places.IsFull(is_admin)) && !places.Evict(is_admin, strangers_full)) {
     if (counted) core_->gate().peers().Release(peer.key);
     Refuse(std::move(owned_fd), "server_overloaded");
     return;
@@ -453,9 +455,10 @@ HttpCounters HttpServerImpl::counters() const {
   const CoreCounters& from = core_->counters();
   HttpCounters out;
   out.connections_accepted = from.connections_accepted;
-  out.connections_now = from.connections_now;
+  out.admin_connections_now = core_->places().open(/*is_admin=*/true);
+  out.connections_now = core_->places().open(/*is_admin=*/false) + out.admin_connections_now;
   out.connections_refused = from.connections_refused;
-  out.connections_evicted = from.connections_evicted;
+  out.connections_evicted = core_->places().evicted();
   out.accept_errors = from.accept_errors;
   out.tls_failures = from.tls_failures;
   out.requests = from.requests;

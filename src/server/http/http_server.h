@@ -105,8 +105,9 @@ struct HttpServerOptions {
 struct HttpCounters {
   uint64_t connections_accepted = 0;
   uint64_t connections_now = 0;
-  uint64_t connections_refused = 0;  // over a limit, or no descriptor
-  uint64_t connections_evicted = 0;  // idle, closed to make room
+  uint64_t admin_connections_now = 0;  // of those
+  uint64_t connections_refused = 0;    // over a limit, or no descriptor
+  uint64_t connections_evicted = 0;    // closed to make room
   uint64_t accept_errors = 0;
   uint64_t tls_failures = 0;
   uint64_t requests = 0;

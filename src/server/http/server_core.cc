@@ -6,7 +6,6 @@
 
 #include "base/small_file.h"
 #include "server/errors.h"
-#include "server/http/connection.h"
 
 namespace rill::server {
 namespace {
@@ -117,77 +116,19 @@ void ServerCore::UseTls(std::shared_ptr<boost::asio::ssl::context> tls) {
 
 ConnectionSlot::ConnectionSlot(std::shared_ptr<ServerCore> core, std::string address, bool is_admin)
     : core_(std::move(core)), address_(std::move(address)), is_admin_(is_admin) {
-  core_->counters().connections_now.fetch_add(1);
-  if (is_admin_) core_->admin_connections_now.fetch_add(1);
-  if (!is_admin_) core_->unauthenticated_now.fetch_add(1);
+  core_->places().Open(is_admin_);
 }
 
 void ConnectionSlot::Authenticated() {
-  if (!authenticated_ && !is_admin_ && core_) core_->unauthenticated_now.fetch_sub(1);
+  if (!authenticated_ && core_) core_->places().Authenticated(is_admin_);
   authenticated_ = true;
 }
 
 void ConnectionSlot::Release() {
   if (!core_) return;
-  if (!authenticated_ && !is_admin_) core_->unauthenticated_now.fetch_sub(1);
-  if (is_admin_) core_->admin_connections_now.fetch_sub(1);
   if (!address_.empty()) core_->gate().peers().Release(address_);
-  core_->counters().connections_now.fetch_sub(1);
+  core_->places().Close(is_admin_, authenticated_);
   core_.reset();
-}
-
-ServerCore::EvictableList::iterator ServerCore::AddIdle(Evictable entry) {
-  std::lock_guard lock(evictable_mutex_);
-  return idle_.insert(idle_.end(), std::move(entry));
-}
-
-void ServerCore::HeadBegins(EvictableList::iterator entry,
-                            std::chrono::steady_clock::time_point now) {
-  std::lock_guard lock(evictable_mutex_);
-  entry->head_began = now;
-  heads_.splice(heads_.end(), idle_, entry);
-}
-
-void ServerCore::RemoveEvictable(EvictableList::iterator entry) {
-  std::lock_guard lock(evictable_mutex_);
-  const bool is_idle = entry->head_began == std::chrono::steady_clock::time_point();
-  (is_idle ? idle_ : heads_).erase(entry);
-}
-
-bool ServerCore::EvictOne(bool is_admin, bool strangers_only) {
-  // Each that turns out to be busy costs a look: not at thousands for one newcomer.
-  constexpr int kMostTries = 16;
-  const auto began_before = std::chrono::steady_clock::now() - kSlowHead;
-  const auto find = [&](EvictableList& list) -> std::shared_ptr<Connection> {
-    for (auto it = list.begin(); it != list.end() && it->head_began <= began_before; ++it) {
-      if (it->is_admin != is_admin || (strangers_only && it->authenticated)) continue;
-      std::shared_ptr<Connection> found = it->connection.lock();
-      if (!found) continue;
-      // To the end, so that the next look takes another one; its owner removes the entry.
-      list.splice(list.end(), list, it);
-      return found;
-    }
-    return nullptr;
-  };
-  for (int i = 0; i < kMostTries; ++i) {
-    std::shared_ptr<Connection> victim;
-    {
-      std::lock_guard lock(evictable_mutex_);
-      victim = find(idle_);
-      if (!victim) victim = find(heads_);
-    }
-    if (!victim) return false;
-    if (!victim->Evict(strangers_only)) continue;
-    counters_.connections_evicted.fetch_add(1);
-    return true;
-  }
-  return false;
-}
-
-bool ServerCore::IsFull(bool is_admin) const {
-  const uint64_t admin = admin_connections_now;
-  if (is_admin) return admin >= static_cast<uint64_t>(limits().max_admin_connections);
-  return counters_.connections_now - admin >= static_cast<uint64_t>(limits().max_connections);
 }
 
 void ServerCore::RequestEnds() {

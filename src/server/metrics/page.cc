@@ -386,8 +386,12 @@ void Http(Page& page, const HttpCounters& http, bool with_vllm) {
   page.Single("rill_http_connections_open", "gauge", "Open connections.", http.connections_now);
   page.Single("rill_http_connections_total", "counter", "Connections accepted.",
               http.connections_accepted);
+  page.Single("rill_http_admin_connections_open", "gauge", "Of those, on the admin listeners.",
+              http.admin_connections_now);
   page.Single("rill_http_connections_refused_total", "counter", "Connections over a limit.",
               http.connections_refused);
+  page.Single("rill_http_connections_evicted_total", "counter",
+              "Connections without a request, closed to make room.", http.connections_evicted);
   page.Single("rill_http_clients_gone_total", "counter",
               "Clients that left before the end of their answer.", http.clients_gone);
   page.Single("rill_http_slow_readers_total", "counter", "Streams cut because nobody read them.",

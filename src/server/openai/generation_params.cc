@@ -187,8 +187,7 @@ void RefuseWhatIsMissing(FieldReader& reader) {
 ApiError ContextLengthExceeded(std::string param, int64_t max_context, int64_t prompt_tokens) {
   return BadRequest("context_length_exceeded", std::move(param),
                     fmt::format("This model's maximum context length is {} tokens. However, your "
-                                "prompt has {} tokens, and at least one must be left for the "
-                                "completion.",
+                                "prompt has {} tokens.",
                                 max_context, prompt_tokens));
 }
 
