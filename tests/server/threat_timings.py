@@ -7,16 +7,18 @@ usage: threat_timings.py RILL MODEL.gguf [TURNS]     (RILL: the program; three t
 Prints a line for each turn and the medians. Exits 1 when a request that should be answered is not.
 """
 import asyncio
+import contextlib
 import json
 import math
 import pathlib
-import shutil
+import resource
+import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
+import urllib.parse
 
 import httpx
 
@@ -43,38 +45,71 @@ def latencies(url, count, body, headers=None):
         return out
 
 
-def beside_slow_clients(rill, model, turns):
-    """B2: requests one after the other, alone and beside 1,000 slow heads, bodies and readers."""
-    if not shutil.which("slowhttptest"):
-        return print("B2: slowhttptest is not installed")
+class SlowClients:
+    """So many connections, each with a part of a head or a body and a byte more every five seconds,
+    or with a large answer that it does not read. They cost this process next to nothing, so that
+    what they cost the server is what shows."""
+    START = {
+        "heads": b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: ",
+        "bodies": b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+                  b"application/json\r\nContent-Length: 8192\r\n\r\n{",
+        "readers": b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 8}
+
+    def __init__(self, url, kind, count):
+        self.address, self.kind, self.count = urllib.parse.urlsplit(url), kind, count
+        self.sockets, self.stop = [], threading.Event()
+
+    def __enter__(self):
+        for _ in range(self.count):
+            sock = socket.socket()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+            sock.connect((self.address.hostname, self.address.port))
+            sock.sendall(self.START[self.kind])
+            self.sockets.append(sock)
+        self.thread = threading.Thread(target=self.drip)
+        self.thread.start()
+        return self
+
+    def drip(self):
+        while not self.stop.is_set():
+            for sock in self.sockets:
+                if self.stop.wait(5 / self.count):
+                    return
+                if self.kind != "readers":
+                    with contextlib.suppress(OSError):  # timed out by now
+                        sock.send(b"a")
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
+        for sock in self.sockets:
+            sock.close()
+
+
+def beside_slow_clients(rill, model, turns, count=1000):
+    """B2: requests one after the other, alone and beside slow heads, bodies and readers."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, count + 500), hard))
     body = {"model": "m", "prompt": "Once upon a time", "max_tokens": 8, "temperature": 0}
     ratios = {}
     with Server(rill, "m=" + model, "--kv-memory", "256M", "--threads", "2") as server:
         latencies(server.url, 50, body)
         for _ in range(turns):
-            # What readers are slow at does not fit a socket's buffers.
-            for name, path, words in (("heads", "/health", ["-H"]),
-                                      ("bodies", "/v1/completions", ["-B", "-s", "8192"]),
-                                      ("readers", "/openapi.json",
-                                       ["-X", "-w", "10", "-y", "20", "-n", "5", "-z", "32"])):
-                alone = latencies(server.url, 300, body)
-                slow = subprocess.Popen(
-                    ["slowhttptest", *words, "-c", "1000", "-r", "1000", "-l", "60", "-i", "5",
-                     "-p", "3", "-u", server.url + path],
-                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-                time.sleep(3)  # they have connected
-                open_now = server.metric("rill_http_connections_open")
-                beside = latencies(server.url, 300, body)
-                slow.terminate()
-                slow.wait()
+            for kind in SlowClients.START:
+                alone = latencies(server.url, 200, body)
+                with SlowClients(server.url, kind, count):
+                    time.sleep(0.5)
+                    open_now = server.metric("rill_http_connections_open")
+                    beside = latencies(server.url, 200, body)
                 server.wait_idle()
                 p99, p50 = (percentile(beside, s) / percentile(alone, s) for s in (0.99, 0.5))
-                ratios.setdefault(name, []).append((p99, p50))
-                print(f"B2 {open_now:.0f} slow {name}: p99 alone {percentile(alone, 0.99) * 1e3:.2f} ms, beside "
+                ratios.setdefault(kind, []).append((p99, p50))
+                print(f"B2 {open_now:.0f} connections, slow {kind}: p99 alone "
+                      f"{percentile(alone, 0.99) * 1e3:.2f} ms, beside "
                       f"{percentile(beside, 0.99) * 1e3:.2f} ms ({p99:.2f}), median {p50:.2f}",
                       flush=True)
-    for name, pairs in ratios.items():
-        print(f"B2 slow {name}, medians: p99 {statistics.median(p for p, _ in pairs):.2f}, "
+    for kind, pairs in ratios.items():
+        print(f"B2 slow {kind}, medians: p99 {statistics.median(p for p, _ in pairs):.2f}, "
               f"median {statistics.median(m for _, m in pairs):.2f}")
 
 
@@ -161,7 +196,8 @@ async def flooded(url, clients, count):
 
 
 def beside_a_flood(rill, model, turns):
-    """F5: alone, beside as many as run at once, and beside eight times as many."""
+    """F5: alone, beside as many as run at once (a busy server), and beside eight times as many, which
+    fill its queue (the flood): the queue's turns are to make the last two alike."""
     with tempfile.NamedTemporaryFile("w", suffix=".keys") as keys:
         keys.write("".join(f"{name} {key}\n" for name, key in KEYS.items()))
         keys.flush()
