@@ -71,6 +71,8 @@ bool Install() {
 
 // True when g_question holds the frames of `thread`.
 bool Ask(pid_t thread, std::chrono::milliseconds patience) {
+  static bool stuck = false;  // one caller at a time
+  if (stuck) return false;
   const uint64_t answered = Question::Word(thread, Question::kAnswered);
   g_question.word = Question::Word(thread, Question::kAsked);
   const auto end = std::chrono::steady_clock::now() + patience;
@@ -81,8 +83,16 @@ bool Ask(pid_t thread, std::chrono::milliseconds patience) {
   }
   uint64_t asked = Question::Word(thread, Question::kAsked);
   if (g_question.word.compare_exchange_strong(asked, 0)) return false;
-  // It has begun to answer, and is not at the mercy of what it was interrupted in.
-  while (g_question.word != answered) std::this_thread::yield();
+  // It has begun to answer. What holds that up (the program's file on a disk that hangs, say) has
+  // the frames: nobody else is asked any more.
+  constexpr std::chrono::seconds kMostForAnswer{2};
+  while (g_question.word != answered) {
+    if (std::chrono::steady_clock::now() > end + kMostForAnswer) {
+      stuck = true;
+      return false;
+    }
+    std::this_thread::sleep_for(std::chrono::microseconds(200));
+  }
   return true;
 }
 

@@ -92,6 +92,12 @@ void Slow(std::shared_ptr<const HttpRequest> request, std::shared_ptr<Responder>
   }).detach();
 }
 
+// What no handler may do: holds up its I/O thread.
+void Block(std::shared_ptr<const HttpRequest> request, std::shared_ptr<Responder> responder) {
+  std::this_thread::sleep_for(std::chrono::milliseconds(QueryInt(*request, "ms", 1000)));
+  responder->Send(200, {{"Content-Type", "text/plain"}}, "blocked\n");
+}
+
 std::vector<Route> MakeRoutes(HttpServer* const* server) {
   auto big = [](auto request, auto responder) {
     const int bytes = QueryInt(*request, "bytes", 1 << 20);
@@ -138,6 +144,7 @@ std::vector<Route> MakeRoutes(HttpServer* const* server) {
   routes.push_back({Method::kGet, "/v1/stream", Access::kUser, Stream});
   routes.push_back({Method::kPost, "/v1/stream", Access::kUser, Stream});
   routes.push_back({Method::kGet, "/v1/slow", Access::kUser, Slow});
+  routes.push_back({Method::kGet, "/v1/block", Access::kUser, Block});
   routes.push_back({Method::kGet, "/v1/big", Access::kUser, big});
   routes.push_back({Method::kGet, "/v1/hostile", Access::kUser, hostile});
   routes.push_back({Method::kGet, "/v1/silent", Access::kUser, silent});

@@ -89,7 +89,6 @@ void Connection::Start() {
 
 void Connection::MayGo(ConnectionPlaces::Group group) {
   if (has_entry_) return;  // condemned
-  if (in_.empty() && in_.capacity() > 4096) std::string().swap(in_);
   entry_ =
       core_->places().Add({weak_from_this(), listener_.is_admin, slot_->authenticated()}, group);
   has_entry_ = true;  // not when there was no memory for the entry
@@ -107,8 +106,9 @@ bool Connection::OnOwnThread() const {
   return loop && loop->running_in_this_thread();
 }
 
-bool Connection::CloseIfUnused() {
-  if (state_ == State::kHead && !head_started_ && !IsQuiet()) return false;
+bool Connection::CloseIfNothingCame() {
+  error_code error;
+  if (state_ != State::kLinger && socket_.available(error) > 0) return false;
   Close();
   return true;
 }
@@ -122,10 +122,19 @@ void Connection::TellCondemned() {
   }
 }
 
-// What nobody has read yet is read: it may be a request, which is answered.
 void Connection::LeaveIfCondemned() {
-  if (!condemned_ || state_ == State::kClosed || state_ == State::kExchange) return;
-  (void)CloseIfUnused();
+  if (!condemned_ || refuses_condemned_) return;
+  if (state_ == State::kHead && head_started_) {
+    error_code error;
+    if (socket_.available(error) == 0) RefuseCondemned();
+  } else if (state_ == State::kHead || state_ == State::kHandshake || state_ == State::kLinger) {
+    (void)CloseIfNothingCame();
+  }
+}
+
+void Connection::RefuseCondemned() {
+  refuses_condemned_ = true;
+  Fail(MakeFault(503, "server_overloaded", "too many connections"), {{"Retry-After", "5"}});
 }
 
 bool Connection::IsQuiet() {
@@ -151,7 +160,7 @@ bool Connection::HandshakeDone(error_code error) {
   }
   state_ = State::kHead;
   deadline_ = Clock::now() + core_->limits().keep_alive_timeout;
-  return true;
+  return !has_entry_ || core_->places().Enter(entry_, ConnectionPlaces::Group::kSilent);
 }
 
 Task Connection::Reader() {
@@ -302,7 +311,12 @@ void Connection::Process() {
         }
         const HeadScanner::State scanned = scanner_.Scan(in_);
         if (scanned == HeadScanner::State::kNeedMore) {
-          if (begins && has_entry_ && !core_->places().HeadBegins(entry_)) Close();
+          if (!begins) return;
+          if (!has_entry_) {
+            MayGo(ConnectionPlaces::Group::kSlow);
+          } else if (!core_->places().Enter(entry_, ConnectionPlaces::Group::kSlow)) {
+            RefuseCondemned();
+          }
           return;
         }
         if (scanned == HeadScanner::State::kBad) {
@@ -360,7 +374,7 @@ bool Connection::BeginRequest(std::string_view head_bytes) {
   request_->method = head_.method;
   request_->method_text = head_.method_text;
   if (is_condemned) {
-    Fail(MakeFault(503, "server_overloaded", "too many connections"), {{"Retry-After", "5"}});
+    RefuseCondemned();
     return false;
   }
   ReadContext(head_, *request_);
@@ -536,7 +550,10 @@ void Connection::FinishExchange() {
   state_ = State::kHead;
   head_started_ = false;
   deadline_ = Clock::now() + core_->limits().keep_alive_timeout;
-  MayGo(ConnectionPlaces::Group::kIdle);
+  if (in_.empty()) {
+    if (in_.capacity() > 4096) std::string().swap(in_);
+    MayGo(ConnectionPlaces::Group::kIdle);
+  }
   if (core_->closing_idle && IsQuiet()) {
     Close();
     return;
@@ -555,7 +572,7 @@ void Connection::BeginLinger() {
   state_ = State::kLinger;
   in_.clear();
   in_.shrink_to_fit();
-  MayGo(ConnectionPlaces::Group::kSilent);
+  MayGo(ConnectionPlaces::Group::kSlow);
   deadline_ = Clock::now() + core_->limits().linger;
   error_code ignored;
   if (reading_paused_) socket_.cancel(ignored);  // the reader reads again

@@ -1,6 +1,6 @@
 // Connection: one client's socket. Reads requests, hands them to handlers, writes the answers.
 //
-// Owner: one I/O thread; every method runs there, Post… excepted. Two coroutines:
+// Owner: one I/O thread; every method runs there, but those that say otherwise. Two coroutines:
 //   Reader  is armed from the first byte to the last, also while an answer is under way: that is
 //           how a client that left is noticed. What it reads then is the next request (pipelining),
 //           kept until the answer is out; beyond max_pipelined_bytes it only watches for errors.
@@ -51,11 +51,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // Drops the connection at once; a handler that waits is told.
   void Close() noexcept;
   bool closed() const { return state_ == State::kClosed; }
-  // For ConnectionPlaces, with the connection in one of its groups. Any thread:
+  // For ConnectionPlaces, while the connection is in one of its groups. Any thread:
   bool OnOwnThread() const;
   void TellCondemned();
-  // Its own thread: closes it, unless bytes have come that nobody has read; false then.
-  bool CloseIfUnused();
+  // Its own thread: closes it, unless bytes have come that nobody has read yet; false then.
+  bool CloseIfNothingCame();
 
  private:
   enum class State : uint8_t { kHandshake, kHead, kBody, kExchange, kLinger, kClosed };
@@ -99,6 +99,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // False when it is condemned.
   bool MayNotGo();
   void LeaveIfCondemned();
+  void RefuseCondemned();
   void WakeWriter();
   Exchange::Options ExchangeOptions(bool close);
 
@@ -129,6 +130,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool has_entry_ = false;
   ConnectionPlaces::Handle entry_;
   std::atomic<bool> condemned_{false};  // told by another thread
+  bool refuses_condemned_ = false;      // is told so by a 503
 
   Clock::time_point deadline_;  // of kHandshake, kHead and kLinger
   bool head_started_ = false;

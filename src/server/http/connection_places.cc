@@ -1,7 +1,5 @@
 #include "server/http/connection_places.h"
 
-#include <new>
-
 #include "server/http/connection.h"
 
 namespace rill::server {
@@ -31,31 +29,41 @@ bool ConnectionPlaces::StrangersFull() const {
   return strangers >= static_cast<uint64_t>(max_strangers_) + condemned_strangers_;
 }
 
-ConnectionPlaces::Handle ConnectionPlaces::Add(Entry entry, Group group) {
-  entry.group = group;
-  if (group == Group::kSilent) entry.from = Clock::now() + kSilentGrace;
-  std::lock_guard lock(mutex_);
-  std::list<Entry>& list = ListOf(group);
-  return list.insert(list.end(), std::move(entry));
+std::list<ConnectionPlaces::Entry>& ConnectionPlaces::ListOf(const Entry& entry, Group group) {
+  const Who who = entry.is_admin ? kAdmin : entry.authenticated ? kMember : kStranger;
+  return lists_[who][static_cast<size_t>(group)];
 }
 
+ConnectionPlaces::Handle ConnectionPlaces::Add(Entry entry, Group group) {
+  std::list<Entry>& list = ListOf(entry, group);
+  std::lock_guard lock(mutex_);
+  const Handle added = list.insert(list.end(), std::move(entry));
+  added->group = group;
+  Move(added, group);
+  return added;
+}
+
+// To the end, its grace begun anew: each list is in order of `from`.
 void ConnectionPlaces::Move(Handle entry, Group group) {
-  ListOf(group).splice(ListOf(group).end(), ListOf(entry->group), entry);
+  if (group == Group::kSilent) entry->from = Clock::now() + kSilentGrace;
+  if (group == Group::kSlow) entry->from = Clock::now() + kSlowGrace;
+  if (group == Group::kIdle) entry->from = {};
+  std::list<Entry>& to = ListOf(*entry, group);
+  to.splice(to.end(), ListOf(*entry, entry->group), entry);
   entry->group = group;
 }
 
-bool ConnectionPlaces::HeadBegins(Handle entry) {
+bool ConnectionPlaces::Enter(Handle entry, Group group) {
   std::lock_guard lock(mutex_);
   if (entry->group == Group::kCondemned) return false;
-  entry->from = Clock::now() + kHeadGrace;
-  Move(entry, Group::kHead);
+  Move(entry, group);
   return true;
 }
 
 bool ConnectionPlaces::Remove(Handle entry) {
   std::lock_guard lock(mutex_);
   if (entry->group == Group::kCondemned) return false;
-  ListOf(entry->group).erase(entry);
+  ListOf(*entry, entry->group).erase(entry);
   return true;
 }
 
@@ -65,21 +73,40 @@ void ConnectionPlaces::Drop(Handle entry) noexcept {
     condemned_[entry->is_admin].fetch_sub(1);
     if (!entry->is_admin && !entry->authenticated) condemned_strangers_.fetch_sub(1);
   }
-  ListOf(entry->group).erase(entry);
+  ListOf(*entry, entry->group).erase(entry);
 }
 
-bool ConnectionPlaces::Find(bool is_admin, bool strangers_only, std::shared_ptr<Connection>& found,
-                            Handle& entry) {
+void ConnectionPlaces::Condemn(Handle entry) {
+  Move(entry, Group::kCondemned);
+  condemned_[entry->is_admin].fetch_add(1);
+  if (!entry->is_admin && !entry->authenticated) condemned_strangers_.fetch_add(1);
+}
+
+bool ConnectionPlaces::Find(Who who, Group group, bool only_here,
+                            std::shared_ptr<Connection>& found, Handle& entry) {
+  // With several threads every few belong to this one.
+  constexpr int kMostLooks = 256;
   const Clock::time_point now = Clock::now();
-  for (const Group group : {Group::kIdle, Group::kSilent, Group::kHead}) {
-    std::list<Entry>& list = ListOf(group);
-    for (auto it = list.begin(); it != list.end() && it->from <= now; ++it) {
-      if (it->is_admin != is_admin || (strangers_only && it->authenticated)) continue;
-      found = it->connection.lock();
-      if (!found) continue;
-      entry = it;
-      return true;
-    }
+  std::list<Entry>& list = lists_[who][static_cast<size_t>(group)];
+  int looks = 0;
+  for (auto it = list.begin(); it != list.end() && it->from <= now; ++it) {
+    if (++looks > kMostLooks) break;
+    found = it->connection.lock();
+    if (!found || (only_here && !found->OnOwnThread())) continue;
+    entry = it;
+    return true;
+  }
+  return false;
+}
+
+bool ConnectionPlaces::FindAny(bool is_admin, bool strangers_only,
+                               std::shared_ptr<Connection>& found, Handle& entry) {
+  // Others would have to be condemned.
+  const bool only_here = condemned_[is_admin] >= kMostCondemned;
+  for (const Group group : {Group::kIdle, Group::kSilent, Group::kSlow}) {
+    if (Find(is_admin ? kAdmin : kStranger, group, only_here, found, entry)) return true;
+    if (is_admin || strangers_only) continue;
+    if (Find(kMember, group, only_here, found, entry)) return true;
   }
   return false;
 }
@@ -93,18 +120,15 @@ bool ConnectionPlaces::Evict(bool is_admin, bool strangers_only) {
     {
       std::lock_guard lock(mutex_);
       Handle entry;
-      if (!Find(is_admin, strangers_only, victim, entry)) return false;
+      if (!FindAny(is_admin, strangers_only, victim, entry)) return false;
       is_here = victim->OnOwnThread();
       if (is_here) {
-        Move(entry, entry->group);  // to the end: the next look takes another one
+        Move(entry, entry->group);  // the next look takes another one
       } else {
-        if (ListOf(Group::kCondemned).size() >= kMostCondemned) return false;
-        Move(entry, Group::kCondemned);
-        condemned_[is_admin].fetch_add(1);
-        if (!is_admin && !entry->authenticated) condemned_strangers_.fetch_add(1);
+        Condemn(entry);
       }
     }
-    if (is_here && !victim->CloseIfUnused()) continue;
+    if (is_here && !victim->CloseIfNothingCame()) continue;
     if (!is_here) victim->TellCondemned();
     evicted_.fetch_add(1);
     return true;

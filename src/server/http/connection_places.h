@@ -1,22 +1,24 @@
 // ConnectionPlaces: how many connections there are, and which of them may go to make room.
 //
-// Two kinds with limits of their own: connections of the main listeners, and of the admin ones.
-// What may go has no request under way. In this order:
+// Connections of the main listeners and of the admin ones have limits of their own and make room
+// for their own kind only. What may go has no request under way. In this order:
 //   idle    answered before, and silent since; at once
-//   silent  has not sent a byte yet, is in its TLS handshake, or its answer is out and it is
-//           closing; once it is kSilentGrace old
-//   head    a part of a head has come; once that is kHeadGrace old: clients send heads whole
-// and of each the oldest.
+//   silent  has not sent a byte yet, or is in its TLS handshake; kSilentGrace after it came, and
+//           after its handshake
+//   slow    a part of a head has come, or the answer is out and what still comes is read away;
+//           kSlowGrace after that began: clients send heads whole
+// In each those without a valid key go first, and of these the oldest.
 //
-// A victim of the calling thread is closed before Evict() returns, or is found to have sent what
-// nobody has read yet, and stays. One of another thread is condemned: it does not count from then
-// on, and cannot begin a request any more. It closes as soon as its thread comes to it, after a 503
-// when a request was on its way; at most kMostCondemned at a time.
+// A victim of the calling thread is closed before Evict() returns; one to which bytes have come
+// that nobody has read yet stays, and another one goes. A victim of another thread is condemned: it
+// does not count from then on, and cannot begin a request any more. It closes when its thread comes
+// to it; what has come by then is read, and a request among it is answered with 503. At most
+// kMostCondemned of a kind are condemned and still open.
 //
-// So with `limit` places of a kind there are at most limit + kMostCondemned open at any time, as
-// long as one thread accepts.
+// So with `limit` places of a kind at most limit + kMostCondemned are open at any time, and exactly
+// `limit` with one I/O thread.
 //
-// Threads: any, but IsFull, StrangersFull, Evict and Open are of the one that accepts.
+// Threads: any, but Open, IsFull, StrangersFull and Evict are of the one that accepts.
 #pragma once
 
 #include <atomic>
@@ -33,8 +35,8 @@ class Connection;
 class ConnectionPlaces {
  public:
   using Clock = std::chrono::steady_clock;
-  static constexpr std::chrono::milliseconds kSilentGrace{100}, kHeadGrace{1000};
-  static constexpr size_t kMostCondemned = 32;
+  static constexpr std::chrono::milliseconds kSilentGrace{100}, kSlowGrace{1000};
+  static constexpr uint64_t kMostCondemned = 24;
 
   ConnectionPlaces(int max_main, int max_admin, int max_strangers)
       : max_{max_main, max_admin}, max_strangers_(max_strangers) {}
@@ -49,8 +51,8 @@ class ConnectionPlaces {
   uint64_t open(bool is_admin) const { return open_[is_admin]; }
   uint64_t evicted() const { return evicted_; }
 
+  enum class Group : uint8_t { kIdle, kSilent, kSlow, kCondemned };
   // One that may go.
-  enum class Group : uint8_t { kIdle, kSilent, kHead, kCondemned };
   struct Entry {
     std::weak_ptr<Connection> connection;
     bool is_admin = false;
@@ -60,10 +62,10 @@ class ConnectionPlaces {
   };
   using Handle = std::list<Entry>::iterator;
 
-  // Into `group`, which is not kCondemned.
+  // `group` of these two is not kCondemned; the grace of silent and slow ones begins.
   Handle Add(Entry entry, Group group);
-  // A part of a head has come. False when it is condemned.
-  bool HeadBegins(Handle entry);
+  // False when it is condemned.
+  bool Enter(Handle entry, Group group);
   // It has a request: the handle ends. False when it is condemned; then it stays valid.
   bool Remove(Handle entry);
   // It is closed: the handle ends.
@@ -74,11 +76,17 @@ class ConnectionPlaces {
   bool Evict(bool is_admin, bool strangers_only);
 
  private:
+  enum Who : uint8_t { kStranger, kMember, kAdmin, kNumWho };
   static constexpr size_t kNumGroups = 4;
-  std::list<Entry>& ListOf(Group group) { return groups_[static_cast<size_t>(group)]; }
-  // These two: mutex_ is held.
-  bool Find(bool is_admin, bool strangers_only, std::shared_ptr<Connection>& found, Handle& entry);
+
+  // All but ListOf: mutex_ is held.
+  std::list<Entry>& ListOf(const Entry& entry, Group group);
+  bool Find(Who who, Group group, bool only_here, std::shared_ptr<Connection>& found,
+            Handle& entry);
+  bool FindAny(bool is_admin, bool strangers_only, std::shared_ptr<Connection>& found,
+               Handle& entry);
   void Move(Handle entry, Group group);
+  void Condemn(Handle entry);
 
   const int max_[2];  // [is_admin]
   const int max_strangers_;
@@ -88,7 +96,7 @@ class ConnectionPlaces {
   std::atomic<uint64_t> condemned_[2] = {0, 0};
   std::atomic<uint64_t> condemned_strangers_{0};
   std::mutex mutex_;
-  std::list<Entry> groups_[kNumGroups];  // the oldest first
+  std::list<Entry> lists_[kNumWho][kNumGroups];  // the oldest first
 };
 
 }  // namespace rill::server
