@@ -133,7 +133,6 @@ void Connection::LeaveIfCondemned() {
 }
 
 void Connection::RefuseCondemned() {
-  refuses_condemned_ = true;
   Fail(MakeFault(503, "server_overloaded", "too many connections"), {{"Retry-After", "5"}});
 }
 
@@ -469,7 +468,7 @@ void Connection::Dispatch() {
 }
 
 void Connection::Fail(const HttpFault& fault, std::vector<Header> headers) {
-  (void)MayNotGo();
+  if (!MayNotGo()) refuses_condemned_ = true;
   // After a framing fault nothing that follows can be trusted; after a refusal, a body that was
   // announced is not read. Otherwise the connection may go on.
   const bool in_head = state_ == State::kHead;

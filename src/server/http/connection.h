@@ -130,7 +130,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool has_entry_ = false;
   ConnectionPlaces::Handle entry_;
   std::atomic<bool> condemned_{false};  // told by another thread
-  bool refuses_condemned_ = false;      // is told so by a 503
+  bool refuses_condemned_ = false;      // its request has an answer, by which it closes
 
   Clock::time_point deadline_;  // of kHandshake, kHead and kLinger
   bool head_started_ = false;

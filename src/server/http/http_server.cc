@@ -258,8 +258,9 @@ bool HttpServerImpl::AcceptBatch(int listener_fd, const Listener& listener) noex
       if (core_->counters().accept_errors.fetch_add(1) % 1000 == 0) {
         core_->Warn("accept on " + listener.name + ": " + std::strerror(error));
       }
-      if (!core_->places().Evict(/*is_admin=*/false, /*strangers_only=*/false))
+      if (!core_->places().Evict(/*is_admin=*/false, /*strangers_only=*/false)) {
         DropOne(listener_fd);
+      }
     } catch (const std::bad_alloc&) {
       // After the pause perhaps.
     }
@@ -333,7 +334,7 @@ void HttpServerImpl::AcceptOne(UniqueFd owned_fd, const Listener& listener, cons
     Refuse(std::move(owned_fd), "too_many_connections");
     return;
   }
-  // A stranger takes a stranger's place; anybody that of the longest idle.
+  // A stranger takes a stranger's place; others that of whoever may go first.
   ConnectionPlaces& places = core_->places();
   const bool strangers_full = !is_admin && core_->gate().has_keys() && places.StrangersFull();
   if ((strangers_full || places.IsFull(is_admin)) && !places.Evict(is_admin, strangers_full)) {
