@@ -447,6 +447,27 @@ def test_a_head_whose_rest_has_come_is_not_closed_over(build_dir):
         assert statuses(exchange(newcomer, b"")) in ([200], [503])
 
 
+def test_one_client_with_a_request_on_its_way_does_not_hide_the_idle_ones(build_dir):
+    """The first that may go has just sent its next request: another one goes, for every newcomer."""
+    with Server(build_dir, max_connections=8, admin_port=0) as server:
+        asks, blocks = server.connect(timeout=20), server.connect(timeout=20)
+        for sock in (asks, blocks):
+            sock.sendall(get("/v1/echo"))
+            assert read_response(sock.makefile("rb"))[0] == 200
+        silent = [server.connect(timeout=20) for _ in range(6)]
+        time.sleep(1)
+        blocks.sendall(get("/v1/block?ms=600"))  # everything below comes at once
+        time.sleep(0.2)
+        newcomers = [server.connect(timeout=20) for _ in range(5)]
+        for sock in newcomers:
+            sock.sendall(get("/v1/echo", b"Connection: close\r\n"))
+        asks.sendall(get("/v1/echo"))
+        assert read_response(asks.makefile("rb"))[0] == 200
+        assert [statuses(exchange(sock, b"")) for sock in newcomers] == [[200]] * 5
+        for sock in silent:
+            sock.close()
+
+
 def test_paths_for_everybody_take_no_body(build_dir, tmp_path):
     """Nobody without a key holds memory, or a stranger's place, by a body."""
     keys = tmp_path / "keys"

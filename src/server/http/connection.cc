@@ -116,7 +116,13 @@ bool Connection::CloseIfNothingCame() {
 void Connection::TellCondemned() {
   condemned_ = true;
   try {
-    asio::post(socket_.get_executor(), [self = shared_from_this()] { self->LeaveIfCondemned(); });
+    asio::post(socket_.get_executor(), [self = shared_from_this()] {
+      try {
+        self->LeaveIfCondemned();
+      } catch (const std::bad_alloc&) {
+        self->Close();  // without the words
+      }
+    });
   } catch (const std::bad_alloc&) {
     // The next Tick sees it.
   }
@@ -501,7 +507,12 @@ void Connection::Fail(const HttpFault& fault, std::vector<Header> headers) {
 }
 
 void Connection::EndRequest(bool complete) noexcept {
-  if (!exchange_ && !request_counted_) return;
+  if (!exchange_ && !request_counted_) {
+    // Memory ran out between the key's count and the request's.
+    if (verdict_.key_use) verdict_.key_use->Release();
+    verdict_ = Verdict();
+    return;
+  }
   const int status = exchange_ ? exchange_->status() : 0;
   if (status >= 100 && status < 600) {
     core_->counters().responses_by_class[status / 100].fetch_add(1);
@@ -573,6 +584,8 @@ void Connection::BeginLinger() {
   in_.shrink_to_fit();
   MayGo(ConnectionPlaces::Group::kSlow);
   deadline_ = Clock::now() + core_->limits().linger;
+  // Others wait for its place.
+  if (condemned_) deadline_ = std::min(deadline_, Clock::now() + std::chrono::milliseconds(500));
   error_code ignored;
   if (reading_paused_) socket_.cancel(ignored);  // the reader reads again
   if (tls_) {

@@ -54,7 +54,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // For ConnectionPlaces, while the connection is in one of its groups. Any thread:
   bool OnOwnThread() const;
   void TellCondemned();
-  // Its own thread: closes it, unless bytes have come that nobody has read yet; false then.
+  // Its own thread: closes it, unless bytes have come that somebody would read; false then.
   bool CloseIfNothingCame();
 
  private:

@@ -1,5 +1,8 @@
 #include "server/http/connection_places.h"
 
+#include <algorithm>
+#include <array>
+
 #include "server/http/connection.h"
 
 namespace rill::server {
@@ -83,6 +86,7 @@ void ConnectionPlaces::Condemn(Handle entry) {
 }
 
 bool ConnectionPlaces::Find(Who who, Group group, bool only_here,
+                            std::span<const Connection* const> busy,
                             std::shared_ptr<Connection>& found, Handle& entry) {
   // With several threads every few belong to this one.
   constexpr int kMostLooks = 256;
@@ -93,6 +97,7 @@ bool ConnectionPlaces::Find(Who who, Group group, bool only_here,
     if (++looks > kMostLooks) break;
     found = it->connection.lock();
     if (!found || (only_here && !found->OnOwnThread())) continue;
+    if (std::find(busy.begin(), busy.end(), found.get()) != busy.end()) continue;
     entry = it;
     return true;
   }
@@ -100,34 +105,33 @@ bool ConnectionPlaces::Find(Who who, Group group, bool only_here,
 }
 
 bool ConnectionPlaces::FindAny(bool is_admin, bool strangers_only,
+                               std::span<const Connection* const> busy,
                                std::shared_ptr<Connection>& found, Handle& entry) {
   // Others would have to be condemned.
   const bool only_here = condemned_[is_admin] >= kMostCondemned;
   for (const Group group : {Group::kIdle, Group::kSilent, Group::kSlow}) {
-    if (Find(is_admin ? kAdmin : kStranger, group, only_here, found, entry)) return true;
+    if (Find(is_admin ? kAdmin : kStranger, group, only_here, busy, found, entry)) return true;
     if (is_admin || strangers_only) continue;
-    if (Find(kMember, group, only_here, found, entry)) return true;
+    if (Find(kMember, group, only_here, busy, found, entry)) return true;
   }
   return false;
 }
 
 bool ConnectionPlaces::Evict(bool is_admin, bool strangers_only) {
   // Each that turns out to be busy costs a look: not at thousands for one newcomer.
-  constexpr int kMostTries = 16;
-  for (int i = 0; i < kMostTries; ++i) {
+  constexpr size_t kMostTries = 16;
+  std::array<const Connection*, kMostTries> busy;
+  for (size_t i = 0; i < kMostTries; ++i) {
     std::shared_ptr<Connection> victim;
     bool is_here = false;
     {
       std::lock_guard lock(mutex_);
       Handle entry;
-      if (!FindAny(is_admin, strangers_only, victim, entry)) return false;
+      if (!FindAny(is_admin, strangers_only, {busy.data(), i}, victim, entry)) return false;
       is_here = victim->OnOwnThread();
-      if (is_here) {
-        Move(entry, entry->group);  // the next look takes another one
-      } else {
-        Condemn(entry);
-      }
+      if (!is_here) Condemn(entry);
     }
+    busy[i] = victim.get();
     if (is_here && !victim->CloseIfNothingCame()) continue;
     if (!is_here) victim->TellCondemned();
     evicted_.fetch_add(1);

@@ -7,13 +7,14 @@
 //           after its handshake
 //   slow    a part of a head has come, or the answer is out and what still comes is read away;
 //           kSlowGrace after that began: clients send heads whole
-// In each those without a valid key go first, and of these the oldest.
+// In each those without a valid key go first, and of these the oldest. (Where descriptors run out,
+// connections of the main listeners make room for all.)
 //
 // A victim of the calling thread is closed before Evict() returns; one to which bytes have come
-// that nobody has read yet stays, and another one goes. A victim of another thread is condemned: it
-// does not count from then on, and cannot begin a request any more. It closes when its thread comes
-// to it; what has come by then is read, and a request among it is answered with 503. At most
-// kMostCondemned of a kind are condemned and still open.
+// that nobody has read yet stays, unless they are only read away, and another one goes. A victim of
+// another thread is condemned: it does not count from then on, and cannot begin a request any more.
+// It closes when its thread comes to it, in a TLS handshake at once; else what has come is read,
+// and a request answered with 503. At most kMostCondemned of a kind are condemned and still open.
 //
 // So with `limit` places of a kind at most limit + kMostCondemned are open at any time, and exactly
 // `limit` with one I/O thread.
@@ -27,6 +28,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <span>
 
 namespace rill::server {
 
@@ -81,10 +83,11 @@ class ConnectionPlaces {
 
   // All but ListOf: mutex_ is held.
   std::list<Entry>& ListOf(const Entry& entry, Group group);
-  bool Find(Who who, Group group, bool only_here, std::shared_ptr<Connection>& found,
-            Handle& entry);
-  bool FindAny(bool is_admin, bool strangers_only, std::shared_ptr<Connection>& found,
-               Handle& entry);
+  // `busy`: looked at before, for the same newcomer.
+  bool Find(Who who, Group group, bool only_here, std::span<const Connection* const> busy,
+            std::shared_ptr<Connection>& found, Handle& entry);
+  bool FindAny(bool is_admin, bool strangers_only, std::span<const Connection* const> busy,
+               std::shared_ptr<Connection>& found, Handle& entry);
   void Move(Handle entry, Group group);
   void Condemn(Handle entry);
 
