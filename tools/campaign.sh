@@ -254,8 +254,8 @@ run_slow() {
 run_threats() {
   build ci rill || return 1
   [[ -f $smollm2 ]] || {
-    say "skipped: no SmolLM2 at $smollm2 (rill pull smollm2)"
-    return 0
+    say "threats: needs SmolLM2 (./rillw pull smollm2)"
+    return 1
   }
   python tests/server/threat_timings.py build/ci/apps/rill/rill "$smollm2" "${1:-3}"
 }

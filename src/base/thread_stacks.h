@@ -16,8 +16,10 @@ namespace rill {
 //
 // Each thread is interrupted by SIGURG (by default ignored, and nobody else's here) and walks its
 // own stack; one that does not within `patience`, because it is in state D or blocks all signals,
-// has "(no answer)". Takes memory, and the loader's lock for names: of the locks that a thread of
-// this program may be stopped at, only those. Any thread, one at a time: a second one waits.
+// has "(no answer)", as have all after one that began its answer and did not end it in 2 s more,
+// for as long as the process lives. Takes memory, and the loader's lock for names: of the locks
+// that a thread of this program may be stopped at, only those. Any thread, one at a time: a second
+// one waits.
 std::string DescribeThreads(std::chrono::milliseconds patience = std::chrono::milliseconds(200));
 
 inline constexpr size_t kMaxStackText = size_t{64} << 10;
