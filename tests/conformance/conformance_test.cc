@@ -12,8 +12,8 @@
 namespace rill::conformance {
 namespace {
 
-const char* const kIsas[] = {"scalar", "avx2", "avx_vnni",     "avx512", "avx512_vnni",
-                             "amx",    "neon", "neon_dotprod", "i8mm"};
+const char* const kIsas[] = {"scalar", "avx2",         "avx_vnni", "avx512",       "avx512_vnni",
+                             "amx",    "amx_emulated", "neon",     "neon_dotprod", "i8mm"};
 
 struct Variant {
   std::string name;

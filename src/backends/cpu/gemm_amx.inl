@@ -34,15 +34,15 @@ alignas(64) inline constexpr TileConfig kTileConfig = MakeTileConfig(T, k);
 
 // Sums of one group (of T tokens) to c; `set` chooses the registers.
 #define RILL_TILE_DOT(C, A, B, x, w, c) \
-  _tile_loadd(A, x, kUnit);             \
-  _tile_loadd(B, w, 64);                \
-  _tile_zero(C);                        \
+  RILL_TILE_LOAD(A, x, kUnit);          \
+  RILL_TILE_LOAD(B, w, 64);             \
+  RILL_TILE_ZERO(C);                    \
   if constexpr (D.is_signed) {          \
-    _tile_dpbssd(C, A, B);              \
+    RILL_TILE_DOT_SS(C, A, B);          \
   } else {                              \
-    _tile_dpbsud(C, A, B);              \
+    RILL_TILE_DOT_SU(C, A, B);          \
   }                                     \
-  _tile_stored(C, c, 64)
+  RILL_TILE_STORE(C, c, 64)
 
 template <DotShape D, int T>
 RILL_INLINE void AddTile(const int32_t* c, const float* s, const float* m, const float* d,
@@ -63,7 +63,7 @@ void GemmTilesWidth(const WorkGemm& args) {
   const WorkGemm g = args;
   const QuantTile x = g.x;
   constexpr int n = 32 / D.group;  // groups of a unit
-  _tile_loadconfig(&kTileConfig<T, D.group>);
+  RILL_TILE_CONFIGURE(&kTileConfig<T, D.group>);
   alignas(64) int32_t c[2][16 * 16];
   const float* sums = n == 1 ? x.scaled_sum : x.scaled_sum16;
   const int32_t* neg_sums = n == 1 ? x.neg_sum : x.neg_sum16;
@@ -101,7 +101,7 @@ void GemmTilesWidth(const WorkGemm& args) {
 #pragma GCC unroll 16
     for (int t = 0; t < T; ++t) Store(out + 16 * t, acc[t]);
   }
-  _tile_release();
+  RILL_TILE_RELEASE();
 }
 
 // Groups of more than 32 k: the tile adds up over the group.
@@ -109,7 +109,7 @@ template <DotShape D, int T>
 void GemmTilesWide(const WorkGemm& args) {
   const WorkGemm g = args;
   const QuantTile x = g.x;
-  _tile_loadconfig(&kTileConfig<T, 32>);
+  RILL_TILE_CONFIGURE(&kTileConfig<T, 32>);
   alignas(64) int32_t c[16 * 16];
   for (int p = 0; p < g.num_panels; ++p) {
     const uint8_t* codes = g.panels + p * g.panel_stride;
@@ -122,24 +122,24 @@ void GemmTilesWide(const WorkGemm& args) {
     int64_t group = g.unit0 / g.group_units;
     for (int64_t u = g.unit0; u < g.unit1; ++group) {
       const int64_t end = u + g.group_units < g.unit1 ? u + g.group_units : g.unit1;
-      _tile_zero(0);
+      RILL_TILE_ZERO(0);
       do {
-        _tile_loadd(1, x.codes + u * T * kUnit, kUnit);
-        _tile_loadd(2, codes + u * kUnit * kPanelRows, 64);
+        RILL_TILE_LOAD(1, x.codes + u * T * kUnit, kUnit);
+        RILL_TILE_LOAD(2, codes + u * kUnit * kPanelRows, 64);
         if constexpr (D.is_signed) {
-          _tile_dpbssd(0, 1, 2);
+          RILL_TILE_DOT_SS(0, 1, 2);
         } else {
-          _tile_dpbsud(0, 1, 2);
+          RILL_TILE_DOT_SU(0, 1, 2);
         }
       } while (++u < end);
-      _tile_stored(0, c, 64);
+      RILL_TILE_STORE(0, c, 64);
       AddTile<D, T>(c, s + group * 16, m + group * 16, x.scale + group * T,
                     x.scaled_sum + group * T, x.neg_sum + group * T, acc);
     }
 #pragma GCC unroll 16
     for (int t = 0; t < T; ++t) Store(out + 16 * t, acc[t]);
   }
-  _tile_release();
+  RILL_TILE_RELEASE();
 }
 
 template <DotShape D, int T>
@@ -277,18 +277,18 @@ struct PackedTile {
       alignas(64) float kept[2][16];
       Store(kept[0], Load(s + at));
       if constexpr (D.has_m()) Store(kept[1], Load(m + at));
-      _tile_zero(0);
+      RILL_TILE_ZERO(0);
       do {
         Prepare(u + 2);
-        _tile_loadd(1, A(x, u), kUnit);
-        _tile_loadd(2, B(u), 64);
+        RILL_TILE_LOAD(1, A(x, u), kUnit);
+        RILL_TILE_LOAD(2, B(u), 64);
         if constexpr (D.is_signed) {
-          _tile_dpbssd(0, 1, 2);
+          RILL_TILE_DOT_SS(0, 1, 2);
         } else {
-          _tile_dpbsud(0, 1, 2);
+          RILL_TILE_DOT_SU(0, 1, 2);
         }
       } while (++u < end);
-      _tile_stored(0, c, 64);
+      RILL_TILE_STORE(0, c, 64);
       AddTile<D, T>(c, kept[0], kept[1], x.scale + group * T, x.scaled_sum + group * T,
                     x.neg_sum + group * T, acc);
     }
@@ -299,7 +299,7 @@ void GemmPackedWidth(const PackedGemm& args) {
   using Tile = PackedTile<F, T, leaves_work>;
   const PackedGemm g = args;
   const QuantTile x = g.x;
-  _tile_loadconfig(&kTileConfig<T, 32>);
+  RILL_TILE_CONFIGURE(&kTileConfig<T, 32>);
   typename Tile::Ring ring;
   for (int64_t p = 0; p < g.num_panels; ++p) {
     Tile panel(g, p, ring);
@@ -315,7 +315,7 @@ void GemmPackedWidth(const PackedGemm& args) {
 #pragma GCC unroll 16
     for (int t = 0; t < T; ++t) Store(out + t * 16, acc[t]);
   }
-  _tile_release();
+  RILL_TILE_RELEASE();
 }
 template <ExecFormat F>
 void GemmPacked(const PackedGemm& g) {

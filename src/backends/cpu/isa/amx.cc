@@ -39,6 +39,7 @@ namespace {
 #include "backends/cpu/elementwise.inl"
 #include "backends/cpu/codes.inl"
 #include "backends/cpu/gemm_q8.inl"
+#include "backends/cpu/isa/tiles_amx.inl"
 #include "backends/cpu/gemm_amx.inl"
 #include "backends/cpu/gemm_f32.inl"
 #include "backends/cpu/quantize.inl"
