@@ -292,3 +292,99 @@ def test_tls_client_that_still_writes_sees_why_it_is_refused(build_dir, certific
             exchange(sock, b"POST /nothing HTTP/1.1\r\n" + HOST + b"Content-Length: 30000000\r\n\r\n"
                      + b"x" * 30_000_000)
             assert time.monotonic() - begin < 20
+
+
+def tls_by_hand(server, cafile):
+    """A socket after its handshake, and a function that makes records of bytes without sending them."""
+    context = ssl.create_default_context(cafile=cafile)
+    came, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = context.wrap_bio(came, out, server_hostname="localhost")
+    sock = server.connect()
+    while True:
+        try:
+            client.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            sock.sendall(out.read())
+            came.write(sock.recv(65536))
+    sock.sendall(out.read())
+
+    def records(data):
+        client.write(data)
+        return out.read()
+
+    def answer():
+        text = b""
+        while b"\r\n\r\n" not in text:
+            try:
+                text += client.read(65536)
+            except ssl.SSLWantReadError:
+                part = sock.recv(65536)
+                assert part, "closed"
+                came.write(part)
+        return text
+
+    return sock, records, answer
+
+
+def test_a_part_of_a_tls_record_is_a_part_of_a_head(build_dir, certificate):
+    """A request whose record is still under way is not closed over as if its client was idle; a second
+    later it makes room as any slow head does."""
+    cert, key = certificate("parts")
+    get = b"GET /v1/echo HTTP/1.1\r\n" + HOST + b"\r\n"
+    close = b"GET /v1/echo HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n"
+    with Server(build_dir, tls_certificate=cert, tls_private_key=key, max_connections=3, linger=100) as server:
+        asks, records, answer = tls_by_hand(server, cert)
+        asks.sendall(records(get))
+        assert answer().startswith(b"HTTP/1.1 200")
+        others = [tls_connect(server, cert) for _ in range(2)]
+        for sock in others:
+            sock.sendall(get)
+            assert read_response(sock.makefile("rb"))[0] == 200
+        record = records(get)
+        asks.sendall(record[:40])
+        time.sleep(0.1)
+        with tls_connect(server, cert) as newcomer:  # an idle one goes
+            assert statuses(exchange(newcomer, close)) == [200]
+        asks.sendall(record[40:])
+        assert answer().startswith(b"HTTP/1.1 200")
+
+        for sock in others:
+            sock.close()
+        asks.sendall(records(get)[:40])
+        time.sleep(0.1)
+        slow = [tls_by_hand(server, cert) for _ in range(2)]
+        for sock, of_it, _ in slow:
+            sock.sendall(of_it(get)[:40])
+        time.sleep(0.2)
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            tls_connect(server, cert)  # has seen them; none may go yet
+        time.sleep(1.1)
+        with tls_connect(server, cert) as newcomer:
+            assert statuses(exchange(newcomer, close)) == [200]
+        assert asks.recv(10) == b"", "the oldest has gone"
+
+
+def test_an_unfinished_tls_record_does_not_keep_a_connection(build_dir, certificate):
+    cert, key = certificate("unfinished")
+    with Server(build_dir, tls_certificate=cert, tls_private_key=key, keep_alive_timeout=300,
+                head_timeout=400) as server:
+        sock, records, _ = tls_by_hand(server, cert)
+        sock.sendall(records(b"GET / HTTP/1.1\r\n")[:10])
+        begin = time.monotonic()
+        while sock.recv(4096):  # session tickets
+            pass
+        assert 0.5 < time.monotonic() - begin < 4
+
+
+def test_a_tls_client_beyond_the_limit_is_told_in_tls(build_dir, certificate):
+    cert, key = certificate("full")
+    with Server(build_dir, tls_certificate=cert, tls_private_key=key, max_connections=2) as server:
+        busy = [tls_connect(server, cert) for _ in range(2)]
+        for sock in busy:
+            sock.sendall(b"GET /v1/slow?ms=1500 HTTP/1.1\r\n" + HOST + b"\r\n")
+        time.sleep(0.3)
+        with pytest.raises(ssl.SSLError, match="ALERT_INTERNAL_ERROR|alert internal error"):
+            tls_connect(server, cert)
+        for sock in busy:
+            assert read_response(sock.makefile("rb"))[0] == 200

@@ -558,6 +558,49 @@ def test_connections_per_address_and_without_key(build_dir, tmp_path):
             sock.close()
 
 
+def test_strangers_that_do_not_take_their_answers_make_room(build_dir, tmp_path):
+    """Each of their pipelined requests is answered (401, later 429), until nothing more fits into their
+    sockets: inside a request, and yet not there for as long as it may take to read an answer."""
+    keys = tmp_path / "keys"
+    keys.write_text("alice key-of-alice\n")
+    with Server(build_dir, keys=keys, max_unauthenticated_connections=4, admin_port=0) as server:
+        stuck = []
+        for _ in range(4):
+            stuck.append(sock := server.connect(rcvbuf=2048))
+            sock.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                for _ in range(40):
+                    sock.send(get("/v1/echo") * 100)
+        time.sleep(0.5)
+        assert statuses(server.raw(get("/v1/echo", b"Connection: close\r\n"))) == [503]
+        time.sleep(2.5)
+        for _ in range(3):
+            answer = statuses(server.raw(get("/v1/echo", b"Connection: close\r\n")))
+            assert answer in ([401], [429]), answer
+        # A member's answer may take its time.
+        sock = server.connect(rcvbuf=2048)
+        sock.sendall(get("/v1/big?bytes=4000000", b"Authorization: Bearer key-of-alice\r\n"))
+        time.sleep(2.5)
+        assert len(read_response(sock.makefile("rb"))[2]) == 4_000_000
+        for sock in stuck:
+            sock.close()
+
+
+def test_few_descriptors_do_not_raise_the_limit(build_dir):
+    def few():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+
+    with Server(build_dir, max_connections=8, admin_port=0, popen={"preexec_fn": few}) as server:
+        busy = [server.connect() for _ in range(8)]
+        for sock in busy:
+            sock.sendall(get("/v1/slow?ms=1500"))
+        time.sleep(0.3)
+        assert statuses(server.raw(b"")) == [503]
+        for sock in busy:
+            assert read_response(sock.makefile("rb"))[0] == 200
+    assert "instead of" not in server.errors
+
+
 def test_out_of_descriptors_the_server_still_answers(build_dir):
     """B8: more idle connections than descriptors; accept backs off, health answers."""
     def few():

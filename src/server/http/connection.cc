@@ -56,12 +56,14 @@ void ReadContext(const RequestHead& head, HttpRequest& request) {
 }  // namespace
 
 Connection::Connection(std::shared_ptr<ServerCore> core, Socket socket, ListenerTraits listener,
-                       Peer peer, std::unique_ptr<ConnectionSlot> slot, std::string* scratch)
+                       Peer peer, std::unique_ptr<ConnectionSlot> slot, size_t io_thread,
+                       std::string* scratch)
     : core_(std::move(core)),
       socket_(std::move(socket)),
       listener_(listener),
       peer_(std::move(peer)),
       slot_(std::move(slot)),
+      io_thread_(io_thread),
       scratch_(scratch),
       writer_signal_(socket_.get_executor()),
       scanner_({core_->limits().max_request_line_bytes, core_->limits().max_header_fields,
@@ -88,9 +90,12 @@ void Connection::Start() {
 }
 
 void Connection::MayGo(ConnectionPlaces::Group group) {
-  if (has_entry_) return;  // condemned
-  entry_ =
-      core_->places().Add({weak_from_this(), listener_.is_admin, slot_->authenticated()}, group);
+  if (has_entry_) {
+    (void)core_->places().Enter(entry_, group);  // not when it is condemned
+    return;
+  }
+  entry_ = core_->places().Add(
+      {weak_from_this(), io_thread_, listener_.is_admin, slot_->authenticated()}, group);
   has_entry_ = true;  // not when there was no memory for the entry
 }
 
@@ -100,15 +105,27 @@ bool Connection::MayNotGo() {
   return true;
 }
 
-bool Connection::OnOwnThread() const {
-  const auto executor = const_cast<Socket&>(socket_).get_executor();
-  const auto* loop = executor.target<asio::io_context::executor_type>();
-  return loop && loop->running_in_this_thread();
+bool Connection::HasPartOfRecord() {
+  return tls_ && SSL_has_pending(tls_->native_handle()) == 1;
+}
+
+bool Connection::HasUnread() {
+  error_code error;
+  return socket_.available(error) > 0 || HasPartOfRecord();
 }
 
 bool Connection::CloseIfNothingCame() {
-  error_code error;
-  if (state_ != State::kLinger && socket_.available(error) > 0) return false;
+  // Behind an answer (kLinger), or one that is not taken (kExchange), nothing is read any more.
+  if (state_ != State::kLinger && state_ != State::kExchange) {
+    error_code error;
+    if (socket_.available(error) > 0) return false;
+    if (HasPartOfRecord()) {
+      // As long as a part of a head.
+      const auto now = Clock::now();
+      if (part_seen_ == Clock::time_point()) part_seen_ = now;
+      if (now - part_seen_ < ConnectionPlaces::kSlowGrace) return false;
+    }
+  }
   Close();
   return true;
 }
@@ -118,7 +135,7 @@ void Connection::TellCondemned() {
   try {
     asio::post(socket_.get_executor(), [self = shared_from_this()] {
       try {
-        self->LeaveIfCondemned();
+        self->LeaveIfCondemned(Clock::now());
       } catch (const std::bad_alloc&) {
         self->Close();  // without the words
       }
@@ -128,14 +145,25 @@ void Connection::TellCondemned() {
   }
 }
 
-void Connection::LeaveIfCondemned() {
-  if (!condemned_ || refuses_condemned_) return;
-  if (state_ == State::kHead && head_started_) {
-    error_code error;
-    if (socket_.available(error) == 0) RefuseCondemned();
-  } else if (state_ == State::kHead || state_ == State::kHandshake || state_ == State::kLinger) {
+// Others wait for its place: what comes without end, or an answer that is not taken, does not keep
+// it longer than a slow head may.
+void Connection::LeaveIfCondemned(Clock::time_point now) {
+  if (!condemned_ || state_ == State::kClosed) return;
+  if (condemned_at_ == Clock::time_point()) condemned_at_ = now;
+  if (state_ != State::kLinger && now - condemned_at_ >= ConnectionPlaces::kSlowGrace) {
+    Close();
+  } else if (refuses_condemned_) {
+    return;
+  } else if (state_ == State::kHead && head_started_) {
+    if (!HasUnread()) RefuseCondemned();
+  } else if (state_ != State::kBody) {
     (void)CloseIfNothingCame();
   }
+}
+
+bool Connection::IsStuckStranger(Clock::time_point now) const {
+  return writing_ && !listener_.is_admin && !slot_->authenticated() && core_->gate().has_keys() &&
+         now - write_window_start_ >= ConnectionPlaces::kSlowGrace && write_window_bytes_ < 1024;
 }
 
 void Connection::RefuseCondemned() {
@@ -143,8 +171,7 @@ void Connection::RefuseCondemned() {
 }
 
 bool Connection::IsQuiet() {
-  error_code error;
-  return !head_started_ && in_.empty() && socket_.available(error) == 0;
+  return !head_started_ && in_.empty() && !HasUnread();
 }
 
 void Connection::WakeWriter() {
@@ -305,6 +332,7 @@ Task Connection::Writer() {
 }
 
 void Connection::Process() {
+  part_seen_ = {};
   while (true) {
     switch (state_) {
       case State::kHead: {
@@ -609,11 +637,10 @@ void Connection::Close() noexcept {
   if (state_ == State::kClosed) return;
   const bool in_request = state_ == State::kBody || state_ == State::kExchange;
   state_ = State::kClosed;
-  if (std::exchange(has_entry_, false)) core_->places().Drop(entry_);
   error_code ignored;
   socket_.close(ignored);
   writer_signal_.cancel();
-  slot_->Release();
+  slot_->Release(std::exchange(has_entry_, false) ? &entry_ : nullptr);
   if (in_request) {
     core_->counters().clients_gone.fetch_add(1);
     try {
@@ -626,7 +653,7 @@ void Connection::Close() noexcept {
 }
 
 void Connection::Tick(Clock::time_point now) {
-  LeaveIfCondemned();
+  LeaveIfCondemned(now);
   const HttpLimits& limits = core_->limits();
   switch (state_) {
     case State::kHandshake:
@@ -645,6 +672,9 @@ void Connection::Tick(Clock::time_point now) {
           core_->counters().head_timeouts.fetch_add(1);
           request_.reset();
           Fail(MakeFault(408, "request_timeout", "the head did not arrive in time"));
+        } else if (now >= deadline_ + limits.head_timeout) {
+          core_->counters().head_timeouts.fetch_add(1);  // of a TLS record, which no answer may cut
+          Close();
         }
       }
       break;
@@ -669,6 +699,7 @@ void Connection::Tick(Clock::time_point now) {
         write_window_start_ = now;
         write_window_bytes_ = 0;
       }
+      if (!has_entry_ && IsStuckStranger(now)) MayGo(ConnectionPlaces::Group::kSlow);
       if (exchange_) exchange_->Tick(now, limits.ping_interval);
       if (exchange_ && !writing_ && exchange_->HasNext()) WakeWriter();
       break;

@@ -29,7 +29,8 @@
 
 namespace rill::server {
 
-class Connection : public std::enable_shared_from_this<Connection> {
+class Connection : public std::enable_shared_from_this<Connection>,
+                   public ConnectionPlaces::Holder {
  public:
   using Socket = boost::asio::generic::stream_protocol::socket;
   using Clock = std::chrono::steady_clock;
@@ -40,9 +41,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
     bool is_local = false;  // on loopback or a Unix socket
   };
 
-  // `scratch` is the I/O thread's read buffer, shared by its connections.
+  // `scratch` is the read buffer of I/O thread `io_thread`, shared by its connections.
   Connection(std::shared_ptr<ServerCore> core, Socket socket, ListenerTraits listener, Peer peer,
-             std::unique_ptr<ConnectionSlot> slot, std::string* scratch);
+             std::unique_ptr<ConnectionSlot> slot, size_t io_thread, std::string* scratch);
   ~Connection();
 
   void Start();
@@ -51,11 +52,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // Drops the connection at once; a handler that waits is told.
   void Close() noexcept;
   bool closed() const { return state_ == State::kClosed; }
-  // For ConnectionPlaces, while the connection is in one of its groups. Any thread:
-  bool OnOwnThread() const;
-  void TellCondemned();
-  // Its own thread: closes it, unless bytes have come that somebody would read; false then.
-  bool CloseIfNothingCame();
+  // While the connection is in one of the groups of ConnectionPlaces.
+  bool CloseIfNothingCame() override;
+  void TellCondemned() override;
 
  private:
   enum class State : uint8_t { kHandshake, kHead, kBody, kExchange, kLinger, kClosed };
@@ -93,12 +92,18 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // Nothing of a next request has come. Bytes that the kernel has and nobody has read yet count: to
   // close over them would reset the connection and lose a request that was sent in time.
   bool IsQuiet();
+  // Bytes that have come and that nobody has read yet: in the socket, or of a TLS record whose rest
+  // is still missing.
+  bool HasUnread();
+  bool HasPartOfRecord();
   void EndRequest(bool complete) noexcept;
   void TellEnd(int status, bool complete);  // the access record
   void MayGo(ConnectionPlaces::Group group);
   // False when it is condemned.
   bool MayNotGo();
-  void LeaveIfCondemned();
+  // A client without a key, where others have one, that does not take its answer.
+  bool IsStuckStranger(Clock::time_point now) const;
+  void LeaveIfCondemned(Clock::time_point now);
   void RefuseCondemned();
   void WakeWriter();
   Exchange::Options ExchangeOptions(bool close);
@@ -108,6 +113,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   const ListenerTraits listener_;
   const Peer peer_;
   const std::unique_ptr<ConnectionSlot> slot_;
+  const size_t io_thread_;
   std::string* const scratch_;
   std::optional<boost::asio::ssl::stream<Socket&>> tls_;
   std::shared_ptr<boost::asio::ssl::context> tls_context_;
@@ -129,8 +135,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool reading_paused_ = false;
   bool has_entry_ = false;
   ConnectionPlaces::Handle entry_;
-  std::atomic<bool> condemned_{false};  // told by another thread
-  bool refuses_condemned_ = false;      // its request has an answer, by which it closes
+  std::atomic<bool> condemned_{false};   // told by another thread
+  Clock::time_point condemned_at_ = {};  // when its own thread saw it
+  bool refuses_condemned_ = false;       // its request has an answer, by which it closes
+  Clock::time_point part_seen_ = {};     // when a part of a TLS record kept it from being closed
 
   Clock::time_point deadline_;  // of kHandshake, kHead and kLinger
   bool head_started_ = false;

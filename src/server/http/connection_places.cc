@@ -1,59 +1,78 @@
 #include "server/http/connection_places.h"
 
-#include <algorithm>
-#include <array>
-
-#include "server/http/connection.h"
-
 namespace rill::server {
 
 void ConnectionPlaces::Open(bool is_admin) {
-  open_[is_admin].fetch_add(1);
-  if (!is_admin) strangers_.fetch_add(1);
+  std::lock_guard lock(mutex_);
+  ++open_[is_admin];
+  if (!is_admin) ++strangers_;
 }
 
 void ConnectionPlaces::Authenticated(bool is_admin) {
-  if (!is_admin) strangers_.fetch_sub(1);
+  std::lock_guard lock(mutex_);
+  if (!is_admin) --strangers_;
 }
 
-void ConnectionPlaces::Close(bool is_admin, bool authenticated) {
-  open_[is_admin].fetch_sub(1);
-  if (!is_admin && !authenticated) strangers_.fetch_sub(1);
+void ConnectionPlaces::Close(bool is_admin, bool authenticated, const Handle* entry) noexcept {
+  const bool is_stranger = !is_admin && !authenticated;
+  std::lock_guard lock(mutex_);
+  --open_[is_admin];
+  strangers_ -= is_stranger;
+  if (entry == nullptr) return;
+  if ((*entry)->group == Group::kCondemned) {
+    --condemned_[is_admin];
+    condemned_strangers_ -= is_stranger;
+  }
+  ListWith(**entry).erase(*entry);
 }
 
-// The open ones are read first: a condemned one that closes meanwhile counts as if it still was.
 bool ConnectionPlaces::IsFull(bool is_admin) const {
-  const uint64_t open = open_[is_admin];
-  return open >= static_cast<uint64_t>(max_[is_admin]) + condemned_[is_admin];
+  std::lock_guard lock(mutex_);
+  return open_[is_admin] >= max_[is_admin] + condemned_[is_admin];
 }
 
 bool ConnectionPlaces::StrangersFull() const {
-  const uint64_t strangers = strangers_;
-  return strangers >= static_cast<uint64_t>(max_strangers_) + condemned_strangers_;
+  std::lock_guard lock(mutex_);
+  return strangers_ >= max_strangers_ + condemned_strangers_;
 }
 
-std::list<ConnectionPlaces::Entry>& ConnectionPlaces::ListOf(const Entry& entry, Group group) {
-  const Who who = entry.is_admin ? kAdmin : entry.authenticated ? kMember : kStranger;
-  return lists_[who][static_cast<size_t>(group)];
+uint64_t ConnectionPlaces::open(bool is_admin) const {
+  std::lock_guard lock(mutex_);
+  return open_[is_admin];
+}
+
+ConnectionPlaces::Who ConnectionPlaces::WhoIs(const Entry& entry) {
+  return entry.is_admin ? kAdmin : entry.authenticated ? kMember : kStranger;
+}
+
+std::list<ConnectionPlaces::Entry>& ConnectionPlaces::ListWith(const Entry& entry) {
+  Lists& lists = entry.aside == turn_ ? aside_ : lists_[entry.io_thread];
+  return lists[WhoIs(entry)][static_cast<size_t>(entry.group)];
 }
 
 ConnectionPlaces::Handle ConnectionPlaces::Add(Entry entry, Group group) {
-  std::list<Entry>& list = ListOf(entry, group);
+  std::list<Entry> added;  // memory is asked for without the lock
+  added.push_back(std::move(entry));
+  const Handle handle = added.begin();
+  handle->group = group;
   std::lock_guard lock(mutex_);
-  const Handle added = list.insert(list.end(), std::move(entry));
-  added->group = group;
-  Move(added, group);
-  return added;
+  std::list<Entry>& list = ListWith(*handle);
+  list.splice(list.end(), added);
+  Move(handle, group);
+  return handle;
 }
 
-// To the end, its grace begun anew: each list is in order of `from`.
+// To the end, its grace begun anew: each list is in order of `order` and of `from`.
 void ConnectionPlaces::Move(Handle entry, Group group) {
+  std::list<Entry>& from = ListWith(*entry);
+  entry->group = group;
+  entry->aside = 0;
+  entry->order = ++order_;
+  entry->from = {};
   if (group == Group::kSilent) entry->from = Clock::now() + kSilentGrace;
   if (group == Group::kSlow) entry->from = Clock::now() + kSlowGrace;
-  if (group == Group::kIdle) entry->from = {};
-  std::list<Entry>& to = ListOf(*entry, group);
-  to.splice(to.end(), ListOf(*entry, entry->group), entry);
-  entry->group = group;
+  std::list<Entry>& to = ListWith(*entry);
+  to.splice(to.end(), from, entry);
 }
 
 bool ConnectionPlaces::Enter(Handle entry, Group group) {
@@ -66,73 +85,78 @@ bool ConnectionPlaces::Enter(Handle entry, Group group) {
 bool ConnectionPlaces::Remove(Handle entry) {
   std::lock_guard lock(mutex_);
   if (entry->group == Group::kCondemned) return false;
-  ListOf(*entry, entry->group).erase(entry);
+  ListWith(*entry).erase(entry);
   return true;
-}
-
-void ConnectionPlaces::Drop(Handle entry) noexcept {
-  std::lock_guard lock(mutex_);
-  if (entry->group == Group::kCondemned) {
-    condemned_[entry->is_admin].fetch_sub(1);
-    if (!entry->is_admin && !entry->authenticated) condemned_strangers_.fetch_sub(1);
-  }
-  ListOf(*entry, entry->group).erase(entry);
 }
 
 void ConnectionPlaces::Condemn(Handle entry) {
   Move(entry, Group::kCondemned);
-  condemned_[entry->is_admin].fetch_add(1);
-  if (!entry->is_admin && !entry->authenticated) condemned_strangers_.fetch_add(1);
+  ++condemned_[entry->is_admin];
+  if (WhoIs(*entry) == kStranger) ++condemned_strangers_;
 }
 
-bool ConnectionPlaces::Find(Who who, Group group, bool only_here,
-                            std::span<const Connection* const> busy,
-                            std::shared_ptr<Connection>& found, Handle& entry) {
-  // With several threads every few belong to this one.
-  constexpr int kMostLooks = 256;
+bool ConnectionPlaces::Find(Who who, Group group, bool only_here, std::shared_ptr<Holder>* found,
+                            Handle* entry) {
   const Clock::time_point now = Clock::now();
-  std::list<Entry>& list = lists_[who][static_cast<size_t>(group)];
-  int looks = 0;
-  for (auto it = list.begin(); it != list.end() && it->from <= now; ++it) {
-    if (++looks > kMostLooks) break;
-    found = it->connection.lock();
-    if (!found || (only_here && !found->OnOwnThread())) continue;
-    if (std::find(busy.begin(), busy.end(), found.get()) != busy.end()) continue;
-    entry = it;
-    return true;
+  found->reset();
+  for (size_t t = 0; t < (only_here ? 1 : lists_.size()); ++t) {
+    std::list<Entry>& list = lists_[t][who][static_cast<size_t>(group)];
+    for (auto it = list.begin(); it != list.end() && it->from <= now; ++it) {
+      if (*found && (*entry)->order < it->order) break;
+      std::shared_ptr<Holder> holder = it->holder.lock();
+      if (!holder) continue;  // it is just being closed
+      *found = std::move(holder);
+      *entry = it;
+      break;
+    }
   }
-  return false;
+  return *found != nullptr;
 }
 
-bool ConnectionPlaces::FindAny(bool is_admin, bool strangers_only,
-                               std::span<const Connection* const> busy,
-                               std::shared_ptr<Connection>& found, Handle& entry) {
+bool ConnectionPlaces::FindAny(bool is_admin, bool strangers_only, std::shared_ptr<Holder>* found,
+                               Handle* entry) {
   // Others would have to be condemned.
   const bool only_here = condemned_[is_admin] >= kMostCondemned;
   for (const Group group : {Group::kIdle, Group::kSilent, Group::kSlow}) {
-    if (Find(is_admin ? kAdmin : kStranger, group, only_here, busy, found, entry)) return true;
+    if (Find(is_admin ? kAdmin : kStranger, group, only_here, found, entry)) return true;
     if (is_admin || strangers_only) continue;
-    if (Find(kMember, group, only_here, busy, found, entry)) return true;
+    if (Find(kMember, group, only_here, found, entry)) return true;
   }
   return false;
 }
 
+void ConnectionPlaces::NewTurn() {
+  std::lock_guard lock(mutex_);
+  for (size_t who = 0; who < kNumWho; ++who) {
+    for (size_t group = 0; group < kNumGroups; ++group) {
+      std::list<Entry>& list = lists_[0][who][group];
+      list.splice(list.begin(), aside_[who][group]);  // they were its oldest
+    }
+  }
+  ++turn_;
+}
+
 bool ConnectionPlaces::Evict(bool is_admin, bool strangers_only) {
-  // Each that turns out to be busy costs a look: not at thousands for one newcomer.
-  constexpr size_t kMostTries = 16;
-  std::array<const Connection*, kMostTries> busy;
-  for (size_t i = 0; i < kMostTries; ++i) {
-    std::shared_ptr<Connection> victim;
+  // Each that has to be set aside costs a look at its socket: not at thousands for one newcomer.
+  constexpr int kMostTries = 16;
+  for (int i = 0; i < kMostTries; ++i) {
+    std::shared_ptr<Holder> victim;
+    Handle entry;
     bool is_here = false;
     {
       std::lock_guard lock(mutex_);
-      Handle entry;
-      if (!FindAny(is_admin, strangers_only, {busy.data(), i}, victim, entry)) return false;
-      is_here = victim->OnOwnThread();
+      if (!FindAny(is_admin, strangers_only, &victim, &entry)) return false;
+      is_here = entry->io_thread == 0;
       if (!is_here) Condemn(entry);
     }
-    busy[i] = victim.get();
-    if (is_here && !victim->CloseIfNothingCame()) continue;
+    if (is_here && !victim->CloseIfNothingCame()) {
+      std::lock_guard lock(mutex_);
+      std::list<Entry>& from = ListWith(*entry);
+      entry->aside = turn_;
+      std::list<Entry>& to = ListWith(*entry);
+      to.splice(to.end(), from, entry);
+      continue;
+    }
     if (!is_here) victim->TellCondemned();
     evicted_.fetch_add(1);
     return true;

@@ -216,6 +216,13 @@ TEST(PeerTable, StaysBoundedUnderManyAddresses) {
   for (int i = 0; i < 100'000; ++i) peers.RecordWrongKey(std::to_string(i), kNow, 30);
   EXPECT_LE(peers.size(), PeerTable::kMaxPeers);
   EXPECT_FALSE(peers.Admit("keeps", 1)) << "an address with a connection is never forgotten";
+  peers.Release("keeps");
+  EXPECT_TRUE(peers.Admit("keeps", 1));
+  peers.Release("keeps");
+  peers.RecordGoodKey("keeps", 7);
+  for (int i = 0; i < 100'000; ++i) peers.RecordWrongKey(std::to_string(i), kNow, 30);
+  EXPECT_LE(peers.size(), PeerTable::kMaxPeers);
+  EXPECT_FALSE(peers.IsGoodKey("keeps", 7)) << "and one without is, in its turn";
 }
 
 TEST(Gate, KeyLimits) {

@@ -42,9 +42,13 @@ constexpr size_t kScratchBytes = 64 << 10;
 // Descriptors that are not client connections, or do not count as those any more: model files,
 // logs, listeners, epoll; refused and condemned ones.
 constexpr rlim_t kOtherDescriptors = 160;
+constexpr rlim_t kDescriptorsPerThread = 4;  // epoll, its wake-up and its timers
 
 // One event loop and its connections.
 struct IoThread {
+  explicit IoThread(size_t its_index) : index(its_index) {}
+
+  const size_t index;
   asio::io_context context{1};
   asio::executor_work_guard<asio::io_context::executor_type> work{context.get_executor()};
   std::unordered_set<std::shared_ptr<Connection>> connections;
@@ -68,12 +72,17 @@ bool ReadAway(int fd) {
   return false;
 }
 
+// An error of accept() that is about one client, and not about those behind it.
+bool IsOfOneClient(int error) {
+  return error == EINTR || error == ECONNABORTED || error == EPROTO;
+}
+
 class HttpServerImpl final : public HttpServer {
  public:
   HttpServerImpl(std::shared_ptr<ServerCore> core, std::vector<Listener> listeners)
       : core_(std::move(core)), listeners_(std::move(listeners)) {
     for (int i = 0; i < std::max(1, core_->options().io_threads); ++i) {
-      threads_.push_back(std::make_unique<IoThread>());
+      threads_.push_back(std::make_unique<IoThread>(static_cast<size_t>(i)));
     }
     for (const Listener& listener : listeners_) {
       if (listener.traits.is_unix) continue;
@@ -121,11 +130,11 @@ class HttpServerImpl final : public HttpServer {
   // errno when there is none to be had.
   bool TakeOne(int listener_fd, const Listener& listener) noexcept;
   void AcceptOne(UniqueFd fd, const Listener& listener, const void* address, size_t size);
-  void Refuse(UniqueFd fd, const char* code, bool keep = true);
+  void Refuse(UniqueFd fd, const Listener& listener, const char* code, bool keep = true);
   void CloseRefused(Connection::Clock::time_point now);
   // Uses the reserved descriptor to take one connection that there is no descriptor for, and drops
   // it: otherwise the backlog would stay ready and the loop spin.
-  void DropOne(int listener_fd);
+  void DropOne(int listener_fd, const Listener& listener);
 
   const std::shared_ptr<ServerCore> core_;
   std::vector<Listener> listeners_;
@@ -246,20 +255,23 @@ Task HttpServerImpl::Accept(size_t index) {
 }
 
 bool HttpServerImpl::AcceptBatch(int listener_fd, const Listener& listener) noexcept {
+  core_->places().NewTurn();
   // A batch at most, so that the connections of this thread get their turn.
   for (int i = 0; i < 64 && accepting_; ++i) {
     if (TakeOne(listener_fd, listener)) continue;
     const int error = errno;
     if (error == EAGAIN || error == EWOULDBLOCK) break;
-    if (error == EINTR || error == ECONNABORTED || error == EPROTO) continue;
-    // Out of descriptors or memory. Room is made by the longest idle connection; without one the
-    // client is dropped, and the loop pauses.
+    if (IsOfOneClient(error)) continue;
+    // Out of descriptors or memory, most likely. Room is made by the longest idle connection;
+    // without one the client is dropped, and the loop pauses.
     try {
       if (core_->counters().accept_errors.fetch_add(1) % 1000 == 0) {
         core_->Warn("accept on " + listener.name + ": " + std::strerror(error));
       }
-      if (!core_->places().Evict(/*is_admin=*/false, /*strangers_only=*/false)) {
-        DropOne(listener_fd);
+      const bool wants_room =
+          error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+      if (wants_room && !core_->places().Evict(/*is_admin=*/false, /*strangers_only=*/false)) {
+        DropOne(listener_fd, listener);
       }
     } catch (const std::bad_alloc&) {
       // After the pause perhaps.
@@ -283,12 +295,12 @@ bool HttpServerImpl::TakeOne(int listener_fd, const Listener& listener) noexcept
   return true;
 }
 
-void HttpServerImpl::DropOne(int listener_fd) {
+void HttpServerImpl::DropOne(int listener_fd, const Listener& listener) {
   reserved_fd_ = UniqueFd();
   {
     UniqueFd fd(::accept4(listener_fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     try {
-      if (fd.get() >= 0) Refuse(std::move(fd), "server_overloaded", /*keep=*/false);
+      if (fd.get() >= 0) Refuse(std::move(fd), listener, "server_overloaded", /*keep=*/false);
     } catch (const std::bad_alloc&) {
       // Closed without the words.
     }
@@ -297,15 +309,18 @@ void HttpServerImpl::DropOne(int listener_fd) {
 }
 
 // Its request is read away, for as long as a refused one of Connection lingers: to close over it
-// would reset the connection, and the reset may overtake the answer.
-void HttpServerImpl::Refuse(UniqueFd fd, const char* code, bool keep) {
+// would reset the connection, and the reset may overtake the answer. Over TLS an answer would take
+// a handshake: there it is a fatal alert, internal_error (RFC 8446, 6.2), which clients name.
+void HttpServerImpl::Refuse(UniqueFd fd, const Listener& listener, const char* code, bool keep) {
   core_->counters().connections_refused.fetch_add(1);
+  static constexpr std::string_view kAlert("\x15\x03\x03\x00\x02\x02\x50", 7);
   const HttpFault fault{503, code, "too many connections"};
   const std::string body = core_->ErrorBody(fault);
-  const std::string answer =
+  std::string answer =
       "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: " +
       std::to_string(body.size()) + "\r\nretry-after: 5\r\nx-request-id: " + NewRequestId() +
       "\r\nopenai-processing-ms: 0\r\nconnection: close\r\n\r\n" + body;
+  if (listener.traits.tls) answer = kAlert;
   (void)!::send(fd.get(), answer.data(), answer.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
   ::shutdown(fd.get(), SHUT_WR);
   ReadAway(fd.get());
@@ -331,7 +346,7 @@ void HttpServerImpl::AcceptOne(UniqueFd owned_fd, const Listener& listener, cons
   const bool counted =
       !listener.traits.is_unix && !is_admin && (!peer.is_loopback || limits.loopback_has_ip_limit);
   if (counted && !core_->gate().peers().Admit(peer.key, limits.max_connections_per_ip)) {
-    Refuse(std::move(owned_fd), "too_many_connections");
+    Refuse(std::move(owned_fd), listener, "too_many_connections");
     return;
   }
   // A stranger takes a stranger's place; others that of whoever may go first.
@@ -339,7 +354,7 @@ void HttpServerImpl::AcceptOne(UniqueFd owned_fd, const Listener& listener, cons
   const bool strangers_full = !is_admin && core_->gate().has_keys() && places.StrangersFull();
   if ((strangers_full || places.IsFull(is_admin)) && !places.Evict(is_admin, strangers_full)) {
     if (counted) core_->gate().peers().Release(peer.key);
-    Refuse(std::move(owned_fd), "server_overloaded");
+    Refuse(std::move(owned_fd), listener, "server_overloaded");
     return;
   }
   std::unique_ptr<ConnectionSlot> slot;
@@ -382,14 +397,14 @@ void HttpServerImpl::AcceptOne(UniqueFd owned_fd, const Listener& listener, cons
       (void)owned_fd.Release();
       auto connection = std::make_shared<Connection>(
           core_, std::move(socket), traits, Connection::Peer{peer.text, peer.key, peer.is_loopback},
-          std::move(slot), &thread->scratch);
+          std::move(slot), thread->index, &thread->scratch);
       thread->connections.insert(connection);
       try {
         connection->Start();
-      } catch (const std::bad_alloc&) {
+      } catch (const std::exception&) {  // of OpenSSL too, when it has no memory
         connection->Close();
       }
-    } catch (const std::bad_alloc&) {
+    } catch (const std::exception&) {
       core_->counters().accept_errors.fetch_add(1);
     }
   });
@@ -421,7 +436,12 @@ void HttpServerImpl::CloseListeners() {
     // Clients that wait in the backlog have done nothing wrong: they are answered, not reset. Those
     // in a service manager's socket wait there for the next process.
     for (size_t i = 0; i < acceptors_.size() && core_->options().inherited_fds.empty(); ++i) {
-      while (acceptors_[i]->is_open() && TakeOne(acceptors_[i]->native_handle(), listeners_[i])) {
+      // No more than can have waited before: who comes now would be served without end.
+      for (int taken = 0; taken < kBacklog && acceptors_[i]->is_open(); ++taken) {
+        if (taken % 64 == 0) core_->places().NewTurn();
+        if (TakeOne(acceptors_[i]->native_handle(), listeners_[i]) || IsOfOneClient(errno))
+          continue;
+        break;
       }
     }
     for (auto& acceptor : acceptors_) {
@@ -499,7 +519,7 @@ void FitDescriptors(HttpServerOptions* options) {
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   const bool has_admin = options->admin_port >= 0 || !options->admin_unix_path.empty();
   const rlim_t others =
-      kOtherDescriptors +
+      kOtherDescriptors + kDescriptorsPerThread * static_cast<rlim_t>(options->io_threads) +
       (has_admin ? static_cast<rlim_t>(options->limits.max_admin_connections) : 0);
   const rlim_t wanted = static_cast<rlim_t>(options->limits.max_connections) + others;
   if (limit.rlim_cur < wanted) {
@@ -508,8 +528,10 @@ void FitDescriptors(HttpServerOptions* options) {
     if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) limit = raised;
   }
   if (limit.rlim_cur >= wanted) return;
-  const int fits = std::max(16, static_cast<int>(limit.rlim_cur) - static_cast<int>(others));
-  if (options->on_warning) {
+  const int fits =
+      std::min(options->limits.max_connections,
+               std::max(16, static_cast<int>(limit.rlim_cur) - static_cast<int>(others)));
+  if (options->on_warning && fits < options->limits.max_connections) {
     options->on_warning("open files are limited to " + std::to_string(limit.rlim_cur) +
                         ": at most " + std::to_string(fits) + " connections instead of " +
                         std::to_string(options->limits.max_connections));

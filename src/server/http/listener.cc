@@ -18,8 +18,6 @@ namespace rill::server {
 
 namespace {
 
-constexpr int kBacklog = 4096;  // the kernel caps it at somaxconn
-
 std::string ErrnoText() {
   return std::strerror(errno);
 }

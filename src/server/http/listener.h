@@ -10,6 +10,9 @@
 
 namespace rill::server {
 
+// Connections that may wait to be accepted; the kernel caps it at somaxconn.
+inline constexpr int kBacklog = 4096;
+
 struct Listener {
   int fd = -1;
   ListenerTraits traits;

@@ -9,19 +9,13 @@ namespace rill::server {
 PeerTable::Peer& PeerTable::Get(const std::string& address) {
   auto found = peers_.find(address);
   if (found != peers_.end()) {
-    order_.splice(order_.end(), order_, found->second.order);
+    std::list<std::string>& order = OrderOf(found->second);
+    order.splice(order.end(), order, found->second.order);
     return found->second;
   }
-  if (peers_.size() >= kMaxPeers) {
-    // Few have a connection (the server's own limit), so this finds one soon.
-    for (auto it = order_.begin(); it != order_.end(); ++it) {
-      auto peer = peers_.find(*it);
-      if (peer->second.connections == 0) {
-        peers_.erase(peer);
-        order_.erase(it);
-        break;
-      }
-    }
+  if (peers_.size() >= kMaxPeers && !order_.empty()) {
+    peers_.erase(order_.front());
+    order_.pop_front();
   }
   const auto order = order_.insert(order_.end(), address);
   try {
@@ -38,14 +32,17 @@ bool PeerTable::Admit(const std::string& address, int limit) {
   std::lock_guard lock(mutex_);
   Peer& peer = Get(address);
   if (limit > 0 && peer.connections >= limit) return false;
-  ++peer.connections;
+  if (++peer.connections == 1) connected_.splice(connected_.end(), order_, peer.order);
   return true;
 }
 
 void PeerTable::Release(const std::string& address) {
   std::lock_guard lock(mutex_);
   auto found = peers_.find(address);
-  if (found != peers_.end() && found->second.connections > 0) --found->second.connections;
+  if (found == peers_.end() || found->second.connections == 0) return;
+  if (--found->second.connections == 0) {
+    order_.splice(order_.end(), connected_, found->second.order);
+  }
 }
 
 void PeerTable::Leak(Peer& peer, Clock::time_point now, int per_minute) {

@@ -1,6 +1,7 @@
 // PeerTable: what is remembered of each client address: connections now, and wrong keys lately.
 //
-// Bounded: at most kMaxPeers addresses; the ones without a connection go first, oldest first.
+// Bounded: at most kMaxPeers addresses, or as many as have a connection; of the others the one that
+// was heard of longest ago goes.
 // Thread-safe.
 #pragma once
 
@@ -45,11 +46,15 @@ class PeerTable {
   };
   static constexpr size_t kMaxGoodKeys = 64;
   Peer& Get(const std::string& address);
+  std::list<std::string>& OrderOf(const Peer& peer) {
+    return peer.connections > 0 ? connected_ : order_;
+  }
   static void Leak(Peer& peer, Clock::time_point now, int per_minute);
 
   mutable std::mutex mutex_;
   std::unordered_map<std::string, Peer> peers_;
-  std::list<std::string> order_;  // least recently used first
+  // Least recently used first: those without a connection, which may be forgotten, and the others.
+  std::list<std::string> order_, connected_;
 };
 
 }  // namespace rill::server

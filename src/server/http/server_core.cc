@@ -124,10 +124,10 @@ void ConnectionSlot::Authenticated() {
   authenticated_ = true;
 }
 
-void ConnectionSlot::Release() {
+void ConnectionSlot::Release(const ConnectionPlaces::Handle* entry) noexcept {
   if (!core_) return;
   if (!address_.empty()) core_->gate().peers().Release(address_);
-  core_->places().Close(is_admin_, authenticated_);
+  core_->places().Close(is_admin_, authenticated_, entry);
   core_.reset();
 }
 

@@ -29,7 +29,8 @@ class ConnectionSlot {
   ConnectionSlot& operator=(const ConnectionSlot&) = delete;
   void Authenticated();
   bool authenticated() const { return authenticated_; }
-  void Release();
+  // `entry`: of the connection among those that may go, if it has one.
+  void Release(const ConnectionPlaces::Handle* entry = nullptr) noexcept;
 
  private:
   std::shared_ptr<ServerCore> core_;
@@ -52,7 +53,7 @@ class ServerCore {
   explicit ServerCore(HttpServerOptions options)
       : options_(std::move(options)),
         places_(limits().max_connections, limits().max_admin_connections,
-                limits().max_unauthenticated_connections),
+                limits().max_unauthenticated_connections, std::max(1, options_.io_threads)),
         bodies_(limits().max_buffered_bytes, limits().max_body_bytes, options_.tenant_share) {}
 
   const HttpServerOptions& options() const { return options_; }
