@@ -29,8 +29,8 @@
 
 namespace rill::server {
 
-class Connection : public std::enable_shared_from_this<Connection>,
-                   public ConnectionPlaces::Holder {
+class Connection final : public std::enable_shared_from_this<Connection>,
+                         public ConnectionPlaces::Holder {
  public:
   using Socket = boost::asio::generic::stream_protocol::socket;
   using Clock = std::chrono::steady_clock;
