@@ -99,6 +99,18 @@ RILL_INLINE void FmaLine(const uint8_t* codes, B64 zero, const Scales& w, const 
   }
 }
 
+// All panels, P at a time. The last ones are joined by panels that are done twice: a kernel for
+// fewer would take the compiler as long again.
+template <int P>
+RILL_INLINE int64_t PanelGroup(const uint8_t* panels, int64_t panel_bytes, int64_t num_panels,
+                               int64_t p, const uint8_t** group) {
+  const int64_t first = num_panels >= P && p + P > num_panels ? num_panels - P : p;
+#pragma GCC unroll 4
+  for (int i = 0; i < P; ++i) {
+    group[i] = panels + (first + i < num_panels ? first + i : num_panels - 1) * panel_bytes;
+  }
+  return first;
+}
 #ifndef RILL_GEMV_PANELS
 #define RILL_GEMV_PANELS kGemvPanels
 #endif

@@ -12,7 +12,7 @@
 // fit: 15 * 127 * 2 * 8 = 30480 for 4-bit codes, 4 quads at 5 bits, 2 at 6; 8-bit codes are signed
 // there and widened each time. Where each place is added by itself (smlal) twice as many fit.
 //
-// Two kernels. GemvQ8Panels reads packed units and takes them apart in registers: for a few tokens,
+// Two kernels. GemvQ8Panel reads packed units and takes them apart in registers: for a few tokens,
 // bound by the memory that the weights come from, and for the first tile of more, which leaves the
 // panels' work forms behind (GemmPacked; against expanding first, Zen 5 with VNNI, 2048 x 2048 from
 // memory: 8 tokens 136 -> 83 us, 12 163 -> 114, 32 297 -> 264; AVX2: 8 tokens 209 -> 151).
@@ -205,126 +205,88 @@ struct WorkTarget {
   }
 };
 
-// P panels times T tokens from packed units. `at[p]` walks panel p.
-template <ExecFormat F, int T, int P, bool leaves = false>
-void GemvQ8Panels(const uint8_t* const* panels, int64_t panel_bytes, int64_t k, int64_t group_units,
-                  const QuantTile& tile, float* out, WorkTarget<F, leaves> work = {}) {
-  static_assert(!leaves || P == 1);
+// A panel times T tokens from packed units: one stream of memory. Panels are read one behind the
+// other: with 4 (VNNI-512) or 2 (AVX2) that took turns unit by unit, memory gave 0.9 of the rate
+// (Zen 5, 1.1B Q4_0, 1 and 4 tokens: 68 -> 75 and 270 -> 306 tokens/s; AVX2, AVX-VNNI and AVX-512 1
+// token: 67 -> 74, 68 -> 78, 71 -> 79).
+template <ExecFormat F, int T, bool leaves = false>
+void GemvQ8Panel(const uint8_t* panel, int64_t k, int64_t group_units, const QuantTile& tile,
+                 float* out, WorkTarget<F, leaves> work = {}) {
   constexpr DotShape D = WorkTarget<F, leaves>::Shape();
   const QuantTile x = tile;
-  V16 acc[P][T];
-  const uint8_t* at[P];
-  Header header[P];
-#pragma GCC unroll 4
-  for (int p = 0; p < P; ++p) {
-    at[p] = panels[p];
-    header[p] = {{Set(0.0f), Set(0.0f)}, AsBytes(SetI(0))};
+  const uint8_t* at = panel;
+  Header header{{Set(0.0f), Set(0.0f)}, AsBytes(SetI(0))};
+  V16 acc[T];
 #pragma GCC unroll 16
-    for (int t = 0; t < T; ++t) acc[p][t] = Set(0.0f);
-  }
+  for (int t = 0; t < T; ++t) acc[t] = Set(0.0f);
   const int64_t units = k / kUnit;
   const int64_t step = F.header_units(group_units);
   if constexpr (F.wide()) {
     int64_t group = 0;
     for (int64_t u = 0; u < units; u += step, ++group) {
       const int64_t n = u + step < units ? step : units - u;
-#pragma GCC unroll 4
-      for (int p = 0; p < P; ++p) {
-        I32 dots[T];
-        header[p] = LoadHeader<F>(at[p]);
-        at[p] += F.header_bytes();
-        StartDots<D, T>(x.neg_sum + group * T, dots);
-        for (int64_t i = 0; i < n; ++i) {
-          PrefetchUnit<F>(at[p], PrefetchAhead<F, P>(units - u - i, panel_bytes));
-          AddQuads<D, T, 0, 8>(work.Source(at[p], header[p].zero), x.codes + (u + i) * kUnit * T,
-                               dots);
-          at[p] += F.unit_bytes();
-          work.NextUnit();
-        }
-        AddGroup<D, T>(dots, header[p].w, x.scale + group * T, x.scaled_sum + group * T,
-                       x.neg_sum + group * T, acc[p]);
-        work.Group(header[p].w);
+      I32 dots[T];
+      header = LoadHeader<F>(at);
+      at += F.header_bytes();
+      StartDots<D, T>(x.neg_sum + group * T, dots);
+      for (int64_t i = 0; i < n; ++i) {
+        PrefetchUnit<F>(at, kAheadBytes);
+        AddQuads<D, T, 0, 8>(work.Source(at, header.zero), x.codes + (u + i) * kUnit * T, dots);
+        at += F.unit_bytes();
+        work.NextUnit();
       }
+      AddGroup<D, T>(dots, header.w, x.scale + group * T, x.scaled_sum + group * T,
+                     x.neg_sum + group * T, acc);
+      work.Group(header.w);
     }
   } else {
     int64_t left = 0;
     for (int64_t u = 0; u < units; ++u) {
       if constexpr (F.header_bytes() > 0) {
         if (left == 0) {
-#pragma GCC unroll 4
-          for (int p = 0; p < P; ++p) {
-            header[p] = LoadHeader<F>(at[p]);
-            at[p] += F.header_bytes();
-          }
+          header = LoadHeader<F>(at);
+          at += F.header_bytes();
           left = step;
         }
         --left;
       }
       const int8_t* codes_x = x.codes + u * kUnit * T;
-      const int64_t ahead = PrefetchAhead<F, P>(units - u, panel_bytes);
-#pragma GCC unroll 4
-      for (int p = 0; p < P; ++p) {
-        const uint8_t* unit = at[p];
-        PrefetchUnit<F>(unit, ahead);
-        const auto source = work.Source(unit + F.scale_bytes(), header[p].zero);
-        I32 dots[T];
-        if constexpr (F.group == 32) {
-          StartDots<D, T>(x.neg_sum + u * T, dots);
-          AddQuads<D, T, 0, 8>(source, codes_x, dots);
-          const Scales w = LoadScales<F>(unit, 0, header[p].w);
-          AddGroup<D, T>(dots, w, x.scale + u * T, x.scaled_sum + u * T, x.neg_sum + u * T, acc[p]);
-          work.Group(w);
-        } else {
-          StartDots<D, T>(x.neg_sum16 + 2 * u * T, dots);
-          AddQuads<D, T, 0, 4>(source, codes_x, dots);
-          Scales w = LoadScales<F>(unit, 0, header[p].w);
-          AddGroup<D, T>(dots, w, x.scale + u * T, x.scaled_sum16 + 2 * u * T,
-                         x.neg_sum16 + 2 * u * T, acc[p]);
-          work.Group(w);
-          StartDots<D, T>(x.neg_sum16 + (2 * u + 1) * T, dots);
-          AddQuads<D, T, 4, 4>(source, codes_x, dots);
-          w = LoadScales<F>(unit, 1, header[p].w);
-          AddGroup<D, T>(dots, w, x.scale + u * T, x.scaled_sum16 + (2 * u + 1) * T,
-                         x.neg_sum16 + (2 * u + 1) * T, acc[p]);
-          work.Group(w);
-        }
-        at[p] += F.unit_bytes();
-        work.NextUnit();
+      PrefetchUnit<F>(at, kAheadBytes);
+      const auto source = work.Source(at + F.scale_bytes(), header.zero);
+      I32 dots[T];
+      if constexpr (F.group == 32) {
+        StartDots<D, T>(x.neg_sum + u * T, dots);
+        AddQuads<D, T, 0, 8>(source, codes_x, dots);
+        const Scales w = LoadScales<F>(at, 0, header.w);
+        AddGroup<D, T>(dots, w, x.scale + u * T, x.scaled_sum + u * T, x.neg_sum + u * T, acc);
+        work.Group(w);
+      } else {
+        StartDots<D, T>(x.neg_sum16 + 2 * u * T, dots);
+        AddQuads<D, T, 0, 4>(source, codes_x, dots);
+        Scales w = LoadScales<F>(at, 0, header.w);
+        AddGroup<D, T>(dots, w, x.scale + u * T, x.scaled_sum16 + 2 * u * T,
+                       x.neg_sum16 + 2 * u * T, acc);
+        work.Group(w);
+        StartDots<D, T>(x.neg_sum16 + (2 * u + 1) * T, dots);
+        AddQuads<D, T, 4, 4>(source, codes_x, dots);
+        w = LoadScales<F>(at, 1, header.w);
+        AddGroup<D, T>(dots, w, x.scale + u * T, x.scaled_sum16 + (2 * u + 1) * T,
+                       x.neg_sum16 + (2 * u + 1) * T, acc);
+        work.Group(w);
       }
+      at += F.unit_bytes();
+      work.NextUnit();
     }
   }
-#pragma GCC unroll 4
-  for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 16
-    for (int t = 0; t < T; ++t) Store(out + (p * T + t) * 16, acc[p][t]);
-  }
+  for (int t = 0; t < T; ++t) Store(out + t * 16, acc[t]);
 }
 
-// All panels, P at a time. The last ones are joined by panels that are done twice: a kernel for
-// fewer would take the compiler as long again.
-template <int P>
-RILL_INLINE int64_t PanelGroup(const uint8_t* panels, int64_t panel_bytes, int64_t num_panels,
-                               int64_t p, const uint8_t** group) {
-  const int64_t first = num_panels >= P && p + P > num_panels ? num_panels - P : p;
-#pragma GCC unroll 4
-  for (int i = 0; i < P; ++i) {
-    group[i] = panels + (first + i < num_panels ? first + i : num_panels - 1) * panel_bytes;
-  }
-  return first;
-}
 template <ExecFormat F, int T>
 void GemvQ8Width(const uint8_t* panels, int64_t panel_bytes, int64_t num_panels, int64_t k,
                  int64_t group_units, const QuantTile& x, float* out) {
-  constexpr int P = T == 1 ? kGemvQ8Panels : (kGemvQ8Panels + 1) / 2;
-  const uint8_t* group[P];
-  alignas(64) float few[P * T * 16];
-  for (int64_t p = 0; p < num_panels; p += P) {
-    const int64_t first = PanelGroup<P>(panels, panel_bytes, num_panels, p, group);
-    GemvQ8Panels<F, T, P>(group, panel_bytes, k, group_units, x,
-                          num_panels < P ? few : out + first * T * 16);
-  }
-  if (num_panels < P) {
-    __builtin_memcpy(out, few, static_cast<size_t>(num_panels * T * 16) * sizeof(float));
+  for (int64_t p = 0; p < num_panels; ++p) {
+    GemvQ8Panel<F, T>(panels + p * panel_bytes, k, group_units, x, out + p * T * 16);
   }
 }
 // width: 1, or kGemvQ8Width.
@@ -452,11 +414,11 @@ void GemmPacked(const PackedGemm& g) {
     const uint8_t* panel = g.panels + p * g.panel_bytes;
     float* out = g.out + p * g.out_stride;
     const auto multiply = [&]<int T>() {
-      GemvQ8Panels<F, T, 1>(&panel, g.panel_bytes, g.k, g.group_units, g.x, out);
+      GemvQ8Panel<F, T>(panel, g.k, g.group_units, g.x, out);
     };
     if (g.work != nullptr) {
-      GemvQ8Panels<F, kTileQ8, 1, true>(&panel, g.panel_bytes, g.k, g.group_units, g.x, out,
-                                        {g.work + p * g.work_stride, g.k, g.group_units});
+      GemvQ8Panel<F, kTileQ8, true>(panel, g.k, g.group_units, g.x, out,
+                                    {g.work + p * g.work_stride, g.k, g.group_units});
     } else if (g.width <= step) {
       multiply.template operator()<step>();
     } else if (g.width <= 2 * step) {

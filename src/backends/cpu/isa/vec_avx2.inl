@@ -325,9 +325,9 @@ inline constexpr bool kPackedHalves = true;
 inline constexpr int kWorkPanels = 1;
 // A step cut for two threads (model/lanes.h), measured on Zen 5.
 inline constexpr int kLaneTokens = 8;
-inline constexpr int kGemvQ8Width = 4, kGemvQ8Panels = 2;
+inline constexpr int kGemvQ8Width = 4;
 inline constexpr int kTileF32 = 6, kTileF32Panels = 1;
-inline constexpr int kPrefetchBytes = 1536;
+inline constexpr int kPrefetchBytes = 1536, kAheadBytes = 3072;
 
 template <int n>
 RILL_INLINE I32 SwapLanes(I32 a) {

@@ -387,9 +387,9 @@ inline constexpr int kWorkPanels = RILL_VNNI ? 2 : 1;
 #endif
 // A step cut for two threads (model/lanes.h): measured on Zen 5, not on the tile unit.
 inline constexpr int kLaneTokens = RILL_AMX ? 0 : 8;
-inline constexpr int kGemvQ8Width = 4, kGemvQ8Panels = 4;
+inline constexpr int kGemvQ8Width = 4;
 inline constexpr int kTileF32 = 12, kTileF32Panels = 2;
-inline constexpr int kPrefetchBytes = 1536;
+inline constexpr int kPrefetchBytes = 1536, kAheadBytes = 6144;
 
 template <int n>
 RILL_INLINE I32 SwapLanes(I32 a) {

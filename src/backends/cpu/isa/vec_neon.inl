@@ -403,9 +403,9 @@ inline constexpr bool kPackedHalves = false;
 inline constexpr int kWorkPanels = 1;
 // Not measured.
 inline constexpr int kLaneTokens = 0;
-inline constexpr int kGemvQ8Width = RILL_DOT ? 4 : 2, kGemvQ8Panels = 2;
+inline constexpr int kGemvQ8Width = RILL_DOT ? 4 : 2;
 inline constexpr int kTileF32 = 6, kTileF32Panels = 1;
-inline constexpr int kPrefetchBytes = 1024;
+inline constexpr int kPrefetchBytes = 1024, kAheadBytes = 2048;
 // Panels that Gemv decodes at once: the four registers of one are four chains of additions, with
 // the decoding of the next k between them (four panels: 36 KB of code a format, 4 times the
 // compiler's time).

@@ -321,9 +321,9 @@ inline constexpr int kTileQ8 = 1, kTileSteps = 1, kPackedStep = 0;
 inline constexpr bool kPackedHalves = false;
 inline constexpr int kWorkPanels = 1;
 inline constexpr int kLaneTokens = 0;
-inline constexpr int kGemvQ8Width = 1, kGemvQ8Panels = 1;
+inline constexpr int kGemvQ8Width = 1;
 inline constexpr int kTileF32 = 1, kTileF32Panels = 1;
-inline constexpr int kPrefetchBytes = 0;
+inline constexpr int kPrefetchBytes = 0, kAheadBytes = 0;
 
 // Lane i takes lane i ^ n; n = 1, 2, 4 or 8.
 template <int n>
