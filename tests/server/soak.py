@@ -16,7 +16,7 @@ import httpx
 
 from harness import Server
 
-MOST_UNDER_WAY = 250
+MOST_UNDER_WAY = 64
 CANARY = {"model": "m", "prompt": "Once upon a time", "max_tokens": 48, "temperature": 0}
 
 

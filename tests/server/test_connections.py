@@ -558,12 +558,15 @@ def test_connections_per_address_and_without_key(build_dir, tmp_path):
             sock.close()
 
 
-def test_strangers_that_do_not_take_their_answers_make_room(build_dir, tmp_path):
+@pytest.mark.parametrize("io_threads", [1, 3])
+def test_strangers_that_do_not_take_their_answers_make_room(build_dir, tmp_path, io_threads):
     """Each of their pipelined requests is answered (401, later 429), until nothing more fits into their
     sockets: inside a request, and yet not there for as long as it may take to read an answer."""
     keys = tmp_path / "keys"
     keys.write_text("alice key-of-alice\n")
-    with Server(build_dir, keys=keys, max_unauthenticated_connections=4, admin_port=0) as server:
+    key = b"Authorization: Bearer key-of-alice\r\n"
+    with Server(build_dir, keys=keys, max_unauthenticated_connections=4, admin_port=0,
+                io_threads=io_threads) as server:
         stuck = []
         for _ in range(4):
             stuck.append(sock := server.connect(rcvbuf=2048))
@@ -574,16 +577,32 @@ def test_strangers_that_do_not_take_their_answers_make_room(build_dir, tmp_path)
         time.sleep(0.5)
         assert statuses(server.raw(get("/v1/echo", b"Connection: close\r\n"))) == [503]
         time.sleep(2.5)
+        kept = []
         for _ in range(3):
-            answer = statuses(server.raw(get("/v1/echo", b"Connection: close\r\n")))
-            assert answer in ([401], [429]), answer
-        # A member's answer may take its time.
-        sock = server.connect(rcvbuf=2048)
-        sock.sendall(get("/v1/big?bytes=4000000", b"Authorization: Bearer key-of-alice\r\n"))
-        time.sleep(2.5)
-        assert len(read_response(sock.makefile("rb"))[2]) == 4_000_000
-        for sock in stuck:
+            kept.append(sock := server.connect())
+            sock.sendall(get("/v1/echo"))
+            assert read_response(sock.makefile("rb"))[0] in (401, 429)
+        with server.connect() as sock:
+            sock.sendall(get("/counters", key + b"Connection: close\r\n"))
+            assert json.loads(read_response(sock.makefile("rb"))[2])["connections_evicted"] >= 3
+        for sock in stuck + kept:
             sock.close()
+
+
+def test_members_may_take_their_time_to_read(build_dir, tmp_path):
+    """As the strangers above, with a key: nobody gets their places."""
+    keys = tmp_path / "keys"
+    keys.write_text("alice key-of-alice\n")
+    key = b"Authorization: Bearer key-of-alice\r\n"
+    with Server(build_dir, keys=keys, max_connections=3, admin_port=0) as server:
+        members = []
+        for _ in range(3):
+            members.append(sock := server.connect(rcvbuf=2048))
+            sock.sendall(get("/v1/big?bytes=4000000", key))
+        time.sleep(3)
+        assert statuses(server.raw(get("/v1/echo", b"Connection: close\r\n"))) == [503]
+        for sock in members:
+            assert len(read_response(sock.makefile("rb"))[2]) == 4_000_000
 
 
 def test_few_descriptors_do_not_raise_the_limit(build_dir):
@@ -598,7 +617,7 @@ def test_few_descriptors_do_not_raise_the_limit(build_dir):
         assert statuses(server.raw(b"")) == [503]
         for sock in busy:
             assert read_response(sock.makefile("rb"))[0] == 200
-    assert "instead of" not in server.errors
+    assert "instead of" not in server.errors and "wanted for 8 connections" in server.errors
 
 
 def test_out_of_descriptors_the_server_still_answers(build_dir):

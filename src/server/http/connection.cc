@@ -79,7 +79,7 @@ void Connection::Start() {
     state_ = State::kHandshake;
     deadline_ = now + core_->limits().tls_handshake_timeout;
     tls_context_ = core_->tls();
-    tls_.emplace(socket_, *tls_context_);
+    tls_.emplace(NoticingSocket<Connection>(socket_, *this), *tls_context_);
   } else {
     deadline_ = now + core_->limits().keep_alive_timeout;
   }
@@ -105,29 +105,29 @@ bool Connection::MayNotGo() {
   return true;
 }
 
-bool Connection::HasPartOfRecord() {
-  return tls_ && SSL_has_pending(tls_->native_handle()) == 1;
-}
-
-bool Connection::HasUnread() {
-  error_code error;
-  return socket_.available(error) > 0 || HasPartOfRecord();
-}
-
 bool Connection::CloseIfNothingCame() {
-  // Behind an answer (kLinger), or one that is not taken (kExchange), nothing is read any more.
-  if (state_ != State::kLinger && state_ != State::kExchange) {
-    error_code error;
-    if (socket_.available(error) > 0) return false;
-    if (HasPartOfRecord()) {
-      // As long as a part of a head.
-      const auto now = Clock::now();
-      if (part_seen_ == Clock::time_point()) part_seen_ = now;
-      if (now - part_seen_ < ConnectionPlaces::kSlowGrace) return false;
-    }
+  error_code error;
+  if (state_ == State::kExchange) {
+    if (!condemned_ && !IsStuckStranger()) return false;
+  } else if (state_ != State::kLinger && socket_.available(error) > 0) {
+    return false;
   }
   Close();
   return true;
+}
+
+// A record may be a head, a part of it, or (seldom) nothing for us: as soon as its first byte is
+// here it counts as a head that has begun.
+void Connection::BytesCame() {
+  record_started_ = true;
+  if (state_ != State::kHead || head_started_) return;
+  head_started_ = true;
+  deadline_ = Clock::now() + core_->limits().head_timeout;
+  if (has_entry_) (void)core_->places().Enter(entry_, ConnectionPlaces::Group::kSlow);
+}
+
+void Connection::BytesWent(size_t bytes) {
+  progress_bytes_ += bytes;
 }
 
 void Connection::TellCondemned() {
@@ -155,23 +155,44 @@ void Connection::LeaveIfCondemned(Clock::time_point now) {
   } else if (refuses_condemned_) {
     return;
   } else if (state_ == State::kHead && head_started_) {
-    if (!HasUnread()) RefuseCondemned();
+    error_code error;
+    if (socket_.available(error) == 0) RefuseCondemned();
   } else if (state_ != State::kBody) {
     (void)CloseIfNothingCame();
   }
 }
 
-bool Connection::IsStuckStranger(Clock::time_point now) const {
-  return writing_ && !listener_.is_admin && !slot_->authenticated() && core_->gate().has_keys() &&
-         now - write_window_start_ >= ConnectionPlaces::kSlowGrace && write_window_bytes_ < 1024;
+bool Connection::IsStuckStranger() const {
+  return is_stuck_ && writing_ && !listener_.is_admin && !slot_->authenticated() &&
+         core_->gate().has_keys();
+}
+
+// Once a second whether the client takes what it is sent; who does not, and has no key, may go, and
+// who takes it again may not.
+void Connection::LookAtProgress(Clock::time_point now) {
+  constexpr size_t kLeast = 1024;
+  if (!writing_) {
+    is_stuck_ = false;
+  } else if (now - progress_start_ >= ConnectionPlaces::kSlowGrace) {
+    is_stuck_ = progress_bytes_ < kLeast;
+    progress_start_ = now;
+    progress_bytes_ = 0;
+  }
+  if (IsStuckStranger()) {
+    if (!has_entry_) MayGo(ConnectionPlaces::Group::kSlow);
+  } else if (has_entry_ && !refuses_condemned_ && !MayNotGo()) {
+    Close();  // condemned
+  }
 }
 
 void Connection::RefuseCondemned() {
+  condemned_ = true;  // TellCondemned may be on its way
   Fail(MakeFault(503, "server_overloaded", "too many connections"), {{"Retry-After", "5"}});
 }
 
 bool Connection::IsQuiet() {
-  return !head_started_ && in_.empty() && !HasUnread();
+  error_code error;
+  return !head_started_ && in_.empty() && socket_.available(error) == 0;
 }
 
 void Connection::WakeWriter() {
@@ -192,7 +213,10 @@ bool Connection::HandshakeDone(error_code error) {
   }
   state_ = State::kHead;
   deadline_ = Clock::now() + core_->limits().keep_alive_timeout;
-  return !has_entry_ || core_->places().Enter(entry_, ConnectionPlaces::Group::kSilent);
+  if (has_entry_ && !core_->places().Enter(entry_, ConnectionPlaces::Group::kSilent)) return false;
+  // What came with the handshake's last message.
+  if (BIO_ctrl_pending(SSL_get_rbio(tls_->native_handle())) > 0) BytesCame();
+  return true;
 }
 
 Task Connection::Reader() {
@@ -232,6 +256,7 @@ Task Connection::Reader() {
       });
       error = read.error;
       count = read.bytes;
+      record_started_ = false;
     } else {
       // Without a buffer of its own an idle connection costs little memory.
       const auto waited = co_await Await(reader_memory_, [&](OperationHandler handler) {
@@ -294,6 +319,9 @@ Task Connection::Writer() {
     writing_ = true;
     write_window_start_ = Clock::now();
     write_window_bytes_ = 0;
+    progress_start_ = write_window_start_;
+    progress_bytes_ = 0;
+    is_stuck_ = false;
     size_t done = 0;
     error_code error;
     while (done < piece.size() && !error && state_ != State::kClosed) {
@@ -318,6 +346,7 @@ Task Connection::Writer() {
       }
       done += count;
       write_window_bytes_ += count;
+      if (!tls_) BytesWent(count);
       if (of_exchange && exchange_ && count > 0 && done < piece.size()) exchange_->Progress();
       core_->counters().bytes_out.fetch_add(count, std::memory_order_relaxed);
     }
@@ -332,7 +361,6 @@ Task Connection::Writer() {
 }
 
 void Connection::Process() {
-  part_seen_ = {};
   while (true) {
     switch (state_) {
       case State::kHead: {
@@ -591,6 +619,7 @@ void Connection::FinishExchange() {
   if (in_.empty()) {
     if (in_.capacity() > 4096) std::string().swap(in_);
     MayGo(ConnectionPlaces::Group::kIdle);
+    if (record_started_) BytesCame();  // during the answer
   }
   if (core_->closing_idle && IsQuiet()) {
     Close();
@@ -672,9 +701,6 @@ void Connection::Tick(Clock::time_point now) {
           core_->counters().head_timeouts.fetch_add(1);
           request_.reset();
           Fail(MakeFault(408, "request_timeout", "the head did not arrive in time"));
-        } else if (now >= deadline_ + limits.head_timeout) {
-          core_->counters().head_timeouts.fetch_add(1);  // of a TLS record, which no answer may cut
-          Close();
         }
       }
       break;
@@ -699,7 +725,8 @@ void Connection::Tick(Clock::time_point now) {
         write_window_start_ = now;
         write_window_bytes_ = 0;
       }
-      if (!has_entry_ && IsStuckStranger(now)) MayGo(ConnectionPlaces::Group::kSlow);
+      LookAtProgress(now);
+      if (state_ == State::kClosed) break;
       if (exchange_) exchange_->Tick(now, limits.ping_interval);
       if (exchange_ && !writing_ && exchange_->HasNext()) WakeWriter();
       break;

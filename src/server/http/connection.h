@@ -24,6 +24,7 @@
 #include "server/http/exchange.h"
 #include "server/http/gate.h"
 #include "server/http/head_parser.h"
+#include "server/http/noticing_socket.h"
 #include "server/http/server_core.h"
 #include "server/http/task.h"
 
@@ -55,6 +56,9 @@ class Connection final : public std::enable_shared_from_this<Connection>,
   // While the connection is in one of the groups of ConnectionPlaces.
   bool CloseIfNothingCame() override;
   void TellCondemned() override;
+  // Of its TLS stream's records.
+  void BytesCame();
+  void BytesWent(size_t bytes);
 
  private:
   enum class State : uint8_t { kHandshake, kHead, kBody, kExchange, kLinger, kClosed };
@@ -92,17 +96,14 @@ class Connection final : public std::enable_shared_from_this<Connection>,
   // Nothing of a next request has come. Bytes that the kernel has and nobody has read yet count: to
   // close over them would reset the connection and lose a request that was sent in time.
   bool IsQuiet();
-  // Bytes that have come and that nobody has read yet: in the socket, or of a TLS record whose rest
-  // is still missing.
-  bool HasUnread();
-  bool HasPartOfRecord();
   void EndRequest(bool complete) noexcept;
   void TellEnd(int status, bool complete);  // the access record
   void MayGo(ConnectionPlaces::Group group);
   // False when it is condemned.
   bool MayNotGo();
   // A client without a key, where others have one, that does not take its answer.
-  bool IsStuckStranger(Clock::time_point now) const;
+  bool IsStuckStranger() const;
+  void LookAtProgress(Clock::time_point now);
   void LeaveIfCondemned(Clock::time_point now);
   void RefuseCondemned();
   void WakeWriter();
@@ -115,7 +116,7 @@ class Connection final : public std::enable_shared_from_this<Connection>,
   const std::unique_ptr<ConnectionSlot> slot_;
   const size_t io_thread_;
   std::string* const scratch_;
-  std::optional<boost::asio::ssl::stream<Socket&>> tls_;
+  std::optional<boost::asio::ssl::stream<NoticingSocket<Connection>>> tls_;
   std::shared_ptr<boost::asio::ssl::context> tls_context_;
   boost::asio::steady_timer writer_signal_;
   OperationMemory reader_memory_, writer_memory_;
@@ -138,15 +139,19 @@ class Connection final : public std::enable_shared_from_this<Connection>,
   std::atomic<bool> condemned_{false};   // told by another thread
   Clock::time_point condemned_at_ = {};  // when its own thread saw it
   bool refuses_condemned_ = false;       // its request has an answer, by which it closes
-  Clock::time_point part_seen_ = {};     // when a part of a TLS record kept it from being closed
 
-  Clock::time_point deadline_;  // of kHandshake, kHead and kLinger
-  bool head_started_ = false;
+  Clock::time_point deadline_;   // of kHandshake, kHead and kLinger
+  bool head_started_ = false;    // over TLS: something of its record has come
+  bool record_started_ = false;  // of TLS, and nothing of what has come was read
   Clock::time_point body_window_start_;
   size_t body_window_bytes_ = 0;
   bool writing_ = false;
   Clock::time_point write_window_start_;
   size_t write_window_bytes_ = 0;
+  // Of the piece that is written, in the last second.
+  Clock::time_point progress_start_;
+  size_t progress_bytes_ = 0;
+  bool is_stuck_ = false;
   size_t linger_bytes_ = 0;
 };
 

@@ -5,9 +5,10 @@
 //   idle    answered before, and silent since; at once
 //   silent  has not sent a byte yet, or is in its TLS handshake; kSilentGrace after it came, and
 //           after its handshake
-//   slow    a part of a head has come, or the answer is out and what still comes is read away, or
-//           a client without a key does not take the answer it has; kSlowGrace after that began:
-//           clients send heads whole and read what they are told
+//   slow    a part of a head has come (over TLS: of a record), or the answer is out and what still
+//           comes is read away, or a client without a key, where others have one, has taken less
+//           than 1 KiB of its answer in a second; kSlowGrace after that: clients send heads whole
+//           and read what they are told
 // In each those without a valid key go first, and of these the oldest. (Where descriptors run out,
 // connections of the main listeners make room for all.)
 //
@@ -15,9 +16,9 @@
 // which bytes have come that nobody has read yet stays (Holder::CloseIfNothingCame), is set aside
 // until the next NewTurn(), and another one goes. A victim of another thread is condemned: it does
 // not count from then on, and cannot begin a request any more. It closes when its thread comes to
-// it; what has come until then is read, and a request answered with 503, but in a TLS handshake and
-// behind an answer that is not taken. At most kMostCondemned of a kind are condemned and still
-// open; beside so many only those of thread 0 make room.
+// it; what has come until then is read, and a whole request answered with 503, but in a TLS
+// handshake and behind an answer that is not taken. At most kMostCondemned of a kind are condemned
+// and still open; beside so many only those of thread 0 make room.
 //
 // So with `limit` places of a kind at most limit + kMostCondemned are open at any time, and exactly
 // `limit` with one I/O thread.
@@ -91,7 +92,7 @@ class ConnectionPlaces {
   // It has a request: the handle ends. False when it is condemned; then it stays valid.
   bool Remove(Handle entry);
 
-  // Connections had their turn: those that were set aside may be asked again.
+  // Connections may have had their turn: those that were set aside are asked again.
   void NewTurn();
   // Makes room for one more of this kind; false when none can go. With `strangers_only` those that
   // have shown a valid key are spared.

@@ -72,9 +72,26 @@ bool ReadAway(int fd) {
   return false;
 }
 
-// An error of accept() that is about one client, and not about those behind it.
+// An error of accept() that is about one client, and not about those behind it: accept(2) passes on
+// what the network has said of it.
 bool IsOfOneClient(int error) {
-  return error == EINTR || error == ECONNABORTED || error == EPROTO;
+  switch (error) {
+    case EINTR:
+    case ECONNABORTED:
+    case EPROTO:
+    case ENETDOWN:
+    case ENOPROTOOPT:
+    case EHOSTDOWN:
+    case ENONET:
+    case EHOSTUNREACH:
+    case EOPNOTSUPP:
+    case ENETUNREACH: return true;
+    default: return false;
+  }
+}
+
+bool LacksRoom(int error) {
+  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
 class HttpServerImpl final : public HttpServer {
@@ -132,6 +149,8 @@ class HttpServerImpl final : public HttpServer {
   void AcceptOne(UniqueFd fd, const Listener& listener, const void* address, size_t size);
   void Refuse(UniqueFd fd, const Listener& listener, const char* code, bool keep = true);
   void CloseRefused(Connection::Clock::time_point now);
+  // For a client that there is no descriptor or memory for.
+  void MakeRoom(int listener_fd, const Listener& listener);
   // Uses the reserved descriptor to take one connection that there is no descriptor for, and drops
   // it: otherwise the backlog would stay ready and the loop spin.
   void DropOne(int listener_fd, const Listener& listener);
@@ -268,11 +287,7 @@ bool HttpServerImpl::AcceptBatch(int listener_fd, const Listener& listener) noex
       if (core_->counters().accept_errors.fetch_add(1) % 1000 == 0) {
         core_->Warn("accept on " + listener.name + ": " + std::strerror(error));
       }
-      const bool wants_room =
-          error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
-      if (wants_room && !core_->places().Evict(/*is_admin=*/false, /*strangers_only=*/false)) {
-        DropOne(listener_fd, listener);
-      }
+      if (LacksRoom(error)) MakeRoom(listener_fd, listener);
     } catch (const std::bad_alloc&) {
       // After the pause perhaps.
     }
@@ -295,6 +310,12 @@ bool HttpServerImpl::TakeOne(int listener_fd, const Listener& listener) noexcept
   return true;
 }
 
+void HttpServerImpl::MakeRoom(int listener_fd, const Listener& listener) {
+  if (!core_->places().Evict(/*is_admin=*/false, /*strangers_only=*/false)) {
+    DropOne(listener_fd, listener);
+  }
+}
+
 void HttpServerImpl::DropOne(int listener_fd, const Listener& listener) {
   reserved_fd_ = UniqueFd();
   {
@@ -313,14 +334,16 @@ void HttpServerImpl::DropOne(int listener_fd, const Listener& listener) {
 // a handshake: there it is a fatal alert, internal_error (RFC 8446, 6.2), which clients name.
 void HttpServerImpl::Refuse(UniqueFd fd, const Listener& listener, const char* code, bool keep) {
   core_->counters().connections_refused.fetch_add(1);
-  static constexpr std::string_view kAlert("\x15\x03\x03\x00\x02\x02\x50", 7);
-  const HttpFault fault{503, code, "too many connections"};
-  const std::string body = core_->ErrorBody(fault);
-  std::string answer =
-      "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: " +
-      std::to_string(body.size()) + "\r\nretry-after: 5\r\nx-request-id: " + NewRequestId() +
-      "\r\nopenai-processing-ms: 0\r\nconnection: close\r\n\r\n" + body;
-  if (listener.traits.tls) answer = kAlert;
+  std::string answer;
+  if (listener.traits.tls) {
+    answer.assign("\x15\x03\x03\x00\x02\x02\x50", 7);
+  } else {
+    const std::string body = core_->ErrorBody({503, code, "too many connections"});
+    answer =
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: " +
+        std::to_string(body.size()) + "\r\nretry-after: 5\r\nx-request-id: " + NewRequestId() +
+        "\r\nopenai-processing-ms: 0\r\nconnection: close\r\n\r\n" + body;
+  }
   (void)!::send(fd.get(), answer.data(), answer.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
   ::shutdown(fd.get(), SHUT_WR);
   ReadAway(fd.get());
@@ -437,11 +460,16 @@ void HttpServerImpl::CloseListeners() {
     // in a service manager's socket wait there for the next process.
     for (size_t i = 0; i < acceptors_.size() && core_->options().inherited_fds.empty(); ++i) {
       // No more than can have waited before: who comes now would be served without end.
-      for (int taken = 0; taken < kBacklog && acceptors_[i]->is_open(); ++taken) {
-        if (taken % 64 == 0) core_->places().NewTurn();
-        if (TakeOne(acceptors_[i]->native_handle(), listeners_[i]) || IsOfOneClient(errno))
-          continue;
-        break;
+      core_->places().NewTurn();
+      for (int taken = 0; taken <= kBacklog && acceptors_[i]->is_open(); ++taken) {
+        const int fd = acceptors_[i]->native_handle();
+        if (TakeOne(fd, listeners_[i]) || IsOfOneClient(errno)) continue;
+        if (!LacksRoom(errno)) break;
+        try {
+          MakeRoom(fd, listeners_[i]);
+        } catch (const std::bad_alloc&) {
+          break;
+        }
       }
     }
     for (auto& acceptor : acceptors_) {
@@ -531,10 +559,15 @@ void FitDescriptors(HttpServerOptions* options) {
   const int fits =
       std::min(options->limits.max_connections,
                std::max(16, static_cast<int>(limit.rlim_cur) - static_cast<int>(others)));
-  if (options->on_warning && fits < options->limits.max_connections) {
-    options->on_warning("open files are limited to " + std::to_string(limit.rlim_cur) +
-                        ": at most " + std::to_string(fits) + " connections instead of " +
-                        std::to_string(options->limits.max_connections));
+  if (options->on_warning) {
+    std::string text = "open files are limited to " + std::to_string(limit.rlim_cur) + ": ";
+    if (fits < options->limits.max_connections) {
+      text += "at most " + std::to_string(fits) + " connections instead of " +
+              std::to_string(options->limits.max_connections);
+    } else {
+      text += std::to_string(wanted) + " are wanted for " + std::to_string(fits) + " connections";
+    }
+    options->on_warning(text);
   }
   options->limits.max_connections = fits;
 }
