@@ -31,6 +31,12 @@ std::vector<Case> LinearCases() {
         cases.push_back(c);
       }
     }
+    // Several tiles, and k in several blocks: sums go through memory between them.
+    cases.push_back(Case(OpId::kLinear, name + " deep")
+                        .T("x", {29, 2304}, Fill::kOutliers)
+                        .W("w", {{{dtype, 33}}, 2304})
+                        .T("y", {29, 33})
+                        .A("scale", 1));
     for (Fill fill : {Fill::kSpecials, Fill::kLarge, Fill::kTiny, Fill::kZero}) {
       const int64_t cols = block == 1 ? 50 : 2 * block;
       cases.push_back(Case(OpId::kLinear, name + " fill" + std::to_string(static_cast<int>(fill)))

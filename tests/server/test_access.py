@@ -408,6 +408,31 @@ def test_a_request_that_comes_with_the_end_of_the_handshake(build_dir, certifica
         assert answer().startswith(b"HTTP/1.1 200")
 
 
+def test_a_tls_record_without_data_begins_no_head(build_dir, certificate):
+    """A KeyUpdate ("k" of s_client) of an idle client: it is idle, and no head runs out of time."""
+    cert, key = certificate("update")
+    with Server(build_dir, tls_certificate=cert, tls_private_key=key, head_timeout=300) as server:
+        client = subprocess.Popen(["openssl", "s_client", "-tls1_3", "-connect", f"127.0.0.1:{server.port}"],
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        try:
+            out = b""
+            while b"Verify return code" not in out:
+                out += client.stdout.readline()
+            client.stdin.write(b"k\n")
+            client.stdin.flush()
+            time.sleep(1)
+            client.stdin.write(b"GET /v1/echo HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
+            client.stdin.flush()
+            while b"HTTP/1.1 " not in out:
+                line = client.stdout.readline()
+                assert line, out
+                out += line
+            assert b"KEYUPDATE" in out and b"HTTP/1.1 200" in out, out
+        finally:
+            client.kill()
+            client.wait()
+
+
 def test_a_tls_client_beyond_the_limit_is_told_in_tls(build_dir, certificate):
     cert, key = certificate("full")
     with Server(build_dir, tls_certificate=cert, tls_private_key=key, max_connections=2) as server:

@@ -577,9 +577,8 @@ def test_strangers_that_do_not_take_their_answers_make_room(build_dir, tmp_path,
         time.sleep(0.5)
         assert statuses(server.raw(get("/v1/echo", b"Connection: close\r\n"))) == [503]
         time.sleep(2.5)
-        kept = []
-        for _ in range(3):
-            kept.append(sock := server.connect())
+        kept = [server.connect() for _ in range(3)]  # none of them makes room for the next yet
+        for sock in kept:
             sock.sendall(get("/v1/echo"))
             assert read_response(sock.makefile("rb"))[0] in (401, 429)
         with server.connect() as sock:

@@ -146,8 +146,8 @@ RILL_INLINE void PrefetchUnit(const uint8_t* unit, int64_t ahead) {
   if constexpr (line + 64 < F.unit_bytes()) PrefetchUnit<F, line + 64>(unit, ahead);
 }
 // How far ahead a walk over P panels that take turns asks for each: what is under way is the same
-// for any P. (A panel at a time at a quarter of it: 8 tokens of a 1.1B Q4_0 took 1.18 times as long,
-// on Zen 5; a half or twice as much: no difference.)
+// for any P. (A panel at a time at a quarter of it: 8 tokens of a 1.1B Q4_0 took 1.18 times as
+// long, on Zen 5; a half or twice as much: no difference.)
 template <int P>
 inline constexpr int64_t kAheadOf = kAheadBytes / P;
 // Where such a walk will be then: in this panel while `left` units of it remain, else at the

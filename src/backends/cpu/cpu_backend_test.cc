@@ -411,7 +411,7 @@ TEST(CpuLinear, F32Mode_IsOneFmaChain) {
   }
 }
 
-// Q4_1 x q8 as written at the head of linear.inl.
+// Q4_1 x q8 as written at the head of gemm_q8.inl.
 TEST(CpuLinear, Q8Mode_FollowsItsFormula) {
   constexpr int64_t kRows = 18, kK = 128;
   const auto bytes = RandomRows(DType::kQ4_1, kRows, kK, 5);

@@ -177,7 +177,7 @@ struct Kernels {
   void (*quantize)(const float* const* rows, int width, int stride, int64_t unit0, int64_t unit1,
                    int64_t group_units, TileLayout layout, const QuantTile& out);
 
-  // Epilogues of one tile: `width` tokens x n <= 16 output rows (linear.inl).
+  // Epilogues of one tile: `width` tokens x n <= 16 output rows (epilogue.inl).
   void (*finish)(const float* acc, int width, int n, const float* bias, float scale,
                  const float* residual, int64_t residual_stride, float* y, int64_t y_stride);
   // finish past the caches, for outputs too large to stay in them until they are read. y and

@@ -9,8 +9,9 @@
 // 8 pieces of 4 and 2 of 2; Zen 5, 64 tokens, q4_1 576 x 1536: 98 -> 90 us, 576 x 576 39 -> 36); a
 // step of one token would take 5 % longer. Lost: reading the next piece's panels ahead while tiles
 // multiply (0.93 of the rate with 16 tokens). Blocks of 256 k, so that panels and tile stay in L1
-// (290 against 340 GMAC/s on AMX at k = 2048: storing and loading sums costs more than L2); one
-// panel at a time for few tokens.
+// (290 against 340 GMAC/s on AMX at k = 2048: storing and loading sums costs more than L2; on Zen 5
+// 256, 512 and 768 k are as fast as 1024, 512 tokens of q4_0, 2048 x 2048, 2048 x 5632 and 5632 x
+// 2048, and so are panels by twos with all tiles); pieces of one panel for few tokens.
 #include <algorithm>
 #include <cmath>
 #include <cstring>

@@ -175,7 +175,7 @@ void Quantize(const float* const* rows, int width, int stride, int64_t unit0, in
   const QuantTile out = tile;
   int pad = stride - width;
   // Tokens side by side: all of a wide tile, where quads of four of them can be stored at once, or
-  // a few units (gated_ffn.h).
+  // a few units (ops/gated_ffn.h).
   const auto tokens = [&]<int N, bool kFours>() __attribute__((always_inline)) {
     for (int64_t u = unit0; u < unit1; ++u) {
       const auto row = [&](int64_t g) __attribute__((always_inline)) {

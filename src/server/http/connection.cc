@@ -126,6 +126,12 @@ void Connection::BytesCame() {
   if (has_entry_) (void)core_->places().Enter(entry_, ConnectionPlaces::Group::kSlow);
 }
 
+// After a KeyUpdate, say. (Of a record OpenSSL may have just its 5-byte head; then the next byte
+// counts again.)
+bool Connection::IsNoHead() {
+  return tls_ && head_started_ && in_.empty() && SSL_has_pending(tls_->native_handle()) == 0;
+}
+
 void Connection::BytesWent(size_t bytes) {
   progress_bytes_ += bytes;
 }
@@ -186,7 +192,6 @@ void Connection::LookAtProgress(Clock::time_point now) {
 }
 
 void Connection::RefuseCondemned() {
-  condemned_ = true;  // TellCondemned may be on its way
   Fail(MakeFault(503, "server_overloaded", "too many connections"), {{"Retry-After", "5"}});
 }
 
@@ -256,7 +261,7 @@ Task Connection::Reader() {
       });
       error = read.error;
       count = read.bytes;
-      record_started_ = false;
+      record_started_ = BIO_ctrl_pending(SSL_get_rbio(tls_->native_handle())) > 0;
     } else {
       // Without a buffer of its own an idle connection costs little memory.
       const auto waited = co_await Await(reader_memory_, [&](OperationHandler handler) {
@@ -530,7 +535,10 @@ void Connection::Dispatch() {
 }
 
 void Connection::Fail(const HttpFault& fault, std::vector<Header> headers) {
-  if (!MayNotGo()) refuses_condemned_ = true;
+  if (!MayNotGo()) {
+    refuses_condemned_ = true;
+    condemned_ = true;  // TellCondemned may be on its way
+  }
   // After a framing fault nothing that follows can be trusted; after a refusal, a body that was
   // announced is not read. Otherwise the connection may go on.
   const bool in_head = state_ == State::kHead;
@@ -697,6 +705,10 @@ void Connection::Tick(Clock::time_point now) {
       } else if (now >= deadline_) {
         if (IsQuiet()) {
           Close();
+        } else if (IsNoHead()) {
+          head_started_ = false;
+          deadline_ = now + limits.keep_alive_timeout;
+          MayGo(ConnectionPlaces::Group::kIdle);
         } else if (head_started_) {
           core_->counters().head_timeouts.fetch_add(1);
           request_.reset();

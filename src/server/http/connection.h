@@ -104,6 +104,8 @@ class Connection final : public std::enable_shared_from_this<Connection>,
   // A client without a key, where others have one, that does not take its answer.
   bool IsStuckStranger() const;
   void LookAtProgress(Clock::time_point now);
+  // TLS has less than a record, and nothing of it is for us.
+  bool IsNoHead();
   void LeaveIfCondemned(Clock::time_point now);
   void RefuseCondemned();
   void WakeWriter();
@@ -142,7 +144,7 @@ class Connection final : public std::enable_shared_from_this<Connection>,
 
   Clock::time_point deadline_;   // of kHandshake, kHead and kLinger
   bool head_started_ = false;    // over TLS: something of its record has come
-  bool record_started_ = false;  // of TLS, and nothing of what has come was read
+  bool record_started_ = false;  // of TLS: more has come than was read
   Clock::time_point body_window_start_;
   size_t body_window_bytes_ = 0;
   bool writing_ = false;

@@ -1,7 +1,7 @@
 // ConnectionPlaces: how many connections there are, and which of them may go to make room.
 //
 // Connections of the main listeners and of the admin ones have limits of their own and make room
-// for their own kind only. What may go has no request under way. In this order:
+// for their own kind only. What may go has no request that anybody works at. In this order:
 //   idle    answered before, and silent since; at once
 //   silent  has not sent a byte yet, or is in its TLS handshake; kSilentGrace after it came, and
 //           after its handshake

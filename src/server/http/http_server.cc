@@ -464,12 +464,7 @@ void HttpServerImpl::CloseListeners() {
       for (int taken = 0; taken <= kBacklog && acceptors_[i]->is_open(); ++taken) {
         const int fd = acceptors_[i]->native_handle();
         if (TakeOne(fd, listeners_[i]) || IsOfOneClient(errno)) continue;
-        if (!LacksRoom(errno)) break;
-        try {
-          MakeRoom(fd, listeners_[i]);
-        } catch (const std::bad_alloc&) {
-          break;
-        }
+        break;
       }
     }
     for (auto& acceptor : acceptors_) {

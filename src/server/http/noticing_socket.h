@@ -8,6 +8,7 @@
 #include <boost/asio/associated_allocator.hpp>
 #include <boost/asio/associated_executor.hpp>
 #include <boost/asio/generic/stream_protocol.hpp>
+#include <type_traits>
 #include <utility>
 
 namespace rill::server {
