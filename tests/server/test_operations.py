@@ -217,8 +217,8 @@ def test_limits_are_the_operators_and_all_are_told(rill, stories):
         documented |= {"max_header_fields": 12, "head_timeout_ms": 1500, "json_keys": 100,
                        "json_depth": 6, "max_stop_strings": 1, "max_prompts": 2,
                        "max_requests_per_connection": 2,
-                       # Less what is no client, and the admin listener's.
-                       "max_connections": 400 - 160 - 64}
+                       # Less what is no client, of the I/O thread, and the admin listener's.
+                       "max_connections": 400 - 160 - 4 - 64}
         assert {name: told[name] for name in documented} == documented
         for name in ("max_body_bytes", "max_waiting", "drain_delay_s", "watchdog_s",
                      "template_steps"):
