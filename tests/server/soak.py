@@ -16,6 +16,8 @@ import httpx
 
 from harness import Server
 
+# Twice what capacity is measured with. (With 250, the HTTP library's own queue took this process down to
+# a third of the rate after any pause, and it stayed there.)
 MOST_UNDER_WAY = 64
 CANARY = {"model": "m", "prompt": "Once upon a time", "max_tokens": 48, "temperature": 0}
 
