@@ -1,5 +1,6 @@
 """Who may call what: keys, hosts, origins, paths, TLS."""
 import bisect
+import contextlib
 import json
 import random
 import socket
@@ -428,6 +429,27 @@ def test_a_tls_record_without_data_begins_no_head(build_dir, certificate):
                 assert line, out
                 out += line
             assert b"KEYUPDATE" in out and b"HTTP/1.1 200" in out, out
+        finally:
+            client.kill()
+            client.wait()
+
+
+def test_tls_records_without_data_do_not_keep_a_connection(build_dir, certificate):
+    """One every 0.4 s: it is as idle as before, and ends as an idle one does."""
+    cert, key = certificate("updates")
+    with Server(build_dir, tls_certificate=cert, tls_private_key=key, head_timeout=200,
+                keep_alive_timeout=2000) as server:
+        begin = time.monotonic()
+        client = subprocess.Popen(["openssl", "s_client", "-tls1_3", "-connect", f"127.0.0.1:{server.port}"],
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        try:
+            while client.poll() is None:
+                assert time.monotonic() - begin < 12
+                with contextlib.suppress(BrokenPipeError):
+                    client.stdin.write(b"k\n")
+                    client.stdin.flush()
+                time.sleep(0.4)
+            assert time.monotonic() - begin > 1.8 and client.stdout.read().count(b"KEYUPDATE") >= 3
         finally:
             client.kill()
             client.wait()

@@ -120,8 +120,10 @@ bool Connection::CloseIfNothingCame() {
 // here it counts as a head that has begun.
 void Connection::BytesCame() {
   record_started_ = true;
+  unread_seen_ = {};
   if (state_ != State::kHead || head_started_) return;
   head_started_ = true;
+  idle_deadline_ = deadline_;
   deadline_ = Clock::now() + core_->limits().head_timeout;
   if (has_entry_) (void)core_->places().Enter(entry_, ConnectionPlaces::Group::kSlow);
 }
@@ -129,7 +131,8 @@ void Connection::BytesCame() {
 // After a KeyUpdate, say. (Of a record OpenSSL may have just its 5-byte head; then the next byte
 // counts again.)
 bool Connection::IsNoHead() {
-  return tls_ && head_started_ && in_.empty() && SSL_has_pending(tls_->native_handle()) == 0;
+  return tls_ && head_started_ && in_.empty() && SSL_has_pending(tls_->native_handle()) == 0 &&
+         BIO_ctrl_pending(SSL_get_rbio(tls_->native_handle())) == 0;
 }
 
 void Connection::BytesWent(size_t bytes) {
@@ -707,12 +710,20 @@ void Connection::Tick(Clock::time_point now) {
           Close();
         } else if (IsNoHead()) {
           head_started_ = false;
-          deadline_ = now + limits.keep_alive_timeout;
+          deadline_ = idle_deadline_;
           MayGo(ConnectionPlaces::Group::kIdle);
         } else if (head_started_) {
           core_->counters().head_timeouts.fetch_add(1);
           request_.reset();
           Fail(MakeFault(408, "request_timeout", "the head did not arrive in time"));
+        } else if (tls_) {
+          // What has come is not read: TLS is still to send something that the client does not
+          // take. Counted from here: after a pause of the process it is read in a moment.
+          if (unread_seen_ == Clock::time_point()) unread_seen_ = now;
+          if (now - unread_seen_ >= limits.head_timeout) {
+            core_->counters().head_timeouts.fetch_add(1);
+            Close();
+          }
         }
       }
       break;

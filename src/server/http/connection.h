@@ -142,7 +142,9 @@ class Connection final : public std::enable_shared_from_this<Connection>,
   Clock::time_point condemned_at_ = {};  // when its own thread saw it
   bool refuses_condemned_ = false;       // its request has an answer, by which it closes
 
-  Clock::time_point deadline_;   // of kHandshake, kHead and kLinger
+  Clock::time_point deadline_;       // of kHandshake, kHead and kLinger
+  Clock::time_point idle_deadline_;  // what it was before the head began
+  Clock::time_point unread_seen_ = {};
   bool head_started_ = false;    // over TLS: something of its record has come
   bool record_started_ = false;  // of TLS: more has come than was read
   Clock::time_point body_window_start_;

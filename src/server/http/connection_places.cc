@@ -62,7 +62,8 @@ ConnectionPlaces::Handle ConnectionPlaces::Add(Entry entry, Group group) {
   return handle;
 }
 
-// To the end, its grace begun anew: each list is in order of `order` and of `from`.
+// To the end, its grace begun anew: each list is in order of `order`, and, but for those that were
+// set aside, of `from`.
 void ConnectionPlaces::Move(Handle entry, Group group) {
   std::list<Entry>& from = ListWith(*entry);
   entry->group = group;
@@ -129,8 +130,10 @@ void ConnectionPlaces::NewTurn() {
   std::lock_guard lock(mutex_);
   for (size_t who = 0; who < kNumWho; ++who) {
     for (size_t group = 0; group < kNumGroups; ++group) {
+      // Behind the others: those that never have anything read do not hide them for long.
       std::list<Entry>& list = lists_[0][who][group];
-      list.splice(list.begin(), aside_[who][group]);  // they were its oldest
+      for (Entry& entry : aside_[who][group]) entry.order = ++order_;
+      list.splice(list.end(), aside_[who][group]);
     }
   }
   ++turn_;

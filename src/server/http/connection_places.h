@@ -14,11 +14,12 @@
 //
 // A victim of the accepting thread, which is I/O thread 0, is closed before Evict() returns; one to
 // which bytes have come that nobody has read yet stays (Holder::CloseIfNothingCame), is set aside
-// until the next NewTurn(), and another one goes. A victim of another thread is condemned: it does
-// not count from then on, and cannot begin a request any more. It closes when its thread comes to
-// it; what has come until then is read, and a whole request answered with 503, but in a TLS
-// handshake and behind an answer that is not taken. At most kMostCondemned of a kind are condemned
-// and still open; beside so many only those of thread 0 make room.
+// until the next NewTurn(), then behind the others, and another one goes. A victim of another
+// thread is condemned: it does not count from then on, and cannot begin a request any more. It
+// closes when its thread comes to it; what has come until then is read, and a whole request
+// answered with 503, but in a TLS handshake and behind an answer that is not taken. At most
+// kMostCondemned of a kind are condemned and still open; beside so many only those of thread 0 make
+// room.
 //
 // So with `limit` places of a kind at most limit + kMostCondemned are open at any time, and exactly
 // `limit` with one I/O thread.

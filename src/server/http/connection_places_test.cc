@@ -187,10 +187,13 @@ TEST(ConnectionPlaces, ThoseSetAsideAreAskedOnceATurn) {
   EXPECT_TRUE(busy[1]->closed);
   busy[2]->Close();
 
-  // In the next turn the oldest is the oldest again.
+  // In the next turn they are asked again, behind those that were not.
+  const Fake waiting = p.Make(0);
   p.places.NewTurn();
   for (const Fake& fake : busy) fake->busy = false;
   const Fake young = p.Make(0);
+  ASSERT_TRUE(p.places.Evict(false, false));
+  EXPECT_TRUE(waiting->closed);
   for (int i = 3; i < 40; ++i) {
     ASSERT_TRUE(p.places.Evict(false, false));
     EXPECT_TRUE(busy[static_cast<size_t>(i)]->closed) << i;
