@@ -207,8 +207,8 @@ struct WorkTarget {
 
 // A panel times T tokens from packed units: one stream of memory. Panels are read one behind the
 // other: with 4 (VNNI-512) or 2 (AVX2) that took turns unit by unit, memory gave 0.9 of the rate
-// (Zen 5, 1.1B Q4_0, 1 and 4 tokens: 68 -> 75 and 270 -> 306 tokens/s; AVX2, AVX-VNNI and AVX-512 1
-// token: 67 -> 74, 68 -> 78, 71 -> 79).
+// (Zen 5, 1.1B Q4_0, 1 and 4 tokens: 68 -> 74 and 270 -> 306 tokens/s; AVX2, AVX-VNNI and AVX-512 1
+// token: 67 -> 74, 69 -> 78, 72 -> 79).
 template <ExecFormat F, int T, bool leaves = false>
 void GemvQ8Panel(const uint8_t* panel, int64_t k, int64_t group_units, const QuantTile& tile,
                  float* out, WorkTarget<F, leaves> work = {}) {

@@ -136,6 +136,7 @@ bool Connection::IsNoHead() {
 }
 
 void Connection::BytesWent(size_t bytes) {
+  write_window_bytes_ += bytes;
   progress_bytes_ += bytes;
 }
 
@@ -353,8 +354,7 @@ Task Connection::Writer() {
         }
       }
       done += count;
-      write_window_bytes_ += count;
-      if (!tls_) BytesWent(count);
+      if (!tls_) BytesWent(count);  // of TLS the records are counted, as they go
       if (of_exchange && exchange_ && count > 0 && done < piece.size()) exchange_->Progress();
       core_->counters().bytes_out.fetch_add(count, std::memory_order_relaxed);
     }
