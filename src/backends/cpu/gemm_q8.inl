@@ -73,11 +73,12 @@ struct LeavingQuads {
   }
 };
 
-template <int T, int q, int S, typename Source>
+// long_run: as many quads as 4- and 5-bit codes allow, or more, are added before anything else.
+template <int T, int q, int S, bool long_run, typename Source>
 RILL_INLINE void AddQuadU(const Source& w, const int8_t* x, DotAcc* acc) {
   const B64 v = w.template Quad<q>();
 #pragma GCC unroll 16
-  for (int t = 0; t < T; ++t) acc[t] = DotU(acc[t], v, x + (q * S + t) * 4);
+  for (int t = 0; t < T; ++t) acc[t] = DotU<long_run>(acc[t], v, x + (q * S + t) * 4);
 }
 template <int T, int q, int S, typename Source>
 RILL_INLINE void AddQuadS(const Source& w, const int8_t* x, I32* acc) {
@@ -100,17 +101,17 @@ RILL_INLINE void AddQuads(const Source& w, const int8_t* x, I32* dots) {
     DotAcc acc[T];
 #pragma GCC unroll 16
     for (int t = 0; t < T; ++t) acc[t] = StartDot(dots[t]);
-    AddQuadU<T, q, S>(w, x, acc);
-    AddQuadU<T, q + 1, S>(w, x, acc);
+    AddQuadU<T, q, S, (n >= 4)>(w, x, acc);
+    AddQuadU<T, q + 1, S, (n >= 4)>(w, x, acc);
     if constexpr (n >= 4) {
-      AddQuadU<T, q + 2, S>(w, x, acc);
-      AddQuadU<T, q + 3, S>(w, x, acc);
+      AddQuadU<T, q + 2, S, (n >= 4)>(w, x, acc);
+      AddQuadU<T, q + 3, S, (n >= 4)>(w, x, acc);
     }
     if constexpr (n == 8) {
-      AddQuadU<T, q + 4, S>(w, x, acc);
-      AddQuadU<T, q + 5, S>(w, x, acc);
-      AddQuadU<T, q + 6, S>(w, x, acc);
-      AddQuadU<T, q + 7, S>(w, x, acc);
+      AddQuadU<T, q + 4, S, (n >= 4)>(w, x, acc);
+      AddQuadU<T, q + 5, S, (n >= 4)>(w, x, acc);
+      AddQuadU<T, q + 6, S, (n >= 4)>(w, x, acc);
+      AddQuadU<T, q + 7, S, (n >= 4)>(w, x, acc);
     }
 #pragma GCC unroll 16
     for (int t = 0; t < T; ++t) dots[t] = FinishDot(dots[t], acc[t]);
@@ -128,8 +129,8 @@ RILL_INLINE void AddQuadsOf(const uint8_t* const* codes, int64_t at, const int8_
       const B64 v0 = LoadB(codes[0] + at + 64 * q), v1 = LoadB(codes[1] + at + 64 * q);
 #pragma GCC unroll 16
       for (int t = 0; t < T; ++t) {
-        dots[0][t] = DotU(dots[0][t], v0, x + (q * S + t) * 4);
-        dots[1][t] = DotU(dots[1][t], v1, x + (q * S + t) * 4);
+        dots[0][t] = DotU<true>(dots[0][t], v0, x + (q * S + t) * 4);
+        dots[1][t] = DotU<true>(dots[1][t], v1, x + (q * S + t) * 4);
       }
     }
   } else {
@@ -150,6 +151,40 @@ RILL_INLINE void StartDots(const int32_t* neg_sum, I32* dots) {
     } else {
       dots[t] = SetI(D.offset * neg_sum[t]);
     }
+  }
+}
+
+// Whether -offset * sum a of a group of 32 may start in the 16-bit sums, half of it in each of a
+// pair: a place then holds  sum (c - offset / 2) a  over its own 16 codes and  -offset / 2 * a  of
+// the other 16, |·| <= 30480 for 4 bits and offset 8, whatever part of it was added. It saves an
+// addition of 32 bits a group and the register that the start value would wait in.
+constexpr bool StartsInPairs(DotShape d) {
+  if (kIntegerDot != IntegerDot::kPairs || d.is_signed || d.bits > 4 || d.group == 16) return false;
+  const int half = d.offset / 2, largest = (1 << d.bits) - 1 - half;
+  return d.offset > 0 && d.offset % 2 == 0 && (half & (half - 1)) == 0 &&
+         16 * 127 * ((largest > half ? largest : half) + half) <= 32767;
+}
+
+// dots[t] = sum over the 8 quads of a unit of (codes - offset) * x, where a unit is a group.
+template <DotShape D, int T, int S = T, typename Source>
+RILL_INLINE void UnitDots(const Source& w, const int8_t* x, const int32_t* neg_sum, I32* dots) {
+  if constexpr (StartsInPairs(D)) {
+    DotAcc acc[T];
+#pragma GCC unroll 16
+    for (int t = 0; t < T; ++t) acc[t] = StartPairs<__builtin_ctz(D.offset / 2)>(neg_sum[t]);
+    AddQuadU<T, 0, S, true>(w, x, acc);
+    AddQuadU<T, 1, S, true>(w, x, acc);
+    AddQuadU<T, 2, S, true>(w, x, acc);
+    AddQuadU<T, 3, S, true>(w, x, acc);
+    AddQuadU<T, 4, S, true>(w, x, acc);
+    AddQuadU<T, 5, S, true>(w, x, acc);
+    AddQuadU<T, 6, S, true>(w, x, acc);
+    AddQuadU<T, 7, S, true>(w, x, acc);
+#pragma GCC unroll 16
+    for (int t = 0; t < T; ++t) dots[t] = FinishDot(SetI(0), acc[t]);
+  } else {
+    StartDots<D, T>(neg_sum, dots);
+    AddQuads<D, T, 0, 8, S>(w, x, dots);
   }
 }
 
@@ -255,8 +290,7 @@ void GemvQ8Panel(const uint8_t* panel, int64_t k, int64_t group_units, const Qua
       const auto source = work.Source(at + F.scale_bytes(), header.zero);
       I32 dots[T];
       if constexpr (F.group == 32) {
-        StartDots<D, T>(x.neg_sum + u * T, dots);
-        AddQuads<D, T, 0, 8>(source, codes_x, dots);
+        UnitDots<D, T>(source, codes_x, x.neg_sum + u * T, dots);
         const Scales w = LoadScales<F>(at, 0, header.w);
         AddGroup<D, T>(dots, w, x.scale + u * T, x.scaled_sum + u * T, x.neg_sum + u * T, acc);
         work.Group(w);
@@ -347,12 +381,18 @@ RILL_INLINE void GemmWorkPanels(const WorkGemm& g, int first_panel, int first_to
       const int64_t end = u + group_units < g.unit1 ? u + group_units : g.unit1;
       I32 dots[P][T];
       const int64_t h = group * S + first_token;
+      if constexpr (unit_groups && P == 1) {
+        UnitDots<D, T, S>(WorkQuads{codes[0] + u * kUnit * kPanelRows},
+                          x.codes + u * kUnit * S + 4 * first_token, x.neg_sum + h, dots[0]);
+        ++u;
+      } else {
 #pragma GCC unroll 4
-      for (int p = 0; p < P; ++p) StartDots<D, T>(x.neg_sum + h, dots[p]);
-      do {
-        AddQuadsOf<D, T, P, S>(codes, u * kUnit * kPanelRows,
-                               x.codes + u * kUnit * S + 4 * first_token, dots);
-      } while (++u < end && !unit_groups);
+        for (int p = 0; p < P; ++p) StartDots<D, T>(x.neg_sum + h, dots[p]);
+        do {
+          AddQuadsOf<D, T, P, S>(codes, u * kUnit * kPanelRows,
+                                 x.codes + u * kUnit * S + 4 * first_token, dots);
+        } while (++u < end && !unit_groups);
+      }
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
         AddGroup<D, T>(dots[p], scales(p, group), x.scale + h, x.scaled_sum + h, x.neg_sum + h,
@@ -385,7 +425,7 @@ void GemmWorkOfGroups(const WorkGemm& args) {
 }
 template <DotShape D, int T>
 void GemmWorkWidth(const WorkGemm& g) {
-  if constexpr (kWorkPanels == 2 && D.group != 16) {
+  if constexpr ((kWorkPanels == 2 || kIntegerDot == IntegerDot::kPairs) && D.group != 16) {
     if (g.group_units == 1) return GemmWorkOfGroups<D, T, true>(g);
   }
   GemmWorkOfGroups<D, T, false>(g);
@@ -413,9 +453,7 @@ void GemmPacked(const PackedGemm& g) {
   for (int64_t p = 0; p < g.num_panels; ++p) {
     const uint8_t* panel = g.panels + p * g.panel_bytes;
     float* out = g.out + p * g.out_stride;
-    const auto multiply = [&]<int T>() {
-      GemvQ8Panel<F, T>(panel, g.k, g.group_units, g.x, out);
-    };
+    const auto multiply = [&]<int T>() { GemvQ8Panel<F, T>(panel, g.k, g.group_units, g.x, out); };
     if (g.work != nullptr) {
       GemvQ8Panel<F, kTileQ8, true>(panel, g.k, g.group_units, g.x, out,
                                     {g.work + p * g.work_stride, g.k, g.group_units});

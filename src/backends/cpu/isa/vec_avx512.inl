@@ -323,6 +323,7 @@ using DotAcc = I32;
 RILL_INLINE DotAcc StartDot(I32 dots) {
   return dots;
 }
+template <bool long_run>
 RILL_INLINE DotAcc DotU(DotAcc acc, B64 w, const int8_t* a) {
   return {_mm512_dpbusd_epi32(acc.v, w.v, Broadcast4(a))};
 }
@@ -336,8 +337,18 @@ struct DotAcc {
 RILL_INLINE DotAcc StartDot(I32) {
   return {_mm512_setzero_si512()};
 }
+// Sums that start at value * 2^n in each place; |value| < 2^15.
+template <int n>
+RILL_INLINE DotAcc StartPairs(int32_t value) {
+  return {_mm512_slli_epi16(_mm512_set1_epi16(static_cast<int16_t>(value)), n)};
+}
+// The product stays beside its addition: reassociated, GCC holds every product in memory first (Zen
+// 4, 504 tokens, 2048 x 2048, one thread, with sums that start in pairs: q4_0 75 -> 126 GMAC/s).
+template <bool long_run>
 RILL_INLINE DotAcc DotU(DotAcc acc, B64 w, const int8_t* a) {
-  return {_mm512_add_epi16(acc.v, _mm512_maddubs_epi16(w.v, Broadcast4(a)))};
+  acc.v = _mm512_add_epi16(acc.v, _mm512_maddubs_epi16(w.v, Broadcast4(a)));
+  __asm__("" : "+v"(acc.v));
+  return acc;
 }
 RILL_INLINE I32 FinishDot(I32 dots, DotAcc acc) {
   return {_mm512_add_epi32(dots.v, _mm512_madd_epi16(acc.v, _mm512_set1_epi16(1)))};

@@ -331,6 +331,7 @@ using DotAcc = I32;
 RILL_INLINE DotAcc StartDot(I32 dots) {
   return dots;
 }
+template <bool long_run>
 RILL_INLINE DotAcc DotU(DotAcc acc, B64 w, const int8_t* x) {
   return DotS(acc, w, w, x);
 }
@@ -353,6 +354,7 @@ RILL_INLINE Products Multiply4(Products acc, uint8x16_t w, int8x16_t x) {
   const int8x16_t codes = vreinterpretq_s8_u8(w);
   return {vmlal_s8(acc.low, vget_low_s8(codes), vget_low_s8(x)), vmlal_high_s8(acc.high, codes, x)};
 }
+template <bool long_run>
 RILL_INLINE DotAcc DotU(DotAcc acc, B64 w, const int8_t* x) {
   const int8x16_t quad = Broadcast4(x);
   return {Multiply4(acc.a, w.a, quad), Multiply4(acc.b, w.b, quad), Multiply4(acc.c, w.c, quad),

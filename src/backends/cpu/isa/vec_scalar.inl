@@ -288,6 +288,7 @@ using DotAcc = I32;
 RILL_INLINE DotAcc StartDot(I32 dots) {
   return dots;
 }
+template <bool long_run>
 RILL_INLINE DotAcc DotU(DotAcc acc, B64 w, const int8_t* a) {
   return acc + ByteU<0>(w) * SetI(a[0]) + ByteU<1>(w) * SetI(a[1]) + ByteU<2>(w) * SetI(a[2]) +
          ByteU<3>(w) * SetI(a[3]);
