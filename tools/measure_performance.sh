@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # Measures Rill's own side of docs/performance.md again, and writes it under bench/results/.
 #
-#   tools/measure_performance.sh [--quick] [--threads N] [--rill PATH] [--out FOLDER]
+#   tools/measure_performance.sh [--quick] [--threads N] [--rill PATH] [--out FOLDER] [MODEL…]
 #
-# Per model: `rill bench` with the shapes of the tables (prefill 128/512/2048, decode of 1 sequence at
-# context 0 and 4096, decode of 8, 16 and 32), five repetitions, and start to first token; then the
-# op profile of SmolLM2. Models: SmolLM2 (pulled when absent) and the synthetic 1.1B in three
-# formats; --quick does SmolLM2 alone. The peers' side needs their own programs: write the same
-# model for them with `rill bench --synthetic llama-1.1b:q4_0 --write-gguf FILE`.
+# Per model: `rill bench` with the shapes of the tables (prefill of 128, 512 and 2,048 tokens, decode of
+# 1, 8, 16 and 32 sequences at contexts 0 and 4,096, a mixed step), five repetitions, and, on stdout, how
+# long a process takes to its first token and its peak memory, five starts (tools/measure_start.py).
+# Models: SmolLM2 (pulled when absent; with q8 and f32 activations and the profile of its operators) and
+# the synthetic 1.1B in three formats (the first with a profile too); --quick does SmolLM2 alone. Where
+# MODELs are named (SmolLM2 in other formats, say), those are measured and no others.
+# The peers' side needs their own programs: write the same model for them with
+# `rill bench --synthetic llama-1.1b:q4_0 --write-gguf FILE`.
 set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
@@ -15,6 +18,7 @@ rill=$root/build/app/apps/rill/rill
 out=$root/bench/results
 threads=0
 quick=0
+models=()
 while [[ $# -gt 0 ]]; do
   case $1 in
     --threads | --rill | --out)
@@ -25,7 +29,8 @@ while [[ $# -gt 0 ]]; do
     --threads) threads=$2; shift ;;
     --rill) rill=$2; shift ;;
     --out) out=$2; shift ;;
-    *) sed -n '2,/^set -euo/p' "${BASH_SOURCE[0]}" | sed -n 's/^# \{0,1\}//p' >&2; exit 2 ;;
+    -* | '') sed -n '2,/^set -euo/p' "${BASH_SOURCE[0]}" | sed -n 's/^# \{0,1\}//p' >&2; exit 2 ;;
+    *) models+=("$1") ;;
   esac
   shift
 done
@@ -40,12 +45,32 @@ measure() {
     --mixed 8x512+128 --repetitions 5 --out "$out/"
 }
 
+start() {
+  python3 "$root/tools/measure_start.py" --rill "$rill" --threads "$threads" "$1"
+}
+
+if [[ ${#models[@]} -gt 0 ]]; then
+  for model in "${models[@]}"; do
+    measure "$model" --activations q8
+    start "$model"
+  done
+  exit
+fi
+
 "$rill" pull smollm2 >&2
 for activations in q8 f32; do
   measure smollm2 --activations "$activations" --profile
 done
+start smollm2
 if [[ $quick -eq 0 ]]; then
+  folder=$(mktemp -d)
+  trap 'rm -rf "$folder"' EXIT
   for format in q4_0 q4_k_m q8_0; do
-    measure --synthetic "llama-1.1b:$format" --activations q8
+    profile=()
+    [[ $format == q4_0 ]] && profile=(--profile)
+    measure --synthetic "llama-1.1b:$format" --activations q8 "${profile[@]}"
+    "$rill" bench --synthetic "llama-1.1b:$format" --write-gguf "$folder/llama-1.1b-$format.gguf" >&2
+    start "$folder/llama-1.1b-$format.gguf"
+    rm -f "$folder/llama-1.1b-$format.gguf"
   done
 fi

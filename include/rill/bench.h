@@ -144,8 +144,8 @@ struct KernelBenchRun {
 };
 // Every operator of the standard, with each format where it has a weight.
 std::vector<std::string> KernelBenchNames();
-// Errors: kNotFound for an unknown name, with the known ones; kUnsupported for a format without
-// encoder or kernel.
+// Errors: kInvalidArgument for an unknown operator or format, with the known ones, and for sizes
+// and modes out of range; kUnsupported where the backend has no kernel; kResourceExhausted.
 Result<KernelBenchRun> RunKernelBench(const KernelBenchOptions& options);
 
 }  // namespace rill

@@ -1,6 +1,7 @@
 // RunKernelBench (rill/bench.h): one op of a backend, alone, on random weights.
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
@@ -72,6 +73,22 @@ std::vector<std::string> KernelBenchNames() {
   return names;
 }
 
+namespace {
+// The operator's own names where it is a known one, otherwise all operators.
+std::string UnknownName(const std::string& name) {
+  const std::string op = name.substr(0, name.find(':'));
+  std::vector<std::string> all, own;
+  for (const std::string& full : KernelBenchNames()) {
+    const std::string full_op = full.substr(0, full.find(':'));
+    if (full_op == op) own.push_back(full);
+    if (all.empty() || all.back() != full_op) all.push_back(full_op);
+  }
+  return fmt::format("kernel '{}': expected one of {}{}", name,
+                     fmt::join(own.empty() ? all : own, " "),
+                     own.empty() ? "; --list shows their formats too" : "");
+}
+}  // namespace
+
 Result<KernelBenchRun> RunKernelBench(const KernelBenchOptions& options) {
   const size_t colon = options.name.find(':');
   const std::string op_name = options.name.substr(0, colon);
@@ -83,9 +100,7 @@ Result<KernelBenchRun> RunKernelBench(const KernelBenchOptions& options) {
   const bool w8a8 = entry != nullptr && format == kW8A8 && HasW8A8(*entry);
   const auto dtype = w8a8 ? std::optional(DType::kBF16) : DTypeFromName(format);
   if (entry == nullptr || (entry->has_format() && (!dtype || !quant::CanFill(*dtype)))) {
-    std::string known;
-    for (const std::string& name : KernelBenchNames()) known += " " + name;
-    return InvalidArgument("kernel '" + options.name + "': expected one of" + known);
+    return InvalidArgument(UnknownName(options.name));
   }
   RILL_RETURN_IF_ERROR(CheckRange("tokens", options.tokens, 1 << 16));
   RILL_RETURN_IF_ERROR(CheckRange("rows", options.rows, 1 << 20));

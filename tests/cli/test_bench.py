@@ -6,6 +6,7 @@ import pathlib
 import re
 import resource
 import signal
+import shutil
 import subprocess
 import time
 
@@ -305,6 +306,8 @@ def test_synthetic_models_run_like_others(rill):
     (["--synthetic", "llama-tiny:q4_0", "--mixed", "4096x0+1048576", "-p", "none", "-b", "none"], 2,
      "--mixed 4096x0+1048576: expected at most 1048576 tokens"),
     (["kernels", "--only", "linear:q9"], 2, "linear:q4_0"),
+    (["kernels", "--only", "rms_norm:q4_0"], 2, "expected one of rms_norm"),
+    (["kernels", "--only", "linea"], 2, " linear linear_glu "),
     (["kernels", "--only", "linear", "--kv-dtype", "q8"], 2, "int8"),
     (["kernels", "--only", "linear", "--activations", "q4"], 2, "q8"),
     (["kernels", "--only", "linear", "--backend", "gpu"], 2, "reference"),
@@ -339,18 +342,27 @@ MEASURE = pathlib.Path(__file__).parents[2] / "tools" / "measure_performance.sh"
 def test_measuring_again_keeps_the_names_of_results(tmp_path):
     """One name each, which rill gives: nothing is said twice."""
     stub = tmp_path / "rill"
-    stub.write_text("#!/bin/sh\n[ $1 = bench ] || exit 0\nfor last; do :; done\n"
+    stub.write_text("#!/bin/sh\n[ $1 = bench ] || exit 0\n[ \"$4\" = --write-gguf ] && exit 0\n"
+                    "for last; do :; done\n"
                     "echo \"$@\" > \"$last/$(echo \"$2-$3-$4-$5\" | tr -d : | tr / _).json\"\n")
     stub.chmod(0o755)
     out = tmp_path / "new" / "results"
-    subprocess.run([MEASURE, "--rill", stub, "--out", out], check=True, capture_output=True,
-                   timeout=60)
+    done = subprocess.run([MEASURE, "--rill", stub, "--out", out], check=True, capture_output=True,
+                          timeout=60)
+    assert [line.split(":")[0] for line in done.stdout.decode().splitlines()] == [
+        "smollm2", *[f"llama-1.1b-{f}.gguf" for f in ("q4_0", "q4_k_m", "q8_0")]]
+    assert all("5 starts" in line for line in done.stdout.decode().splitlines())
     assert sorted(file.name for file in out.iterdir()) == [
         "--synthetic-llama-1.1bq4_0---activations-q8.json",
         "--synthetic-llama-1.1bq4_k_m---activations-q8.json",
         "--synthetic-llama-1.1bq8_0---activations-q8.json",
         "smollm2---activations-f32---profile.json", "smollm2---activations-q8---profile.json"]
     assert all("--repetitions 5" in file.read_text() for file in out.iterdir())
+    shutil.rmtree(out)
+    done = subprocess.run([MEASURE, "--rill", stub, "--out", out, "a.gguf"], check=True,
+                          capture_output=True, timeout=60)
+    assert [file.name for file in out.iterdir()] == ["a.gguf---activations-q8---threads.json"]
+    assert done.stdout.decode().startswith("a.gguf: first token after ")
 
 
 @pytest.mark.parametrize("words", [["--out"], ["--rill"], ["--threads"], ["--out", ""]])
