@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -87,6 +89,28 @@ TEST(ThreadPool, SharesThatNobodyBegan_AreTheCallers) {
   sigaction(SIGUSR1, &before, nullptr);
   close(ends[0]);
   close(ends[1]);
+}
+
+TEST(ThreadPool, AvailableCpus_AreThoseOfTheAffinityMask) {
+  cpu_set_t all;
+  CPU_ZERO(&all);
+  ASSERT_EQ(sched_getaffinity(0, sizeof all, &all), 0);
+  if (AvailableCpus() < 2) GTEST_SKIP() << "skipped: one CPU";
+  const pid_t child = fork();
+  if (child == 0) {
+    int last = 0;
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) last = CPU_ISSET(cpu, &all) ? cpu : last;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(last, &one);
+    if (sched_setaffinity(0, sizeof one, &one) != 0) _exit(77);
+    _exit(AvailableCpus() == 1 && ThreadPool(0).num_workers() == 1 ? 0 : 1);
+  }
+  int state = 0;
+  ASSERT_EQ(waitpid(child, &state, 0), child);
+  ASSERT_TRUE(WIFEXITED(state));
+  if (WEXITSTATUS(state) == 77) GTEST_SKIP() << "skipped: may not set its affinity";
+  EXPECT_EQ(WEXITSTATUS(state), 0);
 }
 
 TEST(ThreadPool, Idle_UsesNoCpu) {

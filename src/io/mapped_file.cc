@@ -119,6 +119,14 @@ void MappedFile::Release(std::span<const std::byte> part) const {
   if (end > begin) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
+void MappedFile::ReadAhead(std::span<const std::byte> part) const {
+  if (!is_mapped_ || part.empty()) return;
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto address = reinterpret_cast<uintptr_t>(part.data());
+  const uintptr_t begin = address / page * page;
+  ::madvise(reinterpret_cast<void*>(begin), address + part.size() - begin, MADV_WILLNEED);
+}
+
 Status MappedFile::CheckUnchanged() const {
   if (!is_mapped_) return OkStatus();
   struct stat info;

@@ -60,6 +60,10 @@ class MappedFile {
   // what was read into memory is zeros from now on, a mapping is read from the file again.
   void Release(std::span<const std::byte> part) const;
 
+  // The system begins to read `part` of a mapping from the disk, and this returns; nothing of bytes
+  // read into memory, and where the system does not heed it.
+  void ReadAhead(std::span<const std::byte> part) const;
+
   // kDataLoss when the file at path() is gone, another one, or has another size or time of change
   // than when it was opened. Always ok for bytes read into memory.
   Status CheckUnchanged() const;

@@ -14,8 +14,11 @@
 #include <iterator>
 #include <thread>
 
+#include "backends/registry.h"
+#include "io/model_source.h"
 #include "io/pack_file.h"
 #include "io/test_files.h"
+#include "model/model.h"
 #include "model/test_source.h"
 #include "rill/llm.h"
 
@@ -207,6 +210,24 @@ TEST_F(PackCacheTest, OtherBytesOfTheSameSizeAndTime_AreNoticed) {
   const Loaded other = Load();
   EXPECT_NE(other.fingerprint, first);
   EXPECT_EQ(other.fingerprint, Load(false).fingerprint);
+}
+
+// Somebody was writing when the file was mapped: what was packed and what would be hashed may
+// differ.
+TEST_F(PackCacheTest, SourceThatChangedAfterItWasMapped_IsNotKept) {
+  const auto source = io::OpenModel(folder());
+  ASSERT_TRUE(source.ok()) << source.status().ToString();
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));  // the clock of files has ticks
+  Age(weights());
+  auto backend = backends::MakeBackend("cpu");
+  ASSERT_TRUE(backend.ok());
+  model::ModelOptions options;
+  options.max_step_tokens = 16;
+  options.pack_cache = {pack()};
+  const auto loaded = model::Model::Load(*source, **backend, options);
+  ASSERT_TRUE(loaded.ok()) << loaded.status().ToString();
+  EXPECT_THAT((*loaded)->pack_cache().warnings, ElementsAre(HasSubstr("changed while")));
+  EXPECT_FALSE(fs::exists(pack()));
 }
 
 TEST_F(PackCacheTest, OtherConfiguration_IsNoticed) {

@@ -169,9 +169,12 @@ void PackCache::Write() {
     contents.push_back(added.weight->packed_data());
     directory.runs.push_back({added.description, contents.back().size(), 0, {}});
   }
+  // Of a mapped file without a stamp (it changed between mapping and Open) nobody knows which of
+  // its bytes were packed and which were hashed.
   const auto is_current = [&] {
     for (size_t i = 0; i < stamps_.size(); ++i) {
-      if (stamps_[i] && io::StampOf(tensors_.files()[i]->path()) != stamps_[i]) return false;
+      const io::MappedFile& file = *tensors_.files()[i];
+      if (file.is_mapped() && (!stamps_[i] || io::StampOf(file.path()) != stamps_[i])) return false;
     }
     return true;
   };

@@ -37,6 +37,8 @@ class PackCache {
 
   // Looks for a file that fits.
   void Open();
+  // Whether one was found, so that the model's own bytes are not wanted, most likely.
+  bool has_file() const { return file_ != nullptr; }
   // The bytes of the weight with this description, or null: pack it. Until the next call.
   const ops::PackedBytes* Find(const std::string& description);
   // Each weight that was packed or restored, in the same order at every load. It must outlive

@@ -44,6 +44,29 @@ def test_closed_standard_descriptors_are_given_to_nobody(rill, stories, tmp_path
     assert opened == ["/dev/null"] * 3
 
 
+def cpu_seconds(pid):
+    """Of all threads, in user space and in the kernel."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_an_idle_server_uses_no_cpu(rill, stories):
+    """With its pool of threads awake a moment ago, and a client that keeps its connection. 3 % of a CPU is
+    above the ticks in which the clock counts (10 ms) and far below a thread that spins (100 %)."""
+    if is_sanitized(rill):
+        pytest.skip("skipped: a sanitizer's own threads work")
+    with Server(rill, "m=" + stories, "--context", "256", "--threads", "2") as server:
+        with httpx.Client(base_url=server.url, timeout=60) as client:
+            assert client.post("/v1/completions", json={"model": "m", "prompt": "Once", "max_tokens": 16,
+                                                        "temperature": 0}).status_code == 200
+            time.sleep(0.5)
+            before = cpu_seconds(server.process.pid)
+            time.sleep(3)
+            used = cpu_seconds(server.process.pid) - before
+            assert used <= 0.03 * 3, used
+            assert client.get("/health").status_code == 200
+
+
 def test_kill_9_under_load_and_restart(rill, stories, tmp_path):
     """I7: the same port and Unix socket at once, the same answers, nothing stale (campaign:
     RILL_KILLS=100)."""
