@@ -334,6 +334,17 @@ TEST(EncodeRows, W8_ZeroNanAndSubnormalRows) {
   for (uint8_t code : codes) EXPECT_EQ(code, 0);
 }
 
+TEST(EncodeRows, W8_MoreColumnsThanASumInInt32Has_IsRefused) {
+  const std::vector<float> w(131'104, 1.0f);
+  const auto make = [&](int64_t cols) {
+    return MakeW8Rows(MakeViewRows({TensorView(w.data(), DType::kF32, {1, cols})})).status();
+  };
+  ASSERT_OK(make(131'072));
+  const Status status = make(131'104);
+  EXPECT_EQ(status.code(), StatusCode::kUnsupported);
+  EXPECT_EQ(status.message(), "int8 per row: expected at most 131072 columns, got 131104");
+}
+
 TEST(EncodeRows, W4_TakesTheLargestGroupThatFits_AndIsWithinAStep) {
   for (const auto& [cols, dtype] : {std::pair<int64_t, DType>{256, DType::kU4G128},
                                     {192, DType::kU4G64},

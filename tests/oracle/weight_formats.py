@@ -1,4 +1,4 @@
-"""AWQ and GPTQ checkpoints from their definitions: packing and unpacking in NumPy, and tiny Llamas
+"""AWQ and GPTQ checkpoints from their definitions: packing and unpacking in NumPy, and tiny networks
 with the same weights once packed and once plain.
 
 AWQ (gemm):  w[n, k] = scales[g, n] (q[k, n] - z[g, n]); qweight int32 [K, N/8], qzeros int32
@@ -16,6 +16,13 @@ CONFIG = dict(model_type="llama", architectures=["LlamaForCausalLM"], hidden_siz
               intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
               num_key_value_heads=2, vocab_size=61, max_position_embeddings=64,
               rms_norm_eps=1e-5, rope_theta=10000.0, tie_word_embeddings=False)
+PHI3 = dict(CONFIG, model_type="phi3", architectures=["Phi3ForCausalLM"])
+MIXTRAL = dict(CONFIG, model_type="mixtral", architectures=["MixtralForCausalLM"], intermediate_size=64,
+               num_local_experts=4, num_experts_per_tok=2)
+QWEN2_MOE = dict(CONFIG, model_type="qwen2_moe", architectures=["Qwen2MoeForCausalLM"], num_experts=4,
+                 num_experts_per_tok=2, moe_intermediate_size=64, shared_expert_intermediate_size=96)
+QWEN3_MOE = dict(CONFIG, model_type="qwen3_moe", architectures=["Qwen3MoeForCausalLM"], num_experts=4,
+                 num_experts_per_tok=2, moe_intermediate_size=64, norm_topk_prob=True, head_dim=32)
 
 
 def pack_stream(codes, bits):
@@ -95,18 +102,59 @@ def random_packed(rng, method, rows, cols, bits, group, order=None, sym=False, m
 
 def layer_matrices(config):
     """name -> (rows, cols, name of what it reads)."""
-    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    kind, hidden, inner = config["model_type"], config["hidden_size"], config["intermediate_size"]
     kv = hidden // config["num_attention_heads"] * config["num_key_value_heads"]
-    return {"self_attn.q_proj": (hidden, hidden, "attn"), "self_attn.k_proj": (kv, hidden, "attn"),
-            "self_attn.v_proj": (kv, hidden, "attn"), "self_attn.o_proj": (hidden, hidden, "o"),
-            "mlp.gate_proj": (inner, hidden, "mlp"), "mlp.up_proj": (inner, hidden, "mlp"),
-            "mlp.down_proj": (hidden, inner, "down")}
+
+    def gated(prefix, size, names=("gate_proj", "up_proj", "down_proj")):
+        gate, up, down = (f"{prefix}.{name}" for name in names)
+        return {gate: (size, hidden, prefix), up: (size, hidden, prefix), down: (hidden, size, down)}
+
+    o = {"self_attn.o_proj": (hidden, hidden, "o")}
+    if kind == "phi3":
+        return {"self_attn.qkv_proj": (hidden + 2 * kv, hidden, "attn"), **o,
+                "mlp.gate_up_proj": (2 * inner, hidden, "mlp"), "mlp.down_proj": (hidden, inner, "down")}
+    out = {"self_attn.q_proj": (hidden, hidden, "attn"), "self_attn.k_proj": (kv, hidden, "attn"),
+           "self_attn.v_proj": (kv, hidden, "attn"), **o}
+    if kind == "llama":
+        return {**out, **gated("mlp", inner)}
+    # Quantisers see of each expert the tokens that chose it, so each has an act-order of its own.
+    for e in range(num_experts(config)):
+        if kind == "mixtral":
+            out.update(gated(f"block_sparse_moe.experts.{e}", inner, ("w1", "w3", "w2")))
+        else:
+            out.update(gated(f"mlp.experts.{e}", config["moe_intermediate_size"]))
+    if kind == "qwen2_moe":
+        out.update(gated("mlp.shared_expert", config["shared_expert_intermediate_size"]))
+    return out
+
+
+def num_experts(config):
+    return config.get("num_experts", config.get("num_local_experts", 0))
+
+
+def plain_tensors(config, rng):
+    """name -> what else a layer has, beside its two norms: quantisers leave these as they are."""
+    kind, hidden = config["model_type"], config["hidden_size"]
+    head = hidden // config["num_attention_heads"]
+    out = {}
+    if num_experts(config) > 0:  # logits of size 1
+        router = "block_sparse_moe.gate.weight" if kind == "mixtral" else "mlp.gate.weight"
+        out[router] = rng.standard_normal((num_experts(config), hidden)) / np.sqrt(hidden)
+    if kind == "qwen2_moe":
+        out["mlp.shared_expert_gate.weight"] = rng.standard_normal((1, hidden)) / np.sqrt(hidden)
+        for name in ("q", "k", "v"):
+            rows = hidden if name == "q" else head * config["num_key_value_heads"]
+            out[f"self_attn.{name}_proj.bias"] = rng.standard_normal(rows) * 0.3
+    if kind == "qwen3_moe":
+        out["self_attn.q_norm.weight"] = rng.uniform(0.5, 1.5, head)
+        out["self_attn.k_norm.weight"] = rng.uniform(0.5, 1.5, head)
+    return out
 
 
 def make_pair(folder, method, bits=4, group=128, act_order=False, sym=False, minus_one=True,
               scales=np.float16, own_orders=False, quantization=None, config=CONFIG, seed=5):
-    """Writes folder/packed and folder/plain: the same Llama. `own_orders`: q, k and v each have an
-    act-order of their own."""
+    """Writes folder/packed and folder/plain: the same network. `own_orders`: each matrix has an
+    act-order of its own, also beside others that read the same."""
     import torch
     from safetensors.torch import save_file
     rng = np.random.default_rng(seed)
@@ -123,6 +171,8 @@ def make_pair(folder, method, bits=4, group=128, act_order=False, sym=False, min
         prefix = f"model.layers.{layer}."
         both(prefix + "input_layernorm.weight", rng.uniform(0.5, 1.5, hidden))
         both(prefix + "post_attention_layernorm.weight", rng.uniform(0.5, 1.5, hidden))
+        for name, value in plain_tensors(config, rng).items():
+            both(prefix + name, value)
         orders = {}
         for name, (rows, cols, reads) in layer_matrices(config).items():
             key = name if own_orders else reads
