@@ -317,11 +317,12 @@ Status ReadTensorInfo(Reader& reader, uint64_t index, uint64_t alignment, Tensor
   out.dtype = *dtype;
   const int64_t row_elements = static_cast<int64_t>(file_dims[0]);
   if (row_elements % Traits(out.dtype).block_weights != 0) {
-    return reader.ErrorAt(out.info_offset, field,
-                          "a row of " + std::to_string(row_elements) +
-                              " elements is not a whole number of " +
-                              std::string(DTypeName(out.dtype)) + " blocks of " +
-                              std::to_string(Traits(out.dtype).block_weights));
+    return reader.ErrorAt(
+        out.info_offset, field,
+        "a row of " + std::to_string(row_elements) + " elements is not a whole number of " +
+            std::string(DTypeName(out.dtype)) + " blocks of " +
+            std::to_string(Traits(out.dtype).block_weights) +
+            "; supported: rows in multiples of a type's block, of types " + SupportedTypes());
   }
   const std::optional<int64_t> row_bytes = RowBytes(out.dtype, row_elements);
   const auto size = row_bytes ? CheckedMul(num_elements / row_elements, *row_bytes) : std::nullopt;

@@ -168,8 +168,9 @@ TEST(Gguf, BadDimensions_AreRefused) {
   ExpectError(GgufBuilder().Tensor("w", {uint64_t{1} << 63}, kF32, 0).Build(64), {"dimension 0"});
   ExpectError(GgufBuilder().Tensor("w", {}, kF32, 0).Build(64), {"1 to 4 dimensions, file has 0"});
   ExpectError(GgufBuilder().Tensor("w", {1, 1, 1, 1, 1}, kF32, 0).Build(64), {"file has 5"});
-  ExpectError(GgufBuilder().Tensor("w", {33}, kQ4_0, 0).Build(64),
-              {"33 elements is not a whole number of q4_0 blocks of 32"});
+  ExpectError(
+      GgufBuilder().Tensor("w", {33}, kQ4_0, 0).Build(64),
+      {"33 elements is not a whole number of q4_0 blocks of 32; supported: rows in", "f32 f16"});
   ExpectError(GgufBuilder().Tensor("w", {16, 2}, kQ4_0, 0).Build(64), {"16 elements"});
   std::string lie = GgufBuilder().Tensor("w", {4}, kF32, 0).Header();
   const uint32_t rank = 0xFFFFFFFFu;  // number of dimensions itself

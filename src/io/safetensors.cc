@@ -99,7 +99,9 @@ Status ParseTensor(std::string_view culprit, std::string_view name, const Json& 
                                        std::to_string(kMaxDims))
                            .message());
   }
+  // Of a shape with a 0 the other dimensions count as well: strides are products of them.
   uint64_t bytes = static_cast<uint64_t>(Traits(out.dtype).block_bytes);
+  bool is_empty = false;
   out.shape.rank = static_cast<int>(dims.size());
   for (size_t i = 0; i < dims.size(); ++i) {
     if (!dims[i].FitsInt64() || dims[i].int_value() < 0) {
@@ -108,13 +110,15 @@ Status ParseTensor(std::string_view culprit, std::string_view name, const Json& 
                              " is not a size: " + PrintableUtf8(dims[i].Dump(), 40));
     }
     const int64_t dim = dims[i].int_value();
-    const auto product = CheckedMul(bytes, static_cast<uint64_t>(dim));
+    is_empty |= dim == 0;
+    const auto product = CheckedMul(bytes, static_cast<uint64_t>(std::max<int64_t>(dim, 1)));
     if (!product || *product > uint64_t{INT64_MAX}) {
       return TensorError(culprit, name, "its size in bytes overflows 64 bits");
     }
     bytes = *product;
     out.shape[static_cast<int>(i)] = dim;
   }
+  if (is_empty) bytes = 0;
   const Json::Array& range = offsets->array();
   if (range.size() != 2 || !range[0].FitsInt64() || !range[1].FitsInt64() ||
       range[0].int_value() < 0 || range[1].int_value() < range[0].int_value()) {

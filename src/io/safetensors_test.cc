@@ -134,6 +134,13 @@ TEST(Safetensors, BadTensors_AreRefused) {
               "overflows");
   ExpectError(One(R"({"dtype":"F64","shape":[1152921504606846976],"data_offsets":[0,0]})", 0),
               "overflows");
+  // No bytes, but strides beyond 64 bits.
+  ExpectError(One(R"({"dtype":"F32","shape":[0,4611686018427387904,4],"data_offsets":[0,0]})", 0),
+              "overflows");
+  ExpectError(One(R"({"dtype":"U8","shape":[4611686018427387904,0,4],"data_offsets":[0,0]})", 0),
+              "overflows");
+  ExpectError(One(R"({"dtype":"U8","shape":[0,4],"data_offsets":[0,4]})", 4),
+              "needs 0 bytes, data_offsets give 4");
   ExpectError(One(R"({"dtype":"F32","shape":[9223372036854775808],"data_offsets":[0,1]})", 1),
               "not a size");
   ExpectError(One(R"({"dtype":"U8","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,1]})", 1),

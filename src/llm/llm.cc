@@ -245,11 +245,10 @@ Result<std::unique_ptr<Llm>> Llm::OpenFrom(const std::string& path, const io::Mo
 
   // The vocabulary is read while the weights are packed: they share nothing but the mapping.
   // So is whether its numbers are numbers.
-  std::vector<std::string> weight_warnings;
-  const auto sample_weights = [&impl, &weight_warnings, &options] {
+  io::TensorReport sampled;
+  const auto sample_weights = [&impl, &sampled, &options] {
     if (options.text_only || options.plan_only || options.check_tensors) return;
-    auto warning = llm::NonFiniteWarning(impl.info.path, impl.source.tensors);
-    if (warning) weight_warnings.push_back(std::move(*warning));
+    sampled = io::SampleTensors(impl.source.tensors);
   };
   // What is released as it is packed is looked at before.
   if (impl.release_source) sample_weights();
@@ -267,7 +266,11 @@ Result<std::unique_ptr<Llm>> Llm::OpenFrom(const std::string& path, const io::Mo
   if (!status.ok()) return status;
   // The weights are packed: what is still read in place (an embedding table) is mapped again.
   for (const auto& file : impl.source.tensors.files()) file->DropResidentPages();
-  impl.info.warnings = std::move(weight_warnings);
+  const std::span<const std::string> damaged =
+      impl.model ? std::span(impl.model->damaged_tensors()) : std::span<const std::string>();
+  if (auto warning = llm::NonFiniteWarning(impl.info.path, sampled, damaged)) {
+    impl.info.warnings.push_back(std::move(*warning));
+  }
   if (impl.model && impl.options.pack_cache) {
     if (impl.MakeModelOptions().pack_cache.empty()) {
       impl.info.warnings.push_back("pack cache: not used: " + impl.info.path +

@@ -24,20 +24,23 @@ namespace rill {
 // Opens models from memory (a friend of Llm) and compares their logits.
 class QualityRun {
  public:
-  QualityRun(const QualityOptions& options, std::vector<int32_t> ids)
-      : options_(options), ids_(std::move(ids)), pool_(options.load.num_threads) {}
+  // `sampled`: what is known, and told, of the numbers of the file at `path`.
+  QualityRun(const QualityOptions& options, std::vector<int32_t> ids, std::string path,
+             const io::TensorReport& sampled)
+      : options_(options),
+        ids_(std::move(ids)),
+        path_(std::move(path)),
+        pool_(options.load.num_threads) {
+    for (const io::TensorDefect& defect : sampled.defects) told_.insert(defect.name);
+  }
 
-  // The model that Run looks at. With `warn`, what its backend says of it is passed on after
+  // The model that Run looks at. With `warn`, what its load has to say of it is passed on after
   // `prefix`, each text once.
   Status Open(const io::ModelSource& source, const LoadOptions& load, bool warn,
               std::string_view prefix) {
     llm_.reset();  // its memory is needed for the next
     RILL_ASSIGN_OR_RETURN(llm_, Llm::OpenSource(source, load));
-    for (const std::string& text : llm_->impl_->backend->Warnings()) {
-      if (warn && options_.on_warning && warned_.insert(text).second) {
-        options_.on_warning(std::string(prefix) + text);
-      }
-    }
+    if (warn && options_.on_warning) Warn(prefix);
     const model::MatrixUse& use = llm_->impl_->model->matrix_use();
     const auto weights = static_cast<double>(std::max<int64_t>(use.weights, 1));
     const bool as_in_file = load.weights == "file";
@@ -114,6 +117,18 @@ class QualityRun {
   }
 
  private:
+  void Warn(std::string_view prefix) {
+    std::vector<std::string> texts = llm_->impl_->backend->Warnings();
+    std::vector<std::string> damaged;
+    for (const std::string& name : llm_->impl_->model->damaged_tensors()) {
+      if (!told_.contains(name)) damaged.push_back(name);
+    }
+    if (auto text = llm::NonFiniteWarning(path_, {}, damaged)) texts.push_back(std::move(*text));
+    for (const std::string& text : texts) {
+      if (warned_.insert(text).second) options_.on_warning(std::string(prefix) + text);
+    }
+  }
+
   void Compare(const float* logits, size_t at, size_t window_end, bool is_base,
                std::vector<float>& logp, double& nll, double& kl, uint8_t& same) {
     const size_t top = static_cast<size_t>(std::max_element(logits, logits + width_) - logits);
@@ -139,9 +154,11 @@ class QualityRun {
 
   const QualityOptions& options_;
   const std::vector<int32_t> ids_;
+  const std::string path_;
   ThreadPool pool_;
   std::unique_ptr<Llm> llm_;
-  std::set<std::string> warned_;
+  std::set<std::string> told_;    // tensors of the file with a NaN or an Inf
+  std::set<std::string> warned_;  // texts
   double bits_per_weight_ = 0;
   std::vector<std::pair<std::string, double>> stored_;  // as in QualityRow
   size_t width_ = 0;
@@ -223,8 +240,10 @@ Result<QualityTable> MeasureQuality(const std::string& path, std::string_view te
   RILL_ASSIGN_OR_RETURN(const io::ModelSource file, path.starts_with(llm::kSyntheticPrefix)
                                                         ? llm::MakeSynthetic(path)
                                                         : io::OpenModel(path, open_options));
+  io::TensorReport sampled;
   if (options.on_warning && !load.check_tensors) {
-    if (const auto warning = llm::NonFiniteWarning(path, file.tensors)) {
+    sampled = io::SampleTensors(file.tensors);
+    if (const auto warning = llm::NonFiniteWarning(path, sampled, {})) {
       options.on_warning(*warning);
     }
   }
@@ -249,7 +268,7 @@ Result<QualityTable> MeasureQuality(const std::string& path, std::string_view te
   table.num_tokens = static_cast<int64_t>(ids.size());
   table.num_positions = table.num_tokens;
   table.window = options.window;
-  QualityRun run(options, std::move(ids));
+  QualityRun run(options, std::move(ids), path, sampled);
   QualityRow base_row;
   RILL_RETURN_IF_ERROR(run.Open(base, load, true, packed ? "" : "weights as f16: "));
   RILL_RETURN_IF_ERROR(run.Run(load.kv_dtype, true, base_row));

@@ -2,26 +2,38 @@
 
 #include <fmt/format.h>
 
+#include <unordered_set>
+
 #include "base/utf8.h"
-#include "io/check_tensors.h"
 
 namespace rill::llm {
+namespace {
+
+std::string Seen(const io::TensorDefect& defect) {
+  const int64_t count = defect.num_nan + defect.num_inf;
+  if (count == 1) {
+    return fmt::format("a weight that is NaN or Inf was seen, element {}", defect.first_index);
+  }
+  return fmt::format("{} weights that are NaN or Inf were seen, the first at element {}", count,
+                     defect.first_index);
+}
+
+}  // namespace
 
 std::optional<std::string> NonFiniteWarning(const std::string& path,
-                                            const io::TensorDirectory& tensors) {
-  const io::TensorReport report = io::SampleTensors(tensors);
-  if (report.defects.empty()) return std::nullopt;
-  const io::TensorDefect& first = report.defects[0];
-  const int64_t count = first.num_nan + first.num_inf;
-  const std::string seen =
-      count == 1
-          ? fmt::format("a weight that is NaN or Inf was seen, element {}", first.first_index)
-          : fmt::format("{} weights that are NaN or Inf were seen, the first at element {}", count,
-                        first.first_index);
-  const size_t others = report.defects.size() - 1;
+                                            const io::TensorReport& sampled,
+                                            std::span<const std::string> loaded) {
+  std::unordered_set<std::string_view> names;
+  for (const io::TensorDefect& defect : sampled.defects) names.insert(defect.name);
+  for (const std::string& name : loaded) names.insert(name);
+  if (names.empty()) return std::nullopt;
+  const bool counted = !sampled.defects.empty();
+  const size_t others = names.size() - 1;
   return fmt::format(
-      "{}: tensor '{}': {}{}; expect nonsense (--check-tensors refuses such a file)", path,
-      PrintableUtf8(first.name, 100), seen,
+      "{}: tensor '{}': {}{}; expect nonsense (`rill inspect` lists the tensors, --check-tensors "
+      "refuses such a file)",
+      path, PrintableUtf8(counted ? sampled.defects[0].name : loaded[0], 100),
+      counted ? Seen(sampled.defects[0]) : "weights that are NaN or Inf were seen",
       others == 0 ? std::string()
                   : fmt::format(", and {} more {}", others, others == 1 ? "tensor" : "tensors"));
 }

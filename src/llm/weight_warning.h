@@ -2,15 +2,18 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 
-#include "io/tensor_directory.h"
+#include "io/check_tensors.h"
 
 namespace rill::llm {
 
-// Looks at a sample of the weights (io/check_tensors.h). One sentence that names `path` and the
-// first tensor with a NaN or an Inf; nothing when none was seen.
+// One sentence that names `path` and the first tensor with a NaN or an Inf, and says how many more
+// there are; nothing when none was seen. `sampled`: by io::SampleTensors; `loaded`: names of those
+// that a load saw (model::Model::damaged_tensors). A tensor that both have counts once.
 std::optional<std::string> NonFiniteWarning(const std::string& path,
-                                            const io::TensorDirectory& tensors);
+                                            const io::TensorReport& sampled,
+                                            std::span<const std::string> loaded);
 
 }  // namespace rill::llm

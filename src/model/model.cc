@@ -132,6 +132,9 @@ class LoadedModel final : public Model {
   }
 
   const MatrixUse& matrix_use() const override { return weights_.matrix_use(); }
+  const std::vector<std::string>& damaged_tensors() const override {
+    return weights_.damaged_tensors();
+  }
   const PackCacheReport& pack_cache() const override { return pack_cache_; }
 
   Status Forward(const StepInput& input, MutableTensorView logits) override {

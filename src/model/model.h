@@ -102,6 +102,8 @@ class Model {
   };
   virtual MemoryUse memory() const = 0;
   virtual const MatrixUse& matrix_use() const = 0;  // weights.h
+  // Tensors of the file in which the load saw a NaN or an Inf (weights.h).
+  virtual const std::vector<std::string>& damaged_tensors() const = 0;
   // What became of options.pack_cache.
   virtual const PackCacheReport& pack_cache() const = 0;
 

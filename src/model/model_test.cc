@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <ctime>
 #include <limits>
 #include <numeric>
 
+#include "io/test_files.h"
 #include "model/decoder_spec.h"
 #include "model/family.h"
 #include "model/program.h"
@@ -132,6 +134,27 @@ TEST(Model, HostileConfig_IsRefusedNamingTheKey) {
   }
 }
 
+// 2^28 slopes would be 1 GiB.
+TEST(Model, HostileNumberOfHeadsWithAlibi_IsRefusedBeforeTheirSlopesAreMade) {
+  for (const char* family : {"bloom", "falcon", "baichuan"}) {
+    TestSource source;
+    source.config().Set("model_type", family);
+    source.config().Set("alibi", true);
+    source.config().Set("head_dim", 8);
+    source.config().Set("num_attention_heads", 1 << 28);
+    if (std::string_view(family) == "baichuan") {
+      source.config().Set("max_position_embeddings", nullptr);
+    }
+    const int64_t before = io::testing::PeakMemoryBytes();
+    const std::clock_t start = std::clock();
+    EXPECT_EQ(LoadError(source).message(),
+              "tiny: number of heads: expected [1, 16384], got 268435456")
+        << family;
+    EXPECT_LT(static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC, 0.5) << family;
+    EXPECT_LT(io::testing::PeakMemoryBytes() - before, 16 << 20) << family;
+  }
+}
+
 TEST(Model, HostileRopeScaling_IsRefused) {
   const std::pair<const char*, const char*> cases[] = {
       {R"({"rope_type": "llama9"})", "rope_type 'llama9' is not supported"},
@@ -167,7 +190,10 @@ TEST(Model, HostileTensors_AreRefusedByName) {
 
   TestSource biased;
   biased.AddTensor("model.layers.0.self_attn.q_proj.bias", {32});
-  EXPECT_THAT(LoadError(biased).message(), HasSubstr("has no such bias"));
+  EXPECT_THAT(LoadError(biased).message(),
+              HasSubstr("tensor 'model.layers.0.self_attn.q_proj.bias': the file has [32] of f32, "
+                        "but the configuration of a 'llama' network has no such bias; supported: "
+                        "a configuration that has it, a file without it"));
 }
 
 TEST(Model, CheckTensors_RefusesNaN) {

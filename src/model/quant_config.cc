@@ -20,10 +20,31 @@ std::string LowerCase(std::string text) {
   return text;
 }
 
-// Reads keys of one object; the first problem stays.
+// The first tensor that holds part of a quantised matrix, by the names that quantisers give, or an
+// empty text.
+std::string_view FirstPackedTensor(const io::TensorDirectory& tensors) {
+  for (const io::TensorEntry& entry : tensors.entries()) {
+    for (std::string_view end : {".qweight", ".weight_packed", ".weight_scale", ".weight_scale_inv",
+                                 ".weight.absmax", ".weight.quant_map"}) {
+      if (std::string_view(entry.name).ends_with(end)) return entry.name;
+    }
+  }
+  return {};
+}
+
+// How each error ends.
+std::string OfTensor(std::string_view tensor) {
+  const std::string named =
+      tensor.empty() ? "" : fmt::format(" (tensor '{}')", PrintableUtf8(tensor, 200));
+  return fmt::format("{}; supported: {}", named, kSupportedQuantConfigs);
+}
+
+// Reads keys of one object; the first problem stays. `tensor`: one that the object is about, which
+// errors name too; may be empty.
 class Reader {
  public:
-  Reader(const Json& json, std::string culprit) : json_(json), culprit_(std::move(culprit)) {}
+  Reader(const Json& json, std::string culprit, std::string_view tensor)
+      : json_(json), culprit_(std::move(culprit)), tensor_(tensor) {}
 
   const Json* Find(std::string_view key, std::string_view other = {}) const {
     const Json* value = json_.Find(key);
@@ -59,18 +80,19 @@ class Reader {
   }
 
   void Invalid(std::string_view key, std::string_view expected, const Json& got) {
-    Fail(InvalidArgument(
-        fmt::format("{}.{}: expected {}, got {}", culprit_, key, expected, Shown(got))));
+    Fail(InvalidArgument(fmt::format("{}.{}: expected {}, got {}{}", culprit_, key, expected,
+                                     Shown(got), OfTensor(tensor_))));
   }
   void NotSupported(std::string_view key, const Json& got) {
-    Fail(Unsupported(fmt::format("{}.{}: {} is not supported; supported: {}", culprit_, key,
-                                 Shown(got), kSupportedQuantConfigs)));
+    Fail(Unsupported(
+        fmt::format("{}.{}: {} is not supported{}", culprit_, key, Shown(got), OfTensor(tensor_))));
   }
   void Fail(Status status) {
     if (status_.ok()) status_ = std::move(status);
   }
   const Status& status() const { return status_; }
   const std::string& culprit() const { return culprit_; }
+  std::string_view tensor() const { return tensor_; }
 
  private:
   static std::string Shown(const Json& value) {
@@ -80,6 +102,7 @@ class Reader {
 
   const Json& json_;
   std::string culprit_;
+  std::string_view tensor_;
   Status status_;
 };
 
@@ -101,8 +124,8 @@ void ReadRules(Reader& in, const Json& rules, QuantConfig& out) {
   std::set<int64_t> sizes;
   for (const auto& [pattern, rule] : rules.object()) {
     if (!rule.is_object()) continue;
-    Reader fields(rule,
-                  fmt::format("{}.dynamic[\"{}\"]", in.culprit(), PrintableUtf8(pattern, 80)));
+    Reader fields(rule, fmt::format("{}.dynamic[\"{}\"]", in.culprit(), PrintableUtf8(pattern, 80)),
+                  in.tensor());
     if (fields.Find("group_size") == nullptr) continue;
     const int64_t size = fields.Int("group_size", {}, -1);
     if (size != -1 && (size < 1 || size > kMaxSize)) {
@@ -187,12 +210,15 @@ void ReadAwq(Reader& in, QuantConfig& out) {
   if (!format.empty() && format != "gemm") in.NotSupported("checkpoint_format", Json(format));
 }
 
-// `file`: which of the files; decides the method where the object does not name it.
-Result<QuantConfig> Read(const Json& json, const std::string& culprit, QuantMethod fallback) {
+// `fallback`: the method where the object does not name it.
+Result<QuantConfig> Read(const Json& json, const std::string& culprit, QuantMethod fallback,
+                         const io::TensorDirectory& tensors) {
+  const std::string_view tensor = FirstPackedTensor(tensors);
   if (!json.is_object()) {
-    return InvalidArgument(culprit + ": expected an object, got " + std::string(json.TypeName()));
+    return InvalidArgument(fmt::format("{}: expected an object, got {}{}", culprit, json.TypeName(),
+                                       OfTensor(tensor)));
   }
-  Reader in(json, culprit);
+  Reader in(json, culprit, tensor);
   QuantConfig out;
   const std::string method = in.Text("quant_method");
   if (method == "gptq" || (method.empty() && fallback == QuantMethod::kGptq)) {
@@ -226,7 +252,8 @@ Result<QuantConfig> ReadQuantConfig(const io::ModelSource& source) {
   if (source.format != io::ModelFormat::kHuggingFace) return QuantConfig();
   const Json* json = source.config.Find("quantization_config");
   if (json != nullptr && !json->is_null()) {
-    return Read(*json, source.path + ": config.json: quantization_config", QuantMethod::kNone);
+    return Read(*json, source.path + ": config.json: quantization_config", QuantMethod::kNone,
+                source.tensors);
   }
   if (!HasPackedTensors(source.tensors)) return QuantConfig();
   constexpr size_t kMaxBytes = 1u << 20;
@@ -241,12 +268,11 @@ Result<QuantConfig> ReadQuantConfig(const io::ModelSource& source) {
     if (!text.ok()) return text.status();
     const std::string culprit = source.folder + "/" + std::string(file.name);
     RILL_ASSIGN_OR_RETURN(const Json parsed, Json::Parse(*text, culprit));
-    return Read(parsed, culprit, file.method);
+    return Read(parsed, culprit, file.method, source.tensors);
   }
-  return InvalidArgument(source.path +
-                         ": config.json: quantization_config: missing, but the file has packed "
-                         "tensors (*.qweight); supported: " +
-                         std::string(kSupportedQuantConfigs));
+  return InvalidArgument(fmt::format(
+      "{}: config.json: quantization_config: missing, but the file has packed tensors{}",
+      source.path, OfTensor(FirstPackedTensor(source.tensors))));
 }
 
 }  // namespace rill::model

@@ -44,8 +44,9 @@ inline constexpr std::string_view kSupportedQuantConfigs =
 // Has it a matrix in packed tensors (*.qweight)?
 bool HasPackedTensors(const io::TensorDirectory& tensors);
 
-// Errors: kUnsupported, with the list above, for another method, version, format or width;
-// kInvalidArgument for a value of the wrong type or size. Both name file and key.
+// Errors: kUnsupported for another method, version, format or width; kInvalidArgument for a value
+// of the wrong type or size. Both name file and key, a tensor that is quantised so, where the file
+// has one by a usual name, and the list above.
 Result<QuantConfig> ReadQuantConfig(const io::ModelSource& source);
 
 }  // namespace rill::model

@@ -72,10 +72,10 @@ Status CheckFinite(double value, const char* what, bool positive = true) {
 }
 
 Status CheckConfig(const RopeConfig& config) {
-  if (config.rotary_dim <= 0 || config.rotary_dim % 2 != 0 || config.rotary_dim > 65536) {
+  if (config.rotary_dim <= 0 || config.rotary_dim % 2 != 0 || config.rotary_dim > kMaxRotaryDim) {
     return InvalidArgument(
-        fmt::format("rope: rotary dimension: expected an even number in [2, 65536], got {}",
-                    config.rotary_dim));
+        fmt::format("rope: rotary dimension: expected an even number in [2, {}], got {}",
+                    kMaxRotaryDim, config.rotary_dim));
   }
   RILL_RETURN_IF_ERROR(CheckFinite(config.theta, "theta"));
   if (config.scaling == RopeScaling::kNone) return OkStatus();

@@ -24,6 +24,8 @@ namespace rill::model {
 
 enum class RopeScaling : uint8_t { kNone, kLinear, kDynamic, kYarn, kLlama3, kLongRope };
 
+inline constexpr int32_t kMaxRotaryDim = 65536;
+
 struct RopeConfig {
   int32_t rotary_dim = 0;
   double theta = 10000.0;

@@ -25,7 +25,7 @@ Status CheckSpec(const DecoderSpec& spec, int64_t num_tensors) {
       {"number of layers", spec.num_layers, 1, 4096},
       {"hidden size", spec.hidden_size, 1, 1 << 20},
       {"intermediate size", spec.intermediate_size, spec.moe.num_experts > 0 ? 0 : 1, 1 << 22},
-      {"number of heads", spec.num_heads, 1, 1 << 14},
+      {"number of heads", spec.num_heads, 1, kMaxHeads},
       {"number of KV heads", spec.num_kv_heads, 1, spec.num_heads},
       {"head dimension", spec.k_dim, 1, 1 << 14},
       {"value head dimension", spec.v_dim, 1, 1 << 14},

@@ -7,6 +7,8 @@
 
 namespace rill::model {
 
+inline constexpr int32_t kMaxHeads = 1 << 14;
+
 // Sizes and counts. `num_tensors` of the file bounds the number of layers.
 Status CheckSpec(const DecoderSpec& spec, int64_t num_tensors);
 // Per-layer facts against the sizes and the ropes.

@@ -104,15 +104,17 @@ Status WeightSet::ResolveMla(const std::string& prefix, LayerWeights& w) {
     RILL_ASSIGN_OR_RETURN(const TensorView k,
                           Get(prefix + names_.k_b + ".weight", Shape{heads, rank, nope}));
     if (!RowBytes(k.dtype, nope)) {
-      return InvalidArgument(culprit_ + ": tensor '" + prefix + names_.k_b +
-                             ".weight': rows are not whole blocks");
+      return InvalidArgument(fmt::format(
+          "{}: tensor '{}{}.weight': expected rows of whole blocks, the file has {} of {}; "
+          "supported: that shape in {}",
+          culprit_, prefix, names_.k_b, k.shape.ToString(), DTypeName(k.dtype), SupportedTypes()));
     }
     RILL_ASSIGN_OR_RETURN(const TensorView v,
                           Get(prefix + names_.v_b + ".weight", Shape{heads, v_dim, rank}));
-    matrix.parts = {
-        Part(quant::MakeTurnedRows(k), k.SizeBytes(), {prefix + names_.k_b + ".weight"}),
-        Part(TensorView(v.data, v.dtype, Shape{heads * v_dim, rank}),
-             prefix + names_.v_b + ".weight")};
+    matrix.parts = {Part(quant::MakeTurnedRows(k), k.SizeBytes(), {prefix + names_.k_b + ".weight"},
+                         {prefix + names_.k_b + ".weight"}),
+                    Part(TensorView(v.data, v.dtype, Shape{heads * v_dim, rank}),
+                         prefix + names_.v_b + ".weight")};
   }
   matrices_.push_back(std::move(matrix));
   return OkStatus();

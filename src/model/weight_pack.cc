@@ -4,12 +4,16 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <unordered_map>
+#include <unordered_set>
 
 #include "base/checked_math.h"
+#include "model/read_ahead.h"
 #include "model/weight_resolve.h"
 #include "model/weights.h"
 #include "quant/dequant.h"
 #include "quant/encode_rows.h"
+#include "quant/scale_fields.h"
 #include "quant/view_rows.h"
 
 namespace rill::model {
@@ -54,18 +58,28 @@ namespace {
 std::string_view FlagOf(WeightMode mode) {
   return mode == WeightMode::kW8A8 ? "--weights w8a8" : "--weights w4g128";
 }
+// What the errors list.
+std::string_view SupportedBy(WeightMode mode) {
+  return mode == WeightMode::kW8A8
+             ? "--weights w8a8 of f32, f16 and bf16 matrices with at most 131072 columns"
+             : "--weights w4g128 of f32, f16 and bf16 matrices with columns in multiples of 32";
+}
 }  // namespace
 
 Status WeightSet::Encode(WeightMode mode, Part& part) const {
   const std::string culprit =
       fmt::format("{}: tensor '{}': {}", culprit_, part.tensors[0], FlagOf(mode));
   if (IsQuantBlock(part.view.dtype)) {
-    return Unsupported(fmt::format("{} quantises f32, f16 and bf16; the file has {} already",
-                                   culprit, DTypeName(part.view.dtype)));
+    return Unsupported(fmt::format("{}: the file has it quantised already ({}); supported: {}",
+                                   culprit, DTypeName(part.view.dtype), SupportedBy(mode)));
   }
   auto encoded =
       mode == WeightMode::kW8A8 ? quant::MakeW8Rows(part.Rows()) : quant::MakeW4Rows(part.Rows());
-  if (!encoded.ok()) return encoded.status().WithPrefix(culprit);
+  if (!encoded.ok()) {
+    return Status(encoded.status().code(),
+                  fmt::format("{}: {}; supported: {}", culprit, encoded.status().message(),
+                              SupportedBy(mode)));
+  }
   part = part.With(std::move(*encoded));
   return OkStatus();
 }
@@ -115,6 +129,55 @@ Status WeightSet::MergeOrders(ops::WeightSource& source) const {
   return OkStatus();
 }
 
+namespace {
+// Looks no further than the first; a file that is damaged all over costs no second reading.
+bool HasNonFinite(const TensorView& view) {
+  constexpr int64_t kRun = 1 << 16;  // elements; a multiple of every block size
+  const DTypeTraits& traits = Traits(view.dtype);
+  const int64_t count = view.shape.NumElements();
+  for (int64_t begin = 0; begin < count; begin += kRun) {
+    const std::byte* at = view.data + begin / traits.block_weights * traits.block_bytes;
+    if (quant::FindNonFinite(view.dtype, at, std::min(kRun, count - begin)).bad > 0) return true;
+  }
+  return false;
+}
+}  // namespace
+
+template <typename Fn>
+void WeightSet::ForEachTensor(const Matrix& matrix, Fn&& fn) const {
+  for (const Part& part : matrix.parts) {
+    for (const std::string& name : part.reads) {
+      const io::TensorEntry* entry = tensors_.Find(name);
+      CHECK(entry != nullptr) << name;
+      fn(*entry);
+    }
+  }
+}
+
+void WeightSet::NameDamaged(const Matrix& matrix) {
+  const size_t before = damaged_tensors_.size();
+  std::unordered_set<const io::TensorEntry*> seen;  // a fused tensor has several parts
+  ForEachTensor(matrix, [&](const io::TensorEntry& entry) {
+    if (seen.insert(&entry).second && HasNonFinite(entry.view)) {
+      damaged_tensors_.push_back(entry.name);
+    }
+  });
+  // What the file has is finite, and what was made of it is not.
+  if (damaged_tensors_.size() == before) damaged_tensors_.push_back(matrix.parts[0].tensors[0]);
+}
+
+void WeightSet::NameDamagedVector(const TensorView& part) {
+  for (const io::TensorEntry& entry : tensors_.entries()) {
+    const std::byte* begin = entry.view.data;
+    if (part.data < begin || part.data >= begin + entry.view.SizeBytes()) continue;
+    // Pieces of a fused bias follow one another.
+    if (damaged_tensors_.empty() || damaged_tensors_.back() != entry.name) {
+      damaged_tensors_.push_back(entry.name);
+    }
+    return;
+  }
+}
+
 Status WeightSet::PackVectors(ops::Backend& backend) {
   constexpr int64_t kAlign = 16;  // floats: one cache line
   int64_t total = 0;
@@ -136,6 +199,8 @@ Status WeightSet::PackVectors(ops::Backend& backend) {
       }
       const int64_t count = part.shape.NumElements();
       RILL_RETURN_IF_ERROR(quant::DequantizeRow(part.dtype, part.data, count, out));
+      quant::MarkNanScales(part.dtype, part.data, count, out);
+      if (quant::FindNonFinite(DType::kF32, out, count).bad > 0) NameDamagedVector(part);
       out += count;
     }
     CHECK(out - at == vector.shape.NumElements());
@@ -199,6 +264,7 @@ Status WeightSet::PackMatrix(Matrix& matrix, ops::Backend& backend, ops::Activat
   AddUse(matrix, source, encode, (*packed)->packed_bytes());
   *matrix.target = packed->get();
   packed_.push_back(std::move(*packed));
+  if (!packed_.back()->all_finite()) NameDamaged(matrix);
   if (MayReadSource(packed_.size() - 1)) {
     for (const Part& part : matrix.parts) mapped_bytes_ += part.file_bytes;
   }
@@ -242,42 +308,15 @@ void WeightSet::ReleaseView(const TensorView& view, bool own_memory) const {
   }
 }
 
-namespace {
-bool Overlap(const TensorView& a, const TensorView& b) {
-  return a.data < b.data + b.SizeBytes() && b.data < a.data + a.SizeBytes();
-}
-}  // namespace
-
-void WeightSet::ReleaseMatrix(size_t index, bool own_memory) const {
-  if (MayReadSource(index)) return;
-  for (const Part& part : matrices_[index].parts) {
-    if (part.view.data == nullptr) continue;  // a reader's: what it reads is not known here
-    // Few files have one tensor in two matrices, but they may.
-    bool needed = false;
-    for (size_t i = 0; i < matrices_.size() && !needed; ++i) {
-      if (i < index ? !MayReadSource(i) : i == index) continue;
-      for (const Part& other : matrices_[i].parts) {
-        needed = needed || other.view.data == nullptr || Overlap(part.view, other.view);
-      }
-    }
-    if (!needed) ReleaseView(part.view, own_memory);
-  }
-}
-
 void WeightSet::ReleaseSource(bool own_memory) const {
-  std::vector<const TensorView*> kept;
+  std::unordered_set<const std::byte*> kept;
   for (size_t i = 0; i < matrices_.size(); ++i) {
     if (!MayReadSource(i)) continue;
-    for (const Part& part : matrices_[i].parts) {
-      if (part.view.data == nullptr) return;
-      kept.push_back(&part.view);
-    }
+    ForEachTensor(matrices_[i],
+                  [&](const io::TensorEntry& entry) { kept.insert(entry.view.data); });
   }
   for (const io::TensorEntry& entry : tensors_.entries()) {
-    const bool needed = std::any_of(kept.begin(), kept.end(), [&](const TensorView* view) {
-      return Overlap(*view, entry.view);
-    });
-    if (!needed) ReleaseView(entry.view, own_memory);
+    if (!kept.contains(entry.view.data)) ReleaseView(entry.view, own_memory);
   }
 }
 
@@ -285,17 +324,38 @@ Status WeightSet::Pack(ops::Backend& backend, ops::ActivationMode activations, W
                        const std::function<void(int64_t done, int64_t total)>& on_matrix,
                        PackCache* cache, bool release_own_memory) {
   RILL_RETURN_IF_ERROR(PackVectors(backend));
+  // Matrices that may still read a tensor, by where it begins: two names may have the same bytes.
+  std::unordered_map<const std::byte*, int64_t> readers_left;
+  if (cache == nullptr) {  // which looks at the whole file once more
+    for (const Matrix& matrix : matrices_) {
+      ForEachTensor(matrix, [&](const io::TensorEntry& entry) { ++readers_left[entry.view.data]; });
+    }
+  }
   const auto bytes_of = [](const Matrix& matrix) {
     int64_t bytes = 0;
     for (const Part& part : matrix.parts) bytes += part.file_bytes;
     return bytes;
   };
   int64_t done = 0, total = 0;
-  for (const Matrix& matrix : matrices_) total += bytes_of(matrix);
+  ReadAhead ahead(tensors_);
+  for (const Matrix& matrix : matrices_) {
+    total += bytes_of(matrix);
+    std::vector<std::string> names;  // of what packing reads
+    if (matrix.matmul && (cache == nullptr || !cache->has_file())) {
+      for (const Part& part : matrix.parts) {
+        names.insert(names.end(), part.reads.begin(), part.reads.end());
+      }
+    }
+    ahead.Add(names);
+  }
   for (Matrix& matrix : matrices_) {
+    ahead.Begin(packed_.size());
     RILL_RETURN_IF_ERROR(PackMatrix(matrix, backend, activations, mode, cache));
-    // A cache looks at the whole file once more.
-    if (cache == nullptr) ReleaseMatrix(packed_.size() - 1, release_own_memory);
+    if (cache == nullptr && !MayReadSource(packed_.size() - 1)) {
+      ForEachTensor(matrix, [&](const io::TensorEntry& entry) {
+        if (--readers_left[entry.view.data] == 0) ReleaseView(entry.view, release_own_memory);
+      });
+    }
     done += bytes_of(matrix);
     if (on_matrix) on_matrix(done, total);
   }

@@ -39,8 +39,8 @@ std::vector<int64_t> NamedGroupSizes(const QuantConfig& quant, int64_t cols) {
 }  // namespace
 
 WeightSet::Part::Part(std::shared_ptr<const quant::RowReader> rows, int64_t bytes,
-                      std::vector<std::string> from)
-    : reader(std::move(rows)), file_bytes(bytes), tensors(std::move(from)) {
+                      std::vector<std::string> from, std::vector<std::string> all)
+    : reader(std::move(rows)), file_bytes(bytes), tensors(std::move(from)), reads(std::move(all)) {
   const Shape shape = reader->num_experts() > 1
                           ? Shape{reader->num_experts(), reader->rows(), reader->cols()}
                           : Shape{reader->rows(), reader->cols()};
@@ -48,7 +48,7 @@ WeightSet::Part::Part(std::shared_ptr<const quant::RowReader> rows, int64_t byte
 }
 
 WeightSet::Part WeightSet::Part::With(std::shared_ptr<const quant::RowReader> rows) const {
-  Part out(std::move(rows), file_bytes, tensors);
+  Part out(std::move(rows), file_bytes, tensors, reads);
   out.first_row = first_row;
   return out;
 }
@@ -115,7 +115,8 @@ Result<WeightSet::Part> WeightSet::GetMatrix(const std::string& base, int64_t ro
         fmt::format("{}: tensor '{}.weight': a {} matrix cannot be stored transposed", culprit_,
                     base, DTypeName(view.dtype)));
   }
-  return Part(quant::MakeViewRows({view}, true), view.SizeBytes(), {base + ".weight"});
+  return Part(quant::MakeViewRows({view}, true), view.SizeBytes(), {base + ".weight"},
+              {base + ".weight"});
 }
 
 // The order of columns of a matrix of `num_groups` groups, or null. Zeros only are none, as exllama
@@ -181,6 +182,7 @@ Result<WeightSet::Part> WeightSet::GetPacked(const std::string& base, int64_t ro
                         GetExact(base + ".scales", {DType::kF16, DType::kBF16, DType::kF32},
                                  Shape{num_groups, rows}));
   int64_t bytes = qweight.SizeBytes() + qzeros.SizeBytes() + scales.SizeBytes();
+  std::vector<std::string> reads = {base + ".qweight", base + ".qzeros", base + ".scales"};
   Result<std::shared_ptr<const quant::RowReader>> reader = Internal("no reader");
   if (awq) {
     reader = quant::MakeAwqRows({.qweight = qweight,
@@ -194,6 +196,7 @@ Result<WeightSet::Part> WeightSet::GetPacked(const std::string& base, int64_t ro
     if (tensors_.Find(base + ".g_idx") != nullptr) {
       RILL_ASSIGN_OR_RETURN(g_idx, GetExact(base + ".g_idx", {DType::kI32}, Shape{cols}));
       bytes += g_idx.SizeBytes();
+      reads.push_back(base + ".g_idx");
       if (FindOrder(base, num_groups) == nullptr) g_idx = {};
     }
     // In file order every weight would be wrong.
@@ -225,15 +228,15 @@ Result<WeightSet::Part> WeightSet::GetPacked(const std::string& base, int64_t ro
                                              message.substr(0, colon), message.substr(colon),
                                              kSupportedQuantConfigs));
   }
-  return Part(std::move(*reader), bytes, {base + ".qweight"});
+  return Part(std::move(*reader), bytes, {base + ".qweight"}, std::move(reads));
 }
 
 WeightSet::Part WeightSet::SliceOf(const Part& part, int64_t begin, int64_t count) {
-  Part out =
-      part.reader == nullptr
-          ? Part(RowSlice(part.view, begin, count), part.tensors[0])
-          : Part(quant::MakeRowSlice(part.reader, begin, count),
-                 part.file_bytes / part.view.dim(part.view.rank() - 2) * count, part.tensors);
+  Part out = part.reader == nullptr
+                 ? Part(RowSlice(part.view, begin, count), part.tensors[0])
+                 : Part(quant::MakeRowSlice(part.reader, begin, count),
+                        part.file_bytes / part.view.dim(part.view.rank() - 2) * count, part.tensors,
+                        part.reads);
   out.first_row = part.first_row + begin;
   return out;
 }
@@ -241,7 +244,7 @@ WeightSet::Part WeightSet::SliceOf(const Part& part, int64_t begin, int64_t coun
 Result<WeightSet::Part> WeightSet::Stacked(const std::string& name,
                                            const std::vector<Part>& experts) {
   std::vector<std::shared_ptr<const quant::RowReader>> readers;
-  std::vector<std::string> tensors;
+  std::vector<std::string> tensors, reads;
   int64_t bytes = 0;
   for (const Part& part : experts) {
     if (part.view.dtype != experts[0].view.dtype) {
@@ -253,9 +256,10 @@ Result<WeightSet::Part> WeightSet::Stacked(const std::string& name,
     }
     readers.push_back(part.Rows());
     tensors.push_back(part.tensors[0]);
+    reads.insert(reads.end(), part.reads.begin(), part.reads.end());
     bytes += part.file_bytes;
   }
-  Part out(quant::MakeStackedRows(std::move(readers)), bytes, std::move(tensors));
+  Part out(quant::MakeStackedRows(std::move(readers)), bytes, std::move(tensors), std::move(reads));
   out.view.shape = Shape{static_cast<int64_t>(experts.size()), out.view.dim(out.view.rank() - 2),
                          out.view.dim(out.view.rank() - 1)};
   out.view = TensorView(static_cast<const void*>(nullptr), out.view.dtype, out.view.shape);

@@ -55,8 +55,8 @@ bool IsInteger(DType dtype) {
     default: return false;
   }
 }
+}  // namespace
 
-// What a weight may be in a file.
 std::string SupportedTypes() {
   std::string list;
   for (const DTypeTraits& traits : kDTypeTraits) {
@@ -67,7 +67,6 @@ std::string SupportedTypes() {
   }
   return list;
 }
-}  // namespace
 
 Result<TensorView> WeightSet::Get(const std::string& name, const Shape& shape) {
   const io::TensorEntry* entry = Find(name);
@@ -250,8 +249,8 @@ Status WeightSet::CheckPackedTwice() const {
     if (tensors_.Find(other) == nullptr) continue;
     return InvalidArgument(fmt::format(
         "{}: tensors '{}.qweight' and '{}.weight': the file has both; expected one of them, the "
-        "packed or the plain one",
-        culprit_, base, base));
+        "packed or the plain one; supported: {}",
+        culprit_, base, base, kSupportedQuantConfigs));
   }
   return OkStatus();
 }
@@ -289,8 +288,10 @@ Status WeightSet::CheckForgottenBiases() const {
     // AutoGPTQ writes biases of zeros where the network has none.
     if (packed && IsAllZero(found->view)) continue;
     return InvalidArgument(fmt::format(
-        "{}: tensor '{}' is in the file, but the configuration of a '{}' network has no such bias",
-        culprit_, bias, spec_.family));
+        "{}: tensor '{}': the file has {} of {}, but the configuration of a '{}' network has no "
+        "such bias; supported: a configuration that has it, a file without it{}",
+        culprit_, bias, found->view.shape.ToString(), DTypeName(found->view.dtype), spec_.family,
+        packed ? ", or, beside packed weights, a bias of zeros" : ""));
   }
   return OkStatus();
 }

@@ -96,6 +96,9 @@ class WeightSet {
   Status Pack(ops::Backend& backend, ops::ActivationMode activations, WeightMode mode,
               const std::function<void(int64_t done, int64_t total)>& on_matrix = nullptr,
               PackCache* cache = nullptr, bool release_own_memory = false);
+  // After Pack: tensors of the file in which it saw a NaN or an Inf, in the order of packing; of
+  // matrices where the backend looks.
+  const std::vector<std::string>& damaged_tensors() const { return damaged_tensors_; }
   // After Pack: gives back the memory of all tensors that no packed weight may be read from. Bytes
   // of a mapping can be read again; those that were read into memory only go, and are zeros then,
   // with `own_memory`.
@@ -114,13 +117,16 @@ class WeightSet {
     std::shared_ptr<const quant::RowReader> reader;
     int64_t file_bytes = 0;
     std::vector<std::string> tensors;  // of the file, for errors: one, or one an expert
+    std::vector<std::string> reads;    // the same, or also those beside them: scales, zero points
     int64_t first_row = 0;             // of those tensors
 
     Part() = default;
     Part(const TensorView& in_place, std::string tensor)
-        : view(in_place), file_bytes(in_place.SizeBytes()), tensors{std::move(tensor)} {}
-    Part(std::shared_ptr<const quant::RowReader> rows, int64_t bytes,
-         std::vector<std::string> from);
+        : view(in_place), file_bytes(in_place.SizeBytes()), tensors{std::move(tensor)} {
+      reads = tensors;
+    }
+    Part(std::shared_ptr<const quant::RowReader> rows, int64_t bytes, std::vector<std::string> from,
+         std::vector<std::string> all);
     // The same rows made anew.
     Part With(std::shared_ptr<const quant::RowReader> rows) const;
     std::shared_ptr<const quant::RowReader> Rows() const;
@@ -189,9 +195,14 @@ class WeightSet {
   Status PackVectors(ops::Backend& backend);
   void AddUse(const Matrix& matrix, const ops::WeightSource& source, bool encoded,
               int64_t packed_bytes);
+  // Which tensors of the matrix have a NaN or an Inf.
+  void NameDamaged(const Matrix& matrix);
+  void NameDamagedVector(const TensorView& part);
+  // Calls fn(entry) of each tensor that the matrix is made of, as often as its parts read it.
+  template <typename Fn>
+  void ForEachTensor(const Matrix& matrix, Fn&& fn) const;
   // Whether a backend may read the file's bytes of a packed matrix again.
   bool MayReadSource(size_t matrix) const;
-  void ReleaseMatrix(size_t index, bool own_memory) const;
   void ReleaseView(const TensorView& view, bool own_memory) const;
 
   const io::TensorDirectory& tensors_;
@@ -207,6 +218,7 @@ class WeightSet {
   std::unique_ptr<ops::Buffer> constants_;
   int64_t packed_bytes_ = 0, mapped_bytes_ = 0;
   MatrixUse matrix_use_;
+  std::vector<std::string> damaged_tensors_;
 };
 
 // Every element is there and 0, of floating-point numbers also -0.

@@ -84,6 +84,9 @@ class PackedWeight {
   // Of rows(): those whose products are integer dot products with quantised activations. The
   // others' are f32 fma.
   virtual int64_t integer_rows() const { return 0; }
+  // false: a number that was packed, or is read in place, is NaN or Inf. true also of a backend
+  // that does not look.
+  virtual bool all_finite() const { return true; }
   // "panel16 q4_1 x q8", for logs and `rill inspect`.
   virtual std::string Describe() const = 0;
 

@@ -162,35 +162,25 @@ def test_weights_that_are_no_numbers(rill, stories, tmp_path):
     assert "output_norm.weight" in report["check"]["nan_or_inf"]
 
 
-def llama_folder(folder, dtype, bad_bytes):
-    """A Llama of 56 million random weights; element 5000 of layer 1's down_proj is bad."""
+SIZES = {"F8_E4M3": 1, "BF16": 2, "F16": 2, "I32": 4}
+
+
+def write_folder(folder, config, tensors, bad=None):
+    """`tensors`: name -> (dtype, shape), of small random numbers. `bad`: (name, element, its bytes)."""
     numpy = pytest.importorskip("numpy")
-    hidden, inner, layers, vocab = 512, 8192, 4, 32
-    (folder / "config.json").write_text(json.dumps({
-        "model_type": "llama", "hidden_size": hidden, "intermediate_size": inner,
-        "num_hidden_layers": layers, "num_attention_heads": 8, "num_key_value_heads": 8,
-        "vocab_size": vocab, "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
-        "rope_theta": 10000.0, "tie_word_embeddings": False}))
-    size = len(bad_bytes)
-    shapes = {"model.embed_tokens": [vocab, hidden], "lm_head": [vocab, hidden],
-              "model.norm": [hidden]}
-    for i in range(layers):
-        p = f"model.layers.{i}."
-        shapes |= {p + "input_layernorm": [hidden], p + "post_attention_layernorm": [hidden]}
-        shapes |= {f"{p}self_attn.{x}_proj": [hidden, hidden] for x in "qkvo"}
-        shapes |= {f"{p}mlp.{x}_proj": [inner, hidden] for x in ("gate", "up")}
-        shapes |= {f"{p}mlp.down_proj": [hidden, inner]}
+    (folder / "config.json").write_text(json.dumps(config))
     header, blobs, at = {}, [], 0
     rng = numpy.random.default_rng(3)
-    for name, shape in shapes.items():
-        data = bytearray(rng.integers(0x18, 0x2C, int(numpy.prod(shape)) * size,
+    for name, (dtype, shape) in tensors.items():
+        data = bytearray(rng.integers(0x18, 0x2C, int(numpy.prod(shape)) * SIZES[dtype],
                                       dtype=numpy.uint8).tobytes())  # small in each type
-        if name == "model.layers.1.mlp.down_proj":
-            data[5000 * size:5001 * size] = bad_bytes
-        header[name + ".weight"] = {"dtype": dtype, "shape": shape,
-                                    "data_offsets": [at, at + len(data)]}
+        if bad and name == bad[0]:
+            begin = bad[1] * len(bad[2])
+            data[begin:begin + len(bad[2])] = bad[2]
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(data)]}
         blobs.append(data)
         at += len(data)
+    assert bad is None or bad[0] in header
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # tensors at odd addresses would be copied
     with (folder / "model.safetensors").open("wb") as file:
@@ -198,14 +188,83 @@ def llama_folder(folder, dtype, bad_bytes):
         file.writelines(blobs)
 
 
-# More bytes than are sampled before the weights are packed, and the bad one not among the sample.
-@pytest.mark.parametrize("dtype, bad_bytes", [("BF16", b"\xC0\x7F"), ("F8_E4M3", b"\x7F")])
-def test_one_bad_number_in_a_large_file_is_told(rill, tmp_path, dtype, bad_bytes):
-    llama_folder(tmp_path, dtype, bad_bytes)
+LARGE = {"hidden_size": 512, "intermediate_size": 8192, "num_hidden_layers": 4, "num_attention_heads": 8,
+         "num_key_value_heads": 8, "vocab_size": 32, "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
+         "rope_theta": 10000.0, "tie_word_embeddings": False}
+
+
+def llama_folder(folder, dtype, bad=None, **config):
+    """A Llama of 56 million random weights or, with other sizes and keys, what is like it."""
+    config = {"model_type": "llama", **LARGE, **config}
+    hidden, inner, vocab = (config[k] for k in ("hidden_size", "intermediate_size", "vocab_size"))
+    heads = config["num_attention_heads"]
+    width = heads * config.get("head_dim", hidden // heads)
+    experts = config.get("num_local_experts", 0)
+    quantised = "quantization_config" in config
+    tensors = {}
+
+    def matrix(base, rows, cols):
+        if not quantised or base == "lm_head":
+            tensors[base + ".weight"] = (dtype, [rows, cols])
+            return
+        tensors[base + ".qweight"] = ("I32", [cols, rows // 8])
+        tensors[base + ".qzeros"] = ("I32", [cols // 128, rows // 8])
+        tensors[base + ".scales"] = ("F16", [cols // 128, rows])
+
+    tensors["model.embed_tokens.weight"] = (dtype, [vocab, hidden])
+    tensors["model.norm.weight"] = (dtype, [hidden])
+    matrix("lm_head", vocab, hidden)
+    for i in range(config["num_hidden_layers"]):
+        p = f"model.layers.{i}."
+        tensors[p + "input_layernorm.weight"] = (dtype, [hidden])
+        tensors[p + "post_attention_layernorm.weight"] = (dtype, [hidden])
+        for name in "qkv":
+            matrix(f"{p}self_attn.{name}_proj", width, hidden)
+        matrix(f"{p}self_attn.o_proj", hidden, width)
+        if config.get("use_qk_norm"):
+            tensors[p + "self_attn.q_norm.weight"] = (dtype, [heads, width // heads])
+            tensors[p + "self_attn.k_norm.weight"] = (dtype, [heads, width // heads])
+        if experts:
+            tensors[p + "block_sparse_moe.gate.weight"] = (dtype, [experts, hidden])
+        for prefix, gate, up, down in ([(f"block_sparse_moe.experts.{e}.", "w1", "w3", "w2") for e in range(experts)]
+                                       or [("mlp.", "gate_proj", "up_proj", "down_proj")]):
+            matrix(p + prefix + gate, inner, hidden)
+            matrix(p + prefix + up, inner, hidden)
+            matrix(p + prefix + down, hidden, inner)
+    write_folder(folder, config, tensors, bad)
+
+
+def gpt2_folder(folder):
+    """Its matrices are stored [in, out]."""
+    hidden, inner, vocab, context = 512, 12288, 32, 64
+    tensors = {"transformer.wte.weight": [vocab, hidden], "transformer.wpe.weight": [context, hidden],
+               "transformer.ln_f.weight": [hidden], "transformer.ln_f.bias": [hidden]}
+    for i in range(4):
+        p = f"transformer.h.{i}."
+        for name, rows, cols in (("attn.c_attn", hidden, 3 * hidden), ("attn.c_proj", hidden, hidden),
+                                 ("mlp.c_fc", hidden, inner), ("mlp.c_proj", inner, hidden)):
+            tensors |= {f"{p}{name}.weight": [rows, cols], f"{p}{name}.bias": [cols]}
+        tensors |= {f"{p}{ln}.{x}": [hidden] for ln in ("ln_1", "ln_2") for x in ("weight", "bias")}
+    write_folder(folder, {"model_type": "gpt2", "n_embd": hidden, "n_layer": 4, "n_head": 8, "n_inner": inner,
+                          "vocab_size": vocab, "n_positions": context},
+                 {name: ("BF16", shape) for name, shape in tensors.items()})
+
+
+# More bytes than are sampled before the weights are packed, and the bad one not among the sample. q, k
+# and v are one matrix at load, so are gate and up; norms of each head are no matrices.
+@pytest.mark.parametrize("dtype, bad_bytes, name, config", [
+    ("BF16", b"\xC0\x7F", "mlp.down_proj", {}), ("F8_E4M3", b"\x7F", "mlp.down_proj", {}),
+    ("BF16", b"\xC0\x7F", "self_attn.k_proj", {}), ("BF16", b"\x80\x7F", "mlp.up_proj", {}),
+    ("BF16", b"\xC0\x7F", "self_attn.q_norm",
+     {"model_type": "cohere", "use_qk_norm": True, "num_attention_heads": 64, "num_key_value_heads": 64,
+      "head_dim": 128, "intermediate_size": 2048, "num_hidden_layers": 2})])
+def test_one_bad_number_in_a_large_file_is_told(rill, tmp_path, dtype, bad_bytes, name, config):
+    tensor = f"model.layers.1.{name}.weight"
+    llama_folder(tmp_path, dtype, (tensor, 5000, bad_bytes), **config)
     done = run(rill, "eval", "fingerprint", tmp_path)
     warning, message = done.stderr.decode().splitlines()
-    assert warning.startswith("rill: warning: ") and "blk.1.ffn_down" in warning.replace(
-        "model.layers.1.mlp.down_proj", "blk.1.ffn_down")
+    assert warning.startswith(f"rill: warning: {tmp_path}: tensor '{tensor}': ")
+    assert "more tensor" not in warning
     assert done.returncode == FAILURE and "no fingerprint" in message and "nan" in message
     (tmp_path / "ids.json").write_text("[1, 2]")
     done = run(rill, "eval", "logits", tmp_path, "--tokens", tmp_path / "ids.json", "--out",
@@ -213,12 +272,23 @@ def test_one_bad_number_in_a_large_file_is_told(rill, tmp_path, dtype, bad_bytes
     assert done.returncode == OK and "64 of 64 logits are NaN or Inf" in done.stderr.decode()
     assert json.loads(done.stdout)["non_finite"] == 64
     report = json.loads(run(rill, "inspect", tmp_path, "--json").stdout)
-    assert "model.layers.1.mlp.down_proj.weight" in report["check"]["nan_or_inf"]
+    assert tensor in report["check"]["nan_or_inf"]
 
 
-def test_without_a_mapping_the_weights_are_in_memory_once(rill, tmp_path):
+@pytest.mark.parametrize("kind", ["rows", "experts", "awq", "transposed"])
+def test_without_a_mapping_the_weights_are_in_memory_once(rill, tmp_path, kind):
     """What was read from the file goes as it is packed, not when all is."""
-    llama_folder(tmp_path, "BF16", b"\x20\x20")
+    if kind == "transposed":
+        gpt2_folder(tmp_path)
+    else:
+        llama_folder(tmp_path, "BF16", **{
+            "rows": {},
+            "experts": {"model_type": "mixtral", "intermediate_size": 2048, "num_local_experts": 4,
+                        "num_experts_per_tok": 2},
+            # 4 bits a weight: four times as many.
+            "awq": {"hidden_size": 1024, "intermediate_size": 16384,
+                    "quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128}},
+        }[kind])
     size = (tmp_path / "model.safetensors").stat().st_size
     process = subprocess.Popen([rill, "eval", "fingerprint", tmp_path, "--no-mmap"],
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -235,6 +305,9 @@ def test_without_a_mapping_the_weights_are_in_memory_once(rill, tmp_path):
         time.sleep(0.001)
     assert process.returncode == OK
     assert size < peak < 1.5 * size, (peak, size)
+    # And not before.
+    prints = [run(rill, "eval", "fingerprint", tmp_path, *flags).stdout for flags in ([], ["--no-mmap"])]
+    assert prints[0] == prints[1] != b""
     # What has gone is read again to be checked.
     checks = [json.loads(run(rill, "inspect", tmp_path, *flags, "--json").stdout)["check"]
               for flags in ([], ["--no-mmap"])]
@@ -623,3 +696,30 @@ def test_pack_cache_needs_no_threads(rill, tmp_path):
         codes.add(done.returncode)
         assert done.returncode in (OK, RESOURCES), (limit_mb, done.returncode, done.stderr)
     assert codes == {OK, RESOURCES}
+
+
+def test_pack_cache_on_a_full_disk_is_one_warning(rill, tmp_path):
+    """A file system of its own: of `room` KiB beside the model, so that the first write fails or a later one."""
+    model = tmp_path / "model.gguf"
+    subprocess.run([rill, "bench", "--synthetic", "llama-tiny:q4_0", "--write-gguf", model],
+                   capture_output=True, timeout=60, check=True)
+    want = subprocess.run([rill, "eval", "fingerprint", model, "-c", "512"], capture_output=True, timeout=60,
+                          check=True).stdout
+    kib = model.stat().st_size // 1024 + 1
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    script = """mount -t tmpfs -o size="$1"k none "$2" || exit 77
+        cp "$3" "$2/model.gguf"
+        RILL_CACHE="$2/cache" "$4" eval fingerprint "$2/model.gguf" -c 512 --pack-cache
+        code=$?
+        echo files: $(find "$2" -type f -printf "%f ") >&2
+        exit $code"""
+    for room in (8, kib // 2):
+        done = subprocess.run(["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh",
+                               str(kib + room), disk, model, rill], capture_output=True, timeout=60, check=False)
+        if done.returncode == 77 or b"unshare" in done.stderr:
+            pytest.skip("skipped: no file system of its own: " + done.stderr.decode().strip()[-80:])
+        assert done.returncode == 0 and done.stdout == want, done
+        told = done.stderr.decode()
+        assert told.count("pack cache: not written") == 1 and "No space left" in told, told
+        assert told.splitlines()[-1] == "files: model.gguf", told  # and nothing of the cache

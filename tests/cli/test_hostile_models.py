@@ -1,7 +1,11 @@
 """Model files that are well formed and lie: missing, mistyped and absurd metadata, vocabularies that
 no tokenizer can be made of, code beside the weights. Each gets one sentence, at once."""
 import json
+import os
+import resource
 import struct
+import subprocess
+import tempfile
 import time
 
 import numpy as np
@@ -111,6 +115,43 @@ def test_absurd_sizes_are_refused_before_anything_is_allocated(rill, tmp_path, k
         message = refused(run(rill, *command, path), USAGE, UNSUPPORTED, RESOURCES)
         assert "m.gguf" in message
     assert time.monotonic() - begin < 10
+
+
+@pytest.mark.parametrize("shape", [(2, 1), (40000,)])
+def test_rope_factors_of_a_wrong_shape_are_named(rill, tmp_path, shape):
+    path = write(tmp_path / "m.gguf", shapes={**SHAPES, "rope_freqs.weight": shape})
+    message = refused(run(rill, "inspect", path))
+    assert f"m.gguf: tensor 'rope_freqs.weight': expected f32 [2], got f32 [{shape[0]}" in message
+    assert "; supported: f32 of one dimension" in message
+
+
+def refused_in_little_memory(rill, path):
+    """What `inspect` says of it; a table of a billion bytes would show."""
+    begin = time.monotonic()
+    with tempfile.TemporaryFile() as error:
+        process = subprocess.Popen([rill, "inspect", str(path)], stdout=subprocess.DEVNULL,
+                                   stdin=subprocess.DEVNULL, stderr=error)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        error.seek(0)
+        message = error.read().decode()
+    assert process.returncode == USAGE and len(message.splitlines()) == 1, message
+    assert time.monotonic() - begin < 10
+    # A process begins as a copy of this one.
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert usage.ru_maxrss < own + 256 * 1024, usage
+    return message
+
+
+@pytest.mark.parametrize("family, layers", [("bloom", 1), ("baichuan", 40)])
+def test_slopes_of_absurdly_many_heads_are_not_made(rill, tmp_path, family, layers):
+    """ALiBi needs one a head."""
+    pairs = {key.replace("llama.", family + "."): value for key, value in NETWORK.items()}
+    path = write(tmp_path / "m.gguf", {**pairs, "general.architecture": family,
+                                       f"{family}.block_count": layers,
+                                       f"{family}.attention.head_count": 1 << 28})
+    message = refused_in_little_memory(rill, path)
+    assert "m.gguf: number of heads: expected [1, 16384], got 268435456" in message
 
 
 def test_memory_is_planned_before_it_is_taken(rill, tmp_path):
@@ -272,6 +313,16 @@ def test_wrong_side_files(rill, folder, file, text, needle):
     done = run(rill, "tokenize", folder, "ab")
     message = done.stderr.decode()
     assert done.returncode == 2 and needle in message and file in message and str(folder) in message
+
+
+@pytest.mark.parametrize("family, more", [("bloom", {}), ("falcon", {"alibi": True}),
+                                          ("baichuan", {"max_position_embeddings": None})])
+def test_slopes_of_absurdly_many_configured_heads_are_not_made(rill, folder, family, more):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(
+        {**config, "model_type": family, "num_attention_heads": 1 << 28, "head_dim": 8, **more}))
+    message = refused_in_little_memory(rill, folder)
+    assert "number of heads: expected [1, 16384], got 268435456" in message
 
 
 @pytest.mark.parametrize("key, value, needle", [

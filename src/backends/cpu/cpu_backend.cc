@@ -1,6 +1,5 @@
 #include "backends/cpu/cpu_backend.h"
 
-#include <cstdlib>
 #include <cstring>
 #include <system_error>
 
@@ -8,7 +7,6 @@
 #include "backends/cpu/context.h"
 #include "base/check.h"
 #include "base/pause.h"
-#include "base/utf8.h"
 
 namespace rill::cpu {
 
@@ -115,13 +113,6 @@ class CpuBackend : public ops::Backend {
     std::vector<std::string> warnings;
     std::string text = cpu::PlainCodeWarning(context_.k.isa, isa_was_chosen_);
     if (!text.empty()) warnings.push_back(std::move(text));
-    if (num_damaged_ > 0) {
-      text = "weight '" + PrintableUtf8(first_damaged_, 100) + "' has NaN or Inf";
-      if (num_damaged_ > 1) text += ", and so have " + std::to_string(num_damaged_ - 1) + " others";
-      warnings.push_back(text +
-                         ": expect nonsense (`rill inspect` lists the tensors, --check-tensors "
-                         "refuses such a file)");
-    }
     return warnings;
   }
   const ops::OpTable& ops() const override { return table_; }
@@ -173,7 +164,6 @@ class CpuBackend : public ops::Backend {
   Result<std::unique_ptr<ops::PackedWeight>> PackWeight(const ops::WeightSource& source) override {
     auto weight = CpuWeight::Pack(source, context_.pool, weight_memory_);
     if (!weight.ok()) return weight.status();
-    if (!(*weight)->all_finite() && num_damaged_++ == 0) first_damaged_ = source.name;
     return std::unique_ptr<ops::PackedWeight>(std::move(weight).value());
   }
 
@@ -195,8 +185,6 @@ class CpuBackend : public ops::Backend {
   Context context_;
   std::vector<std::unique_ptr<Context>> lanes_;  // none where there is one thread
   WeightMemory weight_memory_;
-  std::string first_damaged_;  // of the packed weights with a NaN or an Inf
-  int64_t num_damaged_ = 0;
   const bool isa_was_chosen_;
   ops::OpTable table_;
 };
@@ -206,7 +194,7 @@ class CpuBackend : public ops::Backend {
 Result<std::unique_ptr<ops::Backend>> MakeCpuBackend(const backends::BackendOptions& options) {
   auto kernels = SelectKernels(options.cpu_isa);
   if (!kernels.ok()) return kernels.status();
-  const bool chosen = !options.cpu_isa.empty() || std::getenv("RILL_CPU_ISA") != nullptr;
+  const bool chosen = !ChosenIsa(options.cpu_isa).empty();
   try {
     return std::unique_ptr<ops::Backend>(new CpuBackend(*kernels, options.num_threads, chosen));
   } catch (const std::system_error& error) {

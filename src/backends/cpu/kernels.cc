@@ -58,14 +58,15 @@ std::vector<std::pair<std::string, std::string>> AliasesOf(
 
 }  // namespace
 
+std::string_view ChosenIsa(std::string_view isa) {
+  if (!isa.empty()) return isa;
+  const char* env = std::getenv("RILL_CPU_ISA");
+  return env == nullptr ? std::string_view() : env;
+}
+
 Result<const Kernels*> SelectKernels(std::string_view isa) {
-  const char* source = "cpu_isa";
-  if (isa.empty()) {
-    if (const char* env = std::getenv("RILL_CPU_ISA")) {
-      isa = env;
-      source = "RILL_CPU_ISA";
-    }
-  }
+  const char* source = isa.empty() ? "RILL_CPU_ISA" : "cpu_isa";
+  isa = ChosenIsa(isa);
   const std::vector<const Kernels*> present = AvailableKernels();
   if (isa.empty()) return present.front();
   std::string_view space_name;  // of an alias

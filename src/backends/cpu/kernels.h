@@ -201,6 +201,8 @@ struct Kernels {
   void (*attention_merge)(AttentionBlock& block, int32_t num_spans, const float* partials);
 };
 
+// The instruction set that somebody asked for: `isa`, else $RILL_CPU_ISA, else "".
+std::string_view ChosenIsa(std::string_view isa);
 // Kernels for `isa` ("" = $RILL_CPU_ISA, or the best present). Errors: kInvalidArgument naming the
 // ISAs there are; kUnsupported when this CPU lacks it.
 Result<const Kernels*> SelectKernels(std::string_view isa);

@@ -43,6 +43,22 @@ TEST(CpuIsas, Available_AreThoseOfTheTablesAndEachCanBeChosen) {
   }
 }
 
+TEST(CpuIsas, AnEmptyVariable_ChoosesNone) {
+  const char* before = std::getenv("RILL_CPU_ISA");
+  const std::string kept = before == nullptr ? "" : before;
+  ::setenv("RILL_CPU_ISA", "", 1);
+  EXPECT_EQ(ChosenIsa(""), "");
+  EXPECT_EQ(ChosenIsa("scalar"), "scalar");
+  ASSERT_TRUE(SelectKernels("").ok());
+  EXPECT_EQ(*SelectKernels(""), AvailableKernels().front());
+  ::setenv("RILL_CPU_ISA", "scalar", 1);
+  EXPECT_EQ(ChosenIsa(""), "scalar");
+  EXPECT_EQ(ChosenIsa("avx2"), "avx2");
+  ::unsetenv("RILL_CPU_ISA");
+  EXPECT_EQ(ChosenIsa(""), "");
+  if (before != nullptr) ::setenv("RILL_CPU_ISA", kept.c_str(), 1);
+}
+
 TEST(CpuIsas, UnknownName_IsRefusedWithEachNameThereIs) {
   const auto isas = FindCpuIsas("nonesuch");
   ASSERT_EQ(isas.status().code(), StatusCode::kInvalidArgument);

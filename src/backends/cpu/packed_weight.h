@@ -89,8 +89,7 @@ class CpuWeight : public ops::PackedWeight {
   const int32_t* Order(int64_t expert) const {
     return order_.empty() ? nullptr : order_.data() + expert * cols_;
   }
-  // Whether every number that was packed, or is read in place, is finite.
-  bool all_finite() const { return all_finite_; }
+  bool all_finite() const override { return all_finite_; }
   // Source view when only embedding reads it, in place; empty otherwise.
   const TensorView& in_place() const { return in_place_; }
 

@@ -5,12 +5,15 @@
 #include <algorithm>
 #include <cmath>
 
+#include "model/spec_check.h"
+
 namespace rill::model {
 
 std::vector<float> AlibiSlopes(int32_t num_heads, double max_bias) {
+  std::vector<float> slopes;
+  if (num_heads > kMaxHeads) return slopes;
   int32_t power = 1;
   while (power * 2 <= num_heads) power *= 2;
-  std::vector<float> slopes;
   slopes.reserve(static_cast<size_t>(num_heads));
   for (int32_t i = 1; i <= power; ++i) {
     slopes.push_back(static_cast<float>(std::exp2(-max_bias * i / power)));
@@ -243,15 +246,19 @@ void ReadGgufRope(GgufConfig& g, Description& out, const GgufDefaults& defaults)
     rope.scaling = RopeScaling::kLinear;
     rope.factor = g.Number("rope.scale_linear", 1.0);
   }
-  // Llama 3's and LongRoPE's per-frequency divisors are tensors.
+  // Llama 3's and LongRoPE's per-frequency divisors are tensors. MakeRope compares their number
+  // with the rotary dimension; no more than it can take are copied.
   auto factors = [&](const char* name) {
     std::vector<double> values;
     const io::TensorEntry* entry = g.source().tensors.Find(name);
     if (entry == nullptr) return values;
-    if (entry->view.dtype != DType::kF32 || entry->view.rank() != 1) {
+    if (entry->view.dtype != DType::kF32 || entry->view.rank() != 1 ||
+        entry->view.dim(0) > kMaxRotaryDim / 2) {
       g.Fail(InvalidArgument(fmt::format(
-          "{}: tensor '{}': expected f32 [{}], got {} {}", g.source().path, name,
-          rope.rotary_dim / 2, DTypeName(entry->view.dtype), entry->view.shape.ToString())));
+          "{}: tensor '{}': expected f32 [{}], got {} {}; supported: f32 of one dimension, at most "
+          "[{}]",
+          g.source().path, name, rope.rotary_dim / 2, DTypeName(entry->view.dtype),
+          entry->view.shape.ToString(), kMaxRotaryDim / 2)));
       return values;
     }
     const float* data = entry->view.As<float>();

@@ -57,6 +57,7 @@ void ReadGgufLlamaLike(GgufConfig& config, Description& out, const GgufDefaults&
 
 // Slopes of ALiBi (Press et al. 2021, arXiv:2108.12409, and its code for counts that are no power
 // of two): 2^(-8 i / n), i = 1 … n; beyond the largest power of two, odd steps of the next one.
+// None for more heads than CheckSpec, which runs later, lets pass.
 std::vector<float> AlibiSlopes(int32_t num_heads, double max_bias = 8.0);
 
 }  // namespace rill::model
