@@ -1,6 +1,7 @@
 #include "model/read_ahead.h"
 
 #include <algorithm>
+#include <system_error>
 
 #include "io/mapped_file.h"
 
@@ -8,6 +9,7 @@ namespace rill::model {
 
 void ReadAhead::Add(const std::vector<std::string>& names) {
   Matrix matrix;
+  matrix.begin_bytes = total_bytes_;
   for (const std::string& name : names) {
     const io::TensorEntry* entry = tensors_.Find(name);
     if (entry == nullptr || entry->view.data == nullptr) continue;
@@ -15,24 +17,46 @@ void ReadAhead::Add(const std::vector<std::string>& names) {
     const std::span<const std::byte> bytes(reinterpret_cast<const std::byte*>(entry->view.data),
                                            static_cast<size_t>(entry->view.SizeBytes()));
     matrix.pieces.push_back({tensors_.files()[entry->file_index].get(), bytes});
-    matrix.size_bytes += entry->view.SizeBytes();
+    total_bytes_ += entry->view.SizeBytes();
   }
   matrices_.push_back(std::move(matrix));
 }
 
+void ReadAhead::Start() {
+  if (total_bytes_ == 0) return;
+  try {
+    thread_ = std::thread([this] { Read(); });
+  } catch (const std::system_error&) {
+  } catch (const std::bad_alloc&) {
+  }
+}
+
 void ReadAhead::Begin(size_t index) {
-  if (index < next_) ahead_bytes_ -= matrices_[index].size_bytes;
-  next_ = std::max(next_, index + 1);
-  while (next_ < matrices_.size() && ahead_bytes_ < kWindowBytes) {
-    const Matrix& matrix = matrices_[next_++];
-    ahead_bytes_ += matrix.size_bytes;
-    // Of a huge one (all experts of a layer) the beginning: the rest is read as it is packed.
-    int64_t left = kWindowBytes;
-    for (const Piece& piece : matrix.pieces) {
-      const auto size = std::min(piece.bytes.size(), static_cast<size_t>(left));
-      piece.file->ReadAhead(piece.bytes.first(size));
-      left -= static_cast<int64_t>(size);
-      if (left == 0) break;
+  packing_.store(index, std::memory_order_release);
+  packing_.notify_one();
+}
+
+ReadAhead::~ReadAhead() {
+  Begin(SIZE_MAX);
+  if (thread_.joinable()) thread_.join();
+}
+
+void ReadAhead::Read() {
+  constexpr size_t kPiece = size_t{4} << 20;
+  for (size_t i = 0; i < matrices_.size(); ++i) {
+    int64_t at_bytes = matrices_[i].begin_bytes;
+    for (const Piece& piece : matrices_[i].pieces) {
+      for (size_t at = 0; at < piece.bytes.size(); at += kPiece) {
+        size_t now = packing_.load(std::memory_order_acquire);
+        while (now < i && at_bytes - matrices_[now].begin_bytes > kWindowBytes) {
+          packing_.wait(now);
+          now = packing_.load(std::memory_order_acquire);
+        }
+        if (now == SIZE_MAX) return;
+        const size_t size = std::min(kPiece, piece.bytes.size() - at);
+        if (now <= i) piece.file->ReadAhead(piece.bytes.subspan(at, size));
+        at_bytes += static_cast<int64_t>(size);
+      }
     }
   }
 }

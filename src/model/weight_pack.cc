@@ -348,6 +348,7 @@ Status WeightSet::Pack(ops::Backend& backend, ops::ActivationMode activations, W
     }
     ahead.Add(names);
   }
+  ahead.Start();
   for (Matrix& matrix : matrices_) {
     ahead.Begin(packed_.size());
     RILL_RETURN_IF_ERROR(PackMatrix(matrix, backend, activations, mode, cache));
