@@ -278,7 +278,7 @@ struct DotAcc {
 RILL_INLINE DotAcc StartDot(I32) {
   return {_mm256_setzero_si256(), _mm256_setzero_si256()};
 }
-// Sums that start at value * 2^n in each place; |value| < 2^15.
+// Sums that start at value * 2^n in each place; that is below 2^15 in magnitude.
 template <int n>
 RILL_INLINE DotAcc StartPairs(int32_t value) {
   const __m256i v = _mm256_slli_epi16(_mm256_set1_epi16(static_cast<int16_t>(value)), n);
@@ -286,12 +286,18 @@ RILL_INLINE DotAcc StartPairs(int32_t value) {
 }
 // long_run, in one statement: 12 sums (6 tokens), two vectors of codes and two of these are the 16
 // registers that there are. Left to itself GCC keeps a sum in memory, and each of its additions
-// waits for the store of the one before (Zen 4, 504 tokens, 2048 x 2048, one thread, with sums that
-// start in pairs: q4_0 108 -> 122 GMAC/s, q4_k 104 -> 118, q5_0 104 -> 109). Short runs, of 6 bits,
-// are better off without (90, with it 75).
+// waits for the store of the one before (Zen 4, 504 tokens, 2048 x 2048, one thread: q4_k 104 ->
+// 116 GMAC/s, q5_0 104 -> 109; q4_0, whose sums start in pairs besides, 108 -> 124; u4g128 126 ->
+// 123). Short runs, of 6 bits, are better off without (90, with it 75). A sanitizer sees no load in
+// asm.
+#if defined(RILL_SANITIZED)
+inline constexpr bool kDotInRegisters = false;
+#else
+inline constexpr bool kDotInRegisters = true;
+#endif
 template <bool long_run>
 RILL_INLINE DotAcc DotU(DotAcc acc, B64 w, const int8_t* a) {
-  if constexpr (long_run) {
+  if constexpr (long_run && kDotInRegisters) {
     struct __attribute__((may_alias)) Quad {
       int8_t codes[4];
     };
@@ -302,7 +308,7 @@ RILL_INLINE DotAcc DotU(DotAcc acc, B64 w, const int8_t* a) {
         "vpaddw %[product], %[lo], %[lo]\n\t"
         "vpmaddubsw %[x], %[w_hi], %[x]\n\t"
         "vpaddw %[x], %[hi], %[hi]"
-        : [lo] "+x"(acc.lo), [hi] "+x"(acc.hi), [x] "=&x"(x), [product] "=&x"(product)
+        : [lo] "+&x"(acc.lo), [hi] "+x"(acc.hi), [x] "=&x"(x), [product] "=&x"(product)
         : [w_lo] "x"(w.lo), [w_hi] "x"(w.hi), [a] "m"(*reinterpret_cast<const Quad*>(a)));
   } else {
     const __m256i x = Broadcast4(a);

@@ -337,7 +337,7 @@ struct DotAcc {
 RILL_INLINE DotAcc StartDot(I32) {
   return {_mm512_setzero_si512()};
 }
-// Sums that start at value * 2^n in each place; |value| < 2^15.
+// Sums that start at value * 2^n in each place; that is below 2^15 in magnitude.
 template <int n>
 RILL_INLINE DotAcc StartPairs(int32_t value) {
   return {_mm512_slli_epi16(_mm512_set1_epi16(static_cast<int16_t>(value)), n)};
