@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <new>
 
@@ -18,13 +19,27 @@ namespace {
 // shorter than the gap between two requests.
 constexpr int kSpins = 2000;
 
+// CPUs that affinity leaves this process; 0 when the kernel does not tell.
+int CpusOfAffinity() {
+  // A set with fewer bits than the kernel has possible CPUs is EINVAL, and a cpu_set_t has 1,024.
+  constexpr size_t kMostCpus = size_t{1} << 20;
+  for (size_t num_bits = CPU_SETSIZE; num_bits <= kMostCpus; num_bits *= 2) {
+    cpu_set_t* set = CPU_ALLOC(num_bits);
+    if (set == nullptr) return 0;
+    const size_t size_bytes = CPU_ALLOC_SIZE(num_bits);
+    CPU_ZERO_S(size_bytes, set);
+    const int error = sched_getaffinity(0, size_bytes, set) == 0 ? 0 : errno;
+    const int cpus = error == 0 ? CPU_COUNT_S(size_bytes, set) : 0;
+    CPU_FREE(set);
+    if (error != EINVAL) return cpus;
+  }
+  return 0;
+}
+
 }  // namespace
 
 int AvailableCpus() {
-  int cpus = 0;
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) == 0) cpus = CPU_COUNT(&set);
+  int cpus = CpusOfAffinity();
   if (cpus <= 0) cpus = static_cast<int>(std::thread::hardware_concurrency());
   if (const auto quota = CpuQuota(); quota && *quota < cpus) {
     cpus = static_cast<int>(std::ceil(*quota));

@@ -95,7 +95,7 @@ Status ParseTensor(std::string_view culprit, std::string_view name, const Json& 
   if (dims.size() > kMaxDims) {
     return Unsupported(TensorError(culprit, name,
                                    std::to_string(dims.size()) +
-                                       " dimensions; Rill's tensors have at most " +
+                                       " dimensions are not supported; supported: at most " +
                                        std::to_string(kMaxDims))
                            .message());
   }

@@ -10,6 +10,7 @@
 
 #include "base/thread_pool.h"
 #include "base/utf8.h"
+#include "io/check_tensors.h"
 #include "llm/llm_impl.h"
 #include "llm/requantize.h"
 #include "llm/synthetic.h"
@@ -24,23 +25,26 @@ namespace rill {
 // Opens models from memory (a friend of Llm) and compares their logits.
 class QualityRun {
  public:
-  // `sampled`: what is known, and told, of the numbers of the file at `path`.
+  // `file`: the tensors at `path`; must outlive this. `sampled`: what is known, and told, of their
+  // numbers.
   QualityRun(const QualityOptions& options, std::vector<int32_t> ids, std::string path,
-             const io::TensorReport& sampled)
+             const io::TensorDirectory& file, const io::TensorReport& sampled)
       : options_(options),
         ids_(std::move(ids)),
         path_(std::move(path)),
+        file_(file),
         pool_(options.load.num_threads) {
     for (const io::TensorDefect& defect : sampled.defects) told_.insert(defect.name);
   }
 
-  // The model that Run looks at. With `warn`, what its load has to say of it is passed on after
-  // `prefix`, each text once.
-  Status Open(const io::ModelSource& source, const LoadOptions& load, bool warn,
-              std::string_view prefix) {
+  enum class Warnings { kNone, kOfFile, kOfF16 };
+
+  // The model that Run looks at. What its load has to say of it is passed on, each text once: as
+  // of the file, or as of the f16 weights that were made from it.
+  Status Open(const io::ModelSource& source, const LoadOptions& load, Warnings warnings) {
     llm_.reset();  // its memory is needed for the next
     RILL_ASSIGN_OR_RETURN(llm_, Llm::OpenSource(source, load));
-    if (warn && options_.on_warning) Warn(prefix);
+    if (warnings != Warnings::kNone && options_.on_warning) Warn(warnings == Warnings::kOfF16);
     const model::MatrixUse& use = llm_->impl_->model->matrix_use();
     const auto weights = static_cast<double>(std::max<int64_t>(use.weights, 1));
     const bool as_in_file = load.weights == "file";
@@ -117,16 +121,28 @@ class QualityRun {
   }
 
  private:
-  void Warn(std::string_view prefix) {
-    std::vector<std::string> texts = llm_->impl_->backend->Warnings();
-    std::vector<std::string> damaged;
+  void Warn(bool of_f16) {
+    // Of f16 weights the file is to blame only where it has a NaN or an Inf itself.
+    std::vector<std::string> damaged, made;
     for (const std::string& name : llm_->impl_->model->damaged_tensors()) {
-      if (!told_.contains(name)) damaged.push_back(name);
+      if (told_.contains(name)) continue;
+      (of_f16 && IsFiniteInFile(name) ? made : damaged).push_back(name);
     }
-    if (auto text = llm::NonFiniteWarning(path_, {}, damaged)) texts.push_back(std::move(*text));
-    for (const std::string& text : texts) {
-      if (warned_.insert(text).second) options_.on_warning(std::string(prefix) + text);
+    for (const std::string& text : llm_->impl_->backend->Warnings()) {
+      if (warned_.insert(text).second) {
+        options_.on_warning((of_f16 ? "weights as f16: " : "") + text);
+      }
     }
+    for (const auto& text :
+         {llm::NonFiniteWarning(path_, {}, damaged), llm::MadeNonFiniteWarning(path_, made)}) {
+      if (text && warned_.insert(*text).second) options_.on_warning(*text);
+    }
+  }
+
+  bool IsFiniteInFile(const std::string& name) const {
+    const io::TensorEntry* entry = file_.Find(name);
+    io::TensorDirectory one;
+    return entry != nullptr && one.Add(*entry).ok() && io::CheckTensors(one).defects.empty();
   }
 
   void Compare(const float* logits, size_t at, size_t window_end, bool is_base,
@@ -155,6 +171,7 @@ class QualityRun {
   const QualityOptions& options_;
   const std::vector<int32_t> ids_;
   const std::string path_;
+  const io::TensorDirectory& file_;
   ThreadPool pool_;
   std::unique_ptr<Llm> llm_;
   std::set<std::string> told_;    // tensors of the file with a NaN or an Inf
@@ -268,9 +285,10 @@ Result<QualityTable> MeasureQuality(const std::string& path, std::string_view te
   table.num_tokens = static_cast<int64_t>(ids.size());
   table.num_positions = table.num_tokens;
   table.window = options.window;
-  QualityRun run(options, std::move(ids), path, sampled);
+  QualityRun run(options, std::move(ids), path, file.tensors, sampled);
   QualityRow base_row;
-  RILL_RETURN_IF_ERROR(run.Open(base, load, true, packed ? "" : "weights as f16: "));
+  using Warnings = QualityRun::Warnings;
+  RILL_RETURN_IF_ERROR(run.Open(base, load, packed ? Warnings::kOfFile : Warnings::kOfF16));
   RILL_RETURN_IF_ERROR(run.Run(load.kv_dtype, true, base_row));
   table.base_perplexity = base_row.perplexity;
 
@@ -303,7 +321,8 @@ Result<QualityTable> MeasureQuality(const std::string& path, std::string_view te
     }
     for (const std::string& activations : modes_of(format)) {
       load.activations = activations;
-      const Status opened = status.ok() ? run.Open(made, load, format == "file", "") : status;
+      const Warnings warnings = format == "file" ? Warnings::kOfFile : Warnings::kNone;
+      const Status opened = status.ok() ? run.Open(made, load, warnings) : status;
       for (const std::string& kv_dtype : kv_dtypes_of(format)) {
         QualityRow row;
         row.format = format;

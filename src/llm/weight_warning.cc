@@ -18,6 +18,12 @@ std::string Seen(const io::TensorDefect& defect) {
                      defect.first_index);
 }
 
+// ", and 2 more tensors", or nothing.
+std::string AndMore(size_t others) {
+  return others == 0 ? std::string()
+                     : fmt::format(", and {} more {}", others, others == 1 ? "tensor" : "tensors");
+}
+
 }  // namespace
 
 std::optional<std::string> NonFiniteWarning(const std::string& path,
@@ -28,14 +34,23 @@ std::optional<std::string> NonFiniteWarning(const std::string& path,
   for (const std::string& name : loaded) names.insert(name);
   if (names.empty()) return std::nullopt;
   const bool counted = !sampled.defects.empty();
-  const size_t others = names.size() - 1;
   return fmt::format(
       "{}: tensor '{}': {}{}; expect nonsense (`rill inspect` lists the tensors, --check-tensors "
       "refuses such a file)",
       path, PrintableUtf8(counted ? sampled.defects[0].name : loaded[0], 100),
       counted ? Seen(sampled.defects[0]) : "weights that are NaN or Inf were seen",
-      others == 0 ? std::string()
-                  : fmt::format(", and {} more {}", others, others == 1 ? "tensor" : "tensors"));
+      AndMore(names.size() - 1));
+}
+
+std::optional<std::string> MadeNonFiniteWarning(const std::string& path,
+                                                std::span<const std::string> made) {
+  if (made.empty()) return std::nullopt;
+  std::unordered_set<std::string_view> names;
+  for (const std::string& name : made) names.insert(name);
+  return fmt::format(
+      "{}: tensor '{}': finite in the file, but with Inf as f16, whose largest number is 65504{}; "
+      "expect nonsense of every row, as all are compared with f16",
+      path, PrintableUtf8(made[0], 100), AndMore(names.size() - 1));
 }
 
 }  // namespace rill::llm

@@ -16,4 +16,9 @@ std::optional<std::string> NonFiniteWarning(const std::string& path,
                                             const io::TensorReport& sampled,
                                             std::span<const std::string> loaded);
 
+// The same of tensors that are finite in the file at `path` and were made f16 (Requantize), which
+// ends at 65504 where bf16 and f32 do not. `made`: their names.
+std::optional<std::string> MadeNonFiniteWarning(const std::string& path,
+                                                std::span<const std::string> made);
+
 }  // namespace rill::llm

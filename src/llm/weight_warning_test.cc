@@ -131,5 +131,14 @@ TEST(NonFiniteWarning, ATensorThatBothSaw_CountsOnce) {
       "m: tensor 'a': a weight that is NaN or Inf was seen, element 7, and 2 more tensors" + end);
 }
 
+TEST(MadeNonFiniteWarning, ATensor_IsSaidToBeSoundInTheFile) {
+  EXPECT_FALSE(MadeNonFiniteWarning("m", {}).has_value());
+  const std::string start =
+      "m: tensor 'a': finite in the file, but with Inf as f16, whose largest number is 65504";
+  const std::string end = "; expect nonsense of every row, as all are compared with f16";
+  EXPECT_EQ(MadeNonFiniteWarning("m", Names{"a", "a"}), start + end);
+  EXPECT_EQ(MadeNonFiniteWarning("m", Names{"a", "b"}), start + ", and 1 more tensor" + end);
+}
+
 }  // namespace
 }  // namespace rill::llm

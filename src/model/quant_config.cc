@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <initializer_list>
 #include <set>
 #include <span>
+#include <string_view>
 
 #include "base/utf8.h"
 #include "model/config_reader.h"
@@ -20,16 +22,27 @@ std::string LowerCase(std::string text) {
   return text;
 }
 
-// The first tensor that holds part of a quantised matrix, by the names that quantisers give, or an
-// empty text.
-std::string_view FirstPackedTensor(const io::TensorDirectory& tensors) {
+// The first tensor whose name ends in one of `ends`, or an empty text.
+std::string_view FirstTensor(const io::TensorDirectory& tensors,
+                             std::initializer_list<std::string_view> ends) {
   for (const io::TensorEntry& entry : tensors.entries()) {
-    for (std::string_view end : {".qweight", ".weight_packed", ".weight_scale", ".weight_scale_inv",
-                                 ".weight.absmax", ".weight.quant_map"}) {
+    for (std::string_view end : ends) {
       if (std::string_view(entry.name).ends_with(end)) return entry.name;
     }
   }
   return {};
+}
+
+// What makes HasPackedTensors true.
+std::string_view FirstQweight(const io::TensorDirectory& tensors) {
+  return FirstTensor(tensors, {".qweight"});
+}
+
+// The first tensor that holds part of a quantised matrix, by the names that quantisers give, or an
+// empty text.
+std::string_view FirstPackedTensor(const io::TensorDirectory& tensors) {
+  return FirstTensor(tensors, {".qweight", ".weight_packed", ".weight_scale", ".weight_scale_inv",
+                               ".weight.absmax", ".weight.quant_map"});
 }
 
 // How each error ends.
@@ -235,10 +248,7 @@ Result<QuantConfig> Read(const Json& json, const std::string& culprit, QuantMeth
 }  // namespace
 
 bool HasPackedTensors(const io::TensorDirectory& tensors) {
-  for (const io::TensorEntry& entry : tensors.entries()) {
-    if (std::string_view(entry.name).ends_with(".qweight")) return true;
-  }
-  return false;
+  return !FirstQweight(tensors).empty();
 }
 
 std::string QuantConfig::Describe() const {
@@ -272,7 +282,7 @@ Result<QuantConfig> ReadQuantConfig(const io::ModelSource& source) {
   }
   return InvalidArgument(fmt::format(
       "{}: config.json: quantization_config: missing, but the file has packed tensors{}",
-      source.path, OfTensor(FirstPackedTensor(source.tensors))));
+      source.path, OfTensor(FirstQweight(source.tensors))));
 }
 
 }  // namespace rill::model

@@ -14,6 +14,12 @@ void ReadAhead::Add(const std::vector<std::string>& names) {
     const io::TensorEntry* entry = tensors_.Find(name);
     if (entry == nullptr || entry->view.data == nullptr) continue;
     if (entry->file_index >= tensors_.files().size()) continue;  // made in memory
+    // Parts of a fused matrix name one tensor each.
+    if (std::any_of(matrix.pieces.begin(), matrix.pieces.end(), [&](const Piece& piece) {
+          return piece.bytes.data() == reinterpret_cast<const std::byte*>(entry->view.data);
+        })) {
+      continue;
+    }
     const std::span<const std::byte> bytes(reinterpret_cast<const std::byte*>(entry->view.data),
                                            static_cast<size_t>(entry->view.SizeBytes()));
     matrix.pieces.push_back({tensors_.files()[entry->file_index].get(), bytes});
@@ -48,7 +54,7 @@ void ReadAhead::Read() {
     for (const Piece& piece : matrices_[i].pieces) {
       for (size_t at = 0; at < piece.bytes.size(); at += kPiece) {
         size_t now = packing_.load(std::memory_order_acquire);
-        while (now < i && at_bytes - matrices_[now].begin_bytes > kWindowBytes) {
+        while (now < i && at_bytes - matrices_[now].begin_bytes > window_bytes_) {
           packing_.wait(now);
           now = packing_.load(std::memory_order_acquire);
         }

@@ -22,12 +22,13 @@ class ReadAhead {
   static constexpr int64_t kWindowBytes = int64_t{64} << 20;
 
   // `tensors` must outlive this.
-  explicit ReadAhead(const io::TensorDirectory& tensors) : tensors_(tensors) {}
+  explicit ReadAhead(const io::TensorDirectory& tensors, int64_t window_bytes = kWindowBytes)
+      : tensors_(tensors), window_bytes_(window_bytes) {}
   ~ReadAhead();
   ReadAhead(const ReadAhead&) = delete;
   ReadAhead& operator=(const ReadAhead&) = delete;
 
-  // One more matrix, in the order of packing, by the names of its tensors.
+  // One more matrix, in the order of packing, by the names of its tensors; each counts once.
   void Add(const std::vector<std::string>& names);
   // After the last Add. Where no thread can be started, files are read as they are packed.
   void Start();
@@ -46,6 +47,7 @@ class ReadAhead {
   void Read();
 
   const io::TensorDirectory& tensors_;
+  const int64_t window_bytes_;
   std::vector<Matrix> matrices_;
   int64_t total_bytes_ = 0;
   std::atomic<size_t> packing_{0};  // the matrix that is packed; SIZE_MAX: no more

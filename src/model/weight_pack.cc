@@ -162,8 +162,14 @@ void WeightSet::NameDamaged(const Matrix& matrix) {
       damaged_tensors_.push_back(entry.name);
     }
   });
-  // What the file has is finite, and what was made of it is not.
-  if (damaged_tensors_.size() == before) damaged_tensors_.push_back(matrix.parts[0].tensors[0]);
+  if (damaged_tensors_.size() > before) return;
+  // What the file has is finite, and what was made of it is not: of which of them, nothing says.
+  std::unordered_set<std::string_view> named;
+  for (const Part& part : matrix.parts) {
+    for (const std::string& name : part.tensors) {
+      if (named.insert(name).second) damaged_tensors_.push_back(name);
+    }
+  }
 }
 
 void WeightSet::NameDamagedVector(const TensorView& part) {
@@ -340,7 +346,7 @@ Status WeightSet::Pack(ops::Backend& backend, ops::ActivationMode activations, W
   ReadAhead ahead(tensors_);
   for (const Matrix& matrix : matrices_) {
     total += bytes_of(matrix);
-    std::vector<std::string> names;  // of what packing reads
+    std::vector<std::string> names;  // of what is packed; tables are looked at and stay in place
     if (matrix.matmul && (cache == nullptr || !cache->has_file())) {
       for (const Part& part : matrix.parts) {
         names.insert(names.end(), part.reads.begin(), part.reads.end());

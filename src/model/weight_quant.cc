@@ -111,9 +111,9 @@ Result<WeightSet::Part> WeightSet::GetMatrix(const std::string& base, int64_t ro
   }
   RILL_ASSIGN_OR_RETURN(const TensorView view, Get(base + ".weight", Shape{cols, rows}));
   if (IsQuantBlock(view.dtype)) {
-    return Unsupported(
-        fmt::format("{}: tensor '{}.weight': a {} matrix cannot be stored transposed", culprit_,
-                    base, DTypeName(view.dtype)));
+    return Unsupported(fmt::format(
+        "{}: tensor '{}.weight': a {} matrix cannot be stored transposed; supported: {}", culprit_,
+        base, DTypeName(view.dtype), SupportedTypes(/*plain_only=*/true)));
   }
   return Part(quant::MakeViewRows({view}, true), view.SizeBytes(), {base + ".weight"},
               {base + ".weight"});

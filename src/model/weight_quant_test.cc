@@ -64,6 +64,25 @@ Status LoadError(const TestSource& source, WeightMode mode = WeightMode::kFile) 
   return loaded;
 }
 
+TEST(TransposedWeights, OfABlockFormat_AreRefusedWithTheFormatsThereAre) {
+  TestSource source;
+  source.config().Set("model_type", "gpt2");
+  source.config().Set("num_key_value_heads", 4);
+  source.AddTensor("transformer.wte.weight", {50, 32});
+  source.AddTensor("transformer.wpe.weight", {64, 32});
+  for (const std::string norm : {"ln_f", "h.0.ln_1", "h.0.ln_2"}) {
+    source.AddTensor("transformer." + norm + ".weight", {32});
+    source.AddTensor("transformer." + norm + ".bias", {32});
+  }
+  source.AddTensor("transformer.h.0.attn.c_attn.weight", {32, 96}, DType::kQ4_0);
+  const Status status = LoadError(source);
+  EXPECT_EQ(status.code(), StatusCode::kUnsupported) << status.ToString();
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("tensor 'transformer.h.0.attn.c_attn.weight': a q4_0 matrix cannot "
+                              "be stored transposed; "),
+                    EndsWith("; supported: f32, f16, bf16, f64, f8_e4m3, f8_e5m2")));
+}
+
 TEST(PackedWeights, AwqOfGptqModel_NamesItsLayout) {
   PackedSource source("awq");
   source.Quantization(
@@ -305,6 +324,14 @@ TEST(QuantConfig, MissingForPackedTensors_IsSaid) {
                               "(tensor '" +
                               std::string(kBase) + ".qweight')"),
                     EndsWithSupported()));
+}
+
+TEST(QuantConfig, MissingForPackedTensors_NamesOneOfThemNotWhatStandsBefore) {
+  TestSource source;
+  source.AddTensor("model.layers.0.mlp.up_proj.weight_scale", {1});
+  source.AddTensor(std::string(kBase) + ".qweight", {4, 32}, DType::kI32);
+  EXPECT_THAT(std::string(ReadQuantConfig(source.Make()).status().message()),
+              HasSubstr("(tensor '" + std::string(kBase) + ".qweight')"));
 }
 
 TEST(PackedWeights, BiasesOfZeros_AreNoBiases) {

@@ -22,7 +22,7 @@ TensorView FlatSlice(const TensorView& view, int64_t begin, int64_t count);
 // Rows of [N, K] or [num_experts, N, K] that lie in memory.
 std::shared_ptr<const quant::RowReader> ViewReader(const TensorView& view);
 
-// What a weight may be in a file: "f32, f16, …", for errors.
-std::string SupportedTypes();
+// What a weight may be in a file: "f32, f16, …", for errors. `plain_only`: without block formats.
+std::string SupportedTypes(bool plain_only = false);
 
 }  // namespace rill::model

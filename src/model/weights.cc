@@ -57,11 +57,11 @@ bool IsInteger(DType dtype) {
 }
 }  // namespace
 
-std::string SupportedTypes() {
+std::string SupportedTypes(bool plain_only) {
   std::string list;
   for (const DTypeTraits& traits : kDTypeTraits) {
     const DType dtype = *DTypeFromName(traits.name);
-    const bool in_files = traits.gguf_type >= 0 || !IsQuantBlock(dtype);
+    const bool in_files = !IsQuantBlock(dtype) || (traits.gguf_type >= 0 && !plain_only);
     if (in_files && !IsInteger(dtype))
       list += (list.empty() ? "" : ", ") + std::string(traits.name);
   }

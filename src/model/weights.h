@@ -195,7 +195,7 @@ class WeightSet {
   Status PackVectors(ops::Backend& backend);
   void AddUse(const Matrix& matrix, const ops::WeightSource& source, bool encoded,
               int64_t packed_bytes);
-  // Which tensors of the matrix have a NaN or an Inf.
+  // Which tensors of the matrix have a NaN or an Inf: all, where only what was made of them has.
   void NameDamaged(const Matrix& matrix);
   void NameDamagedVector(const TensorView& part);
   // Calls fn(entry) of each tensor that the matrix is made of, as often as its parts read it.

@@ -557,6 +557,33 @@ def test_quality_document_has_the_rows_that_the_command_prints(rill, stories, tm
     assert len(rows) > 100 and rows == quality_rows(printed)
 
 
+def test_quality_tells_what_f16_cannot_hold_from_what_is_wrong_with_the_file(rill, tmp_path):
+    file = tmp_path / "model.gguf"
+    subprocess.run([rill, "bench", "--synthetic", "llama-tiny:bf16", "--write-gguf", str(file)],
+                   check=True, capture_output=True, timeout=120)
+    gguf = pytest.importorskip("gguf")
+    # The row of the last token, which the text has not: what is computed stays finite.
+    tensor = next(t for t in gguf.GGUFReader(file).tensors if t.name == "token_embd.weight")
+    data = bytearray(file.read_bytes())
+    end = int(tensor.data_offset) + int(tensor.n_bytes)
+    data[end - 2:end] = (0x47C3).to_bytes(2, "little")  # 1e5 in bf16; f16 ends at 65504
+    file.write_bytes(data)
+    assert rill_json(rill, "inspect", str(file))["check"]["nan_or_inf"] == "none"
+    (tmp_path / "text").write_text("Once upon a time")
+    words = [rill, "eval", "quality", str(file), "--text", str(tmp_path / "text"), "--tokens", "4",
+             "--formats", "file", "--modes", "f32", "--kv-formats", "f32", "--json"]
+    done = subprocess.run(words, capture_output=True, timeout=60, check=True)
+    warnings = [line for line in done.stderr.decode().splitlines() if "token_embd.weight" in line]
+    assert len(warnings) == 1 and "as f16" in warnings[0] and "65504" in warnings[0], warnings
+    assert "--check-tensors" not in warnings[0]
+    row, = json.loads(done.stdout)["rows"]
+    assert "error" not in row and row["mean_kl"] < 1e-3, row
+    # Which would refuse nothing.
+    done = subprocess.run([rill, "eval", "fingerprint", str(file), "--check-tensors"],
+                          capture_output=True, timeout=60, check=True)
+    assert b"warning" not in done.stderr
+
+
 @pytest.mark.parametrize("flags", [[], ["--no-mmap"]])
 def test_nan_weights_are_told_at_load(rill, tmp_path, flags):
     file = tmp_path / "model.gguf"

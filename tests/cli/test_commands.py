@@ -286,6 +286,11 @@ def test_fingerprint_is_the_same_everywhere(rill, smollm2, stories):
     for activations in ("q8", "f32"):
         prints.add(fingerprint(smollm2, "--activations", activations, "--threads", 1))
         prints.add(fingerprint(smollm2, "--activations", activations, "--chunk", 5))
+    # Threads by themselves too: chunks of 5 are too few tokens for the widest tiles.
+    prints.add(fingerprint(smollm2, "--activations", "q8"))
+    prints.add(fingerprint(smollm2, "--activations", "q8", "--threads", 3))
+    if "avx2" in good_json(rill, "ops")["cpu_isas"]:
+        prints.add(fingerprint(smollm2, "--activations", "q8", RILL_CPU_ISA="avx2"))
     assert len(prints) == 3
 
 

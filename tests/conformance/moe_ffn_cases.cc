@@ -47,6 +47,25 @@ std::vector<Case> MoeFfnCases() {
       }
     }
   }
+  // Backends take tokens in chunks (cpu: 256): two, the second shorter, each token with ids and
+  // weights of its own.
+  constexpr int32_t kMany = 300, kExperts = 4;
+  std::vector<int32_t> ids;
+  for (int32_t t = 0; t < kMany; ++t) {
+    const int32_t first = (t + t / 5) % kExperts;
+    ids.push_back(first);
+    ids.push_back((first + 1 + t % 3) % kExperts);
+  }
+  WeightSpec up{{{DType::kQ4_0, 32}, {DType::kQ4_0, 32}}, 64, kExperts};
+  up.paired = true;
+  cases.push_back(Case(OpId::kMoeFfn, "q4_0 gated in chunks")
+                      .T("x", {kMany, 64}, Fill::kUniform, 4)
+                      .I("expert_ids", {kMany, 2}, ids)
+                      .T("expert_weights", {kMany, 2})
+                      .W("gate_up", up)
+                      .W("down", {{{DType::kQ4_0, 64}}, 32, kExperts})
+                      .T("residual", {kMany, 64})
+                      .Alias("y", "residual"));
   return cases;
 }
 

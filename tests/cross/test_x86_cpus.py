@@ -1,6 +1,7 @@
 """x86 CPUs that this machine is not, under qemu-user: what each gets, what it is told, and that its
 bits are those of any other."""
 import os
+import pathlib
 import platform
 import shutil
 import subprocess
@@ -21,6 +22,8 @@ def run(*command, **options):
 def test_any_x86_cpu_runs_with_the_same_bits(rill, cpu, kernels, is_plain):
     if platform.machine() != "x86_64":
         pytest.skip("skipped: for x86 machines")
+    if pathlib.Path(rill).parents[2].name in ("asan", "tsan"):
+        pytest.skip("skipped: a sanitizer's memory does not fit into QEMU's")
     if shutil.which("qemu-x86_64") is None:
         pytest.skip("skipped: no qemu-x86_64 (apt install qemu-user)")
     for chosen in (None, ""):  # an empty choice is none
@@ -35,4 +38,4 @@ def test_any_x86_cpu_runs_with_the_same_bits(rill, cpu, kernels, is_plain):
         assert got.returncode == 0 and got.stdout == want.stdout, got
         assert got.stderr.count(WARNING) == is_plain, got.stderr
     listed = run("qemu-x86_64", "-cpu", cpu, rill, "ops", env=environment)
-    assert listed.returncode == 0 and kernels in listed.stdout, listed
+    assert listed.returncode == 0 and f"{kernels} (in use)" in listed.stdout, listed

@@ -70,11 +70,15 @@ constexpr Kernels MakeKernels() {
   k.end_past = EndStoresPast;
   k.rows_not_below = RowsNotBelow;
   k.finish_glu = FinishGlu;
-  k.kv_encode[static_cast<int>(quant::KvFormat::kF32)] = quant::KvEncodeF32;
-  k.kv_encode[static_cast<int>(quant::KvFormat::kF16)] = KvEncodeF16;
-  k.kv_encode[static_cast<int>(quant::KvFormat::kBF16)] = quant::KvEncodeBF16;
-  k.kv_encode[static_cast<int>(quant::KvFormat::kInt8)] = KvEncodeInt8;
-  k.kv_encode[static_cast<int>(quant::KvFormat::kInt4)] = KvEncodeInt4;
+  {
+    // What kv_quantize.inl has, and of the other formats what quant/kv_<name>.cc has: names of this
+    // namespace hide those that the using-directive brings.
+    using namespace quant;
+#define KV_FORMAT(Name, name, code_bits, group, num_params, error) \
+  k.kv_encode[static_cast<int>(KvFormat::k##Name)] = KvEncode##Name;
+#include "quant/kv_format_list.def"
+#undef KV_FORMAT
+  }
   k.attention = AttentionSpans;
   k.attention_merge = AttentionMerge;
   return k;

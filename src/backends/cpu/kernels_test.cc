@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <optional>
 #include <set>
+#include <string>
 
 #include "rill/cpu_isas.h"
 
@@ -43,9 +45,28 @@ TEST(CpuIsas, Available_AreThoseOfTheTablesAndEachCanBeChosen) {
   }
 }
 
+// Gives the variable back as it was, also when an assertion ends the test.
+class IsaVariableGuard {
+ public:
+  IsaVariableGuard() {
+    if (const char* value = std::getenv("RILL_CPU_ISA")) before_ = value;
+  }
+  ~IsaVariableGuard() {
+    if (before_) {
+      ::setenv("RILL_CPU_ISA", before_->c_str(), 1);
+    } else {
+      ::unsetenv("RILL_CPU_ISA");
+    }
+  }
+  IsaVariableGuard(const IsaVariableGuard&) = delete;
+  IsaVariableGuard& operator=(const IsaVariableGuard&) = delete;
+
+ private:
+  std::optional<std::string> before_;
+};
+
 TEST(CpuIsas, AnEmptyVariable_ChoosesNone) {
-  const char* before = std::getenv("RILL_CPU_ISA");
-  const std::string kept = before == nullptr ? "" : before;
+  const IsaVariableGuard guard;
   ::setenv("RILL_CPU_ISA", "", 1);
   EXPECT_EQ(ChosenIsa(""), "");
   EXPECT_EQ(ChosenIsa("scalar"), "scalar");
@@ -56,7 +77,6 @@ TEST(CpuIsas, AnEmptyVariable_ChoosesNone) {
   EXPECT_EQ(ChosenIsa("avx2"), "avx2");
   ::unsetenv("RILL_CPU_ISA");
   EXPECT_EQ(ChosenIsa(""), "");
-  if (before != nullptr) ::setenv("RILL_CPU_ISA", kept.c_str(), 1);
 }
 
 TEST(CpuIsas, UnknownName_IsRefusedWithEachNameThereIs) {
