@@ -6,7 +6,8 @@
 // park (measured on 2-core machines), and an idle pool uses no CPU.
 //
 // A share that its worker has not begun when the caller is done with its own is done by the caller:
-// on a machine that is busy with other work, an op does not wait for a worker that has no CPU.
+// on a machine that is busy with other work, an op does not wait for a worker that has no CPU. For
+// the same reason workers are not pinned: the system moves one whose CPU has other work.
 //
 // Owner thread: one thread at a time calls Run. Not responsible for: splitting work (callers split
 // by output, never by reduction, so results do not depend on the number of workers).
@@ -23,7 +24,8 @@
 
 namespace rill {
 
-// CPUs this process may use: the smaller of the affinity mask and the cgroup CPU quota, >= 1.
+// CPUs this process may use: the smaller of the affinity mask and the cgroup CPU quota, >= 1. A part
+// of a CPU in the quota counts as one: its worker waits for a part of each period.
 int AvailableCpus();
 
 class ThreadPool {
