@@ -264,6 +264,14 @@ Result<QualityTable> MeasureQuality(const std::string& path, std::string_view te
       options.on_warning(*warning);
     }
   }
+  // Of the file, once: not of what is made of it.
+  if (load.check_tensors) {
+    const io::TensorReport report = io::CheckTensors(file.tensors);
+    if (!report.defects.empty()) {
+      return InvalidArgument(PrintableUtf8(path) + ": " + report.Summary());
+    }
+    load.check_tensors = false;
+  }
   // Codes are not weights: what they are put together as is read at load, not here.
   const bool packed = model::HasPackedTensors(file.tensors);
   std::vector<std::string> formats = options.formats;

@@ -88,9 +88,12 @@ TEST_F(ReadAheadTest, OneTensorOfSeveralParts_CountsOnce) {
 }
 
 TEST_F(ReadAheadTest, End_DoesNotWaitForWhatIsLeft) {
-  ReadAhead ahead(tensors_, 0);
-  for (int i = 0; i < 100; ++i) ahead.Add({i == 99 ? "c" : "a"});
-  ahead.Start();
+  {
+    ReadAhead ahead(tensors_, 0);
+    for (int i = 0; i < 100; ++i) ahead.Add({i == 99 ? "c" : "a"});
+    ahead.Start();
+  }
+  EXPECT_FALSE(Comes(2, kShort));
 }
 
 }  // namespace

@@ -582,6 +582,12 @@ def test_quality_tells_what_f16_cannot_hold_from_what_is_wrong_with_the_file(ril
     done = subprocess.run([rill, "eval", "fingerprint", str(file), "--check-tensors"],
                           capture_output=True, timeout=60, check=True)
     assert b"warning" not in done.stderr
+    done = subprocess.run([*words, "--check-tensors"], capture_output=True, timeout=60, check=True)
+    assert "error" not in json.loads(done.stdout)["rows"][0]
+    data[end - 2:end] = (0x7FC0).to_bytes(2, "little")  # NaN
+    file.write_bytes(data)
+    done = subprocess.run([*words, "--check-tensors"], capture_output=True, timeout=60, check=False)
+    assert done.returncode != 0 and b"token_embd.weight" in done.stderr, done
 
 
 @pytest.mark.parametrize("flags", [[], ["--no-mmap"]])
