@@ -348,9 +348,7 @@ Status WeightSet::Pack(ops::Backend& backend, ops::ActivationMode activations, W
     total += bytes_of(matrix);
     std::vector<std::string> names;  // of what is packed; tables are looked at and stay in place
     if (matrix.matmul && (cache == nullptr || !cache->has_file())) {
-      for (const Part& part : matrix.parts) {
-        names.insert(names.end(), part.reads.begin(), part.reads.end());
-      }
+      ForEachTensor(matrix, [&](const io::TensorEntry& entry) { names.push_back(entry.name); });
     }
     ahead.Add(names);
   }

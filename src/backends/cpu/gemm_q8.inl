@@ -80,6 +80,11 @@ RILL_INLINE void AddQuadU(const Source& w, const int8_t* x, DotAcc* acc) {
 #pragma GCC unroll 16
   for (int t = 0; t < T; ++t) acc[t] = DotU<long_run>(acc[t], v, x + (q * S + t) * 4);
 }
+template <int T, int q, int n, int S, bool long_run, typename Source>
+RILL_INLINE void AddRun(const Source& w, const int8_t* x, DotAcc* acc) {
+  AddQuadU<T, q, S, long_run>(w, x, acc);
+  if constexpr (n > 1) AddRun<T, q + 1, n - 1, S, long_run>(w, x, acc);
+}
 template <int T, int q, int S, typename Source>
 RILL_INLINE void AddQuadS(const Source& w, const int8_t* x, I32* acc) {
   const B64 v = w.template Quad<q>();
@@ -101,18 +106,7 @@ RILL_INLINE void AddQuads(const Source& w, const int8_t* x, I32* dots) {
     DotAcc acc[T];
 #pragma GCC unroll 16
     for (int t = 0; t < T; ++t) acc[t] = StartDot(dots[t]);
-    AddQuadU<T, q, S, (n >= 4)>(w, x, acc);
-    AddQuadU<T, q + 1, S, (n >= 4)>(w, x, acc);
-    if constexpr (n >= 4) {
-      AddQuadU<T, q + 2, S, (n >= 4)>(w, x, acc);
-      AddQuadU<T, q + 3, S, (n >= 4)>(w, x, acc);
-    }
-    if constexpr (n == 8) {
-      AddQuadU<T, q + 4, S, (n >= 4)>(w, x, acc);
-      AddQuadU<T, q + 5, S, (n >= 4)>(w, x, acc);
-      AddQuadU<T, q + 6, S, (n >= 4)>(w, x, acc);
-      AddQuadU<T, q + 7, S, (n >= 4)>(w, x, acc);
-    }
+    AddRun<T, q, n, S, (n >= 4)>(w, x, acc);
 #pragma GCC unroll 16
     for (int t = 0; t < T; ++t) dots[t] = FinishDot(dots[t], acc[t]);
   }
@@ -172,14 +166,7 @@ RILL_INLINE void UnitDots(const Source& w, const int8_t* x, const int32_t* neg_s
     DotAcc acc[T];
 #pragma GCC unroll 16
     for (int t = 0; t < T; ++t) acc[t] = StartPairs<__builtin_ctz(D.offset / 2)>(neg_sum[t]);
-    AddQuadU<T, 0, S, true>(w, x, acc);
-    AddQuadU<T, 1, S, true>(w, x, acc);
-    AddQuadU<T, 2, S, true>(w, x, acc);
-    AddQuadU<T, 3, S, true>(w, x, acc);
-    AddQuadU<T, 4, S, true>(w, x, acc);
-    AddQuadU<T, 5, S, true>(w, x, acc);
-    AddQuadU<T, 6, S, true>(w, x, acc);
-    AddQuadU<T, 7, S, true>(w, x, acc);
+    AddRun<T, 0, 8, S, true>(w, x, acc);
 #pragma GCC unroll 16
     for (int t = 0; t < T; ++t) dots[t] = FinishDot(SetI(0), acc[t]);
   } else {
