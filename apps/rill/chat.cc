@@ -25,8 +25,8 @@ constexpr const char* kHelp =
 LineReader::Outcome ReadMessage(LineReader& reader, std::string& message) {
   message.clear();
   bool quoted = false;
+  InterruptScope interrupt;  // one for all lines: a Ctrl-C between two of them is for the message
   while (true) {
-    InterruptScope interrupt;
     std::string line;
     const char* prompt = message.empty() && !quoted ? "> " : "… ";
     const auto outcome = reader.Read(prompt, interrupt, line);
@@ -120,7 +120,8 @@ class Conversation {
   }
 
   Result<GenerateResult> Generate(const ChatInput& input) {
-    InterruptScope interrupt;  // from here on, a Ctrl-C means this answer
+    // From the question's last line on, a Ctrl-C means this answer.
+    InterruptScope interrupt(InterruptScope::Earlier::kKeep);
     RILL_ASSIGN_OR_RETURN(const RenderedPrompt prompt, llm_.RenderChat(input));
     RILL_ASSIGN_OR_RETURN(GenerateOptions options, sampling_.Finish());
     ProgressBar bar("reading the prompt", ProgressBar::Unit::kCount);

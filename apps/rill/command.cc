@@ -27,8 +27,8 @@ namespace {
 std::atomic<bool> g_interrupted{false};
 std::atomic<bool> g_never_ends{false};
 
-// Readable from a Ctrl-C on until the next InterruptScope: a signal that comes just before a
-// read() blocks would not end that read(), and whichever thread the kernel gives it to.
+// Readable from a Ctrl-C on until the next InterruptScope that forgets it: a signal that comes just
+// before a read() blocks would not end that read(), and whichever thread the kernel gives it to.
 int InterruptFd() {
   static const int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   return fd;
@@ -392,10 +392,13 @@ Result<std::vector<int32_t>> TokenIds(const Json& json, const std::string& sourc
   return ids;
 }
 
-InterruptScope::InterruptScope(Second second) : outer_never_ends_(g_never_ends) {
-  g_interrupted = false;
-  uint64_t count = 0;  // the descriptor is made here, before a handler could need it, and emptied
-  [[maybe_unused]] const ssize_t got = read(InterruptFd(), &count, sizeof(count));
+InterruptScope::InterruptScope(Second second, Earlier earlier) : outer_never_ends_(g_never_ends) {
+  InterruptFd();  // is made here, before a handler could need it
+  if (earlier == Earlier::kForget) {
+    g_interrupted = false;
+    uint64_t count = 0;
+    [[maybe_unused]] const ssize_t got = read(InterruptFd(), &count, sizeof(count));
+  }
   if (second == Second::kStopsAnswer) g_never_ends = true;
   struct sigaction action = {};
   action.sa_handler = OnInterrupt;

@@ -94,10 +94,16 @@ Result<std::vector<int32_t>> TokenIds(const Json& json, const std::string& sourc
 // Ctrl-C while one of these lives sets flag() instead of ending the process; a second one, when
 // the first was not acted upon within the same generation, ends it. Inside a scope that says
 // kStopsAnswer (the chat) no number of them does.
+//
+// A scope forgets what came before it, unless it says kKeep: then it has what came after the
+// beginning of the scope before it, which is how a Ctrl-C between a question's last line and the
+// beginning of its answer means the answer.
 class InterruptScope {
  public:
   enum class Second { kEndsProcess, kStopsAnswer };
-  explicit InterruptScope(Second second = Second::kEndsProcess);
+  enum class Earlier { kForget, kKeep };
+  explicit InterruptScope(Second second = Second::kEndsProcess, Earlier earlier = Earlier::kForget);
+  explicit InterruptScope(Earlier earlier) : InterruptScope(Second::kEndsProcess, earlier) {}
   ~InterruptScope();
   const std::atomic<bool>* flag() const;
   bool interrupted() const;

@@ -479,12 +479,12 @@ class Terminal:
         self.expect("> ")
         self.wait_for_editor(True)
 
-    def wait_for_editor(self, editing: bool, timeout_s: float = 60) -> None:
+    def wait_for_editor(self, editing: bool, timeout_s: float = 60, pause_s: float = 0.005) -> None:
         """Until the terminal gives characters (the editor reads) or lines (the model answers)."""
         deadline = time.monotonic() + timeout_s
         while bool(termios.tcgetattr(self.fd)[3] & termios.ICANON) == editing:
             assert time.monotonic() < deadline, "the terminal's mode does not change"
-            time.sleep(0.005)
+            time.sleep(pause_s)
 
     def wait(self, timeout_s: float = 20) -> int:
         deadline = time.monotonic() + timeout_s
@@ -611,6 +611,25 @@ def test_impatient_interrupts_in_a_chat_do_not_end_it(rill, smollm2, tmp_path):
         os.kill(chat.pid, signal.SIGINT)
     chat.expect("[stopped]")
     chat.prompt()
+    chat.type("\x04")
+    assert chat.wait() == 0
+
+
+def test_an_interrupt_just_after_the_question_stops_its_answer(rill, smollm2, tmp_path):
+    """Between the line that the editor gives back and the first token: forgotten, it would leave
+    an answer without end."""
+    chat = Terminal(rill, "chat", smollm2, "--temperature", "0", "--ignore-eos", "-n", "0",
+                    RILL_CACHE=str(tmp_path))
+    chat.prompt()
+    for _ in range(30):
+        chat.type("/reset\n")
+        chat.prompt()
+        chat.type("Once upon a time\n")
+        chat.expect("time\r\n")
+        chat.wait_for_editor(False, pause_s=0)
+        os.kill(chat.pid, signal.SIGINT)
+        chat.expect("[stopped]", 10)
+        chat.prompt()
     chat.type("\x04")
     assert chat.wait() == 0
 
