@@ -69,12 +69,11 @@ class Context : public ops::Stream {
            : s.dtype == DType::kBF16 ? k.decode_bf16
                                      : nullptr;
   }
-  // Panels of `s` times one token, decoded in registers; null: none.
-  GemvFn Gemv(const CpuWeight::Segment& s) const {
-    if (s.exec != ExecId::kNone) return k.exec[static_cast<int>(s.exec)].gemv;
-    return s.dtype == DType::kF16 ? k.gemv_f16 : s.dtype == DType::kBF16 ? k.gemv_bf16 : nullptr;
+  // Panels of `s` times tiles of few tokens, decoded in registers; run == nullptr: they are f32.
+  FewKernel Few(const CpuWeight::Segment& s) const {
+    if (s.exec != ExecId::kNone) return k.exec[static_cast<int>(s.exec)].few;
+    return s.dtype == DType::kF16 ? k.few_f16 : s.dtype == DType::kBF16 ? k.few_bf16 : FewKernel{};
   }
-
   const Kernels& k;
   ThreadPool pool;
   // Of the owner thread: activations of one op (one for each way they enter its weight),

@@ -2,13 +2,6 @@
 // decoded exactly as quant/ decodes them (one rounding a weight at most): in registers for one
 // token, else to an f32 panel that many tokens share.
 
-// acc[t] = fma(w, x[t], acc[t])
-template <int T>
-RILL_INLINE void FmaTokens(V16 w, const float* x, V16* acc) {
-#pragma GCC unroll 16
-  for (int t = 0; t < T; ++t) acc[t] = Fma(w, Set(x[t]), acc[t]);
-}
-
 // Codes that need not be moved to the low bits of a lane before the conversion: c 2^n converts as
 // exactly as c, and s 2^-n is exact for scales of at least 2^-80, so the product is the same.
 template <ExecFormat F>
@@ -16,33 +9,6 @@ inline constexpr bool kNibblesInPlace =
     F.bits == 4 && F.code == CodeKind::kUnsigned && F.offset == 0 && F.has_min();
 template <ExecFormat F>
 inline constexpr bool kBytesInPlace = F.code == CodeKind::kSigned && F.scale == ScaleKind::kF16;
-
-template <ExecFormat F, int q, int j, int T>
-RILL_INLINE void FmaByte(B64 codes, const Scales& w, const float* x, V16* acc) {
-  V16 weight;
-  if constexpr (kBytesInPlace<F>) {
-    weight = Mul(w.s, ToFloat(ByteTop<j>(codes)));
-  } else {
-    weight = WeightsOf<F, j>(codes, w);
-  }
-  FmaTokens<T>(weight, x + (q % 2 * 4 + j) * T, acc);
-}
-template <ExecFormat F, int q, int T>
-RILL_INLINE void FmaQuad(const uint8_t* codes, B64 zero, const Scales& w, const float* x,
-                         V16* acc) {
-  const B64 c = BiasedQuad<F, 0, q>(codes, zero);
-  FmaByte<F, q, 0, T>(c, w, x, acc);
-  FmaByte<F, q, 1, T>(c, w, x, acc);
-  FmaByte<F, q, 2, T>(c, w, x, acc);
-  FmaByte<F, q, 3, T>(c, w, x, acc);
-}
-template <ExecFormat F, int q, int j, int T>
-RILL_INLINE void FmaNibble(B64 line, const Scales& w, V16 high_s, const float* x, V16* acc) {
-  const I32 byte = ByteU<j>(line);
-  const V16 weight = q == 0 ? Fma(w.s, ToFloat(AndI(byte, SetI(0x0F))), w.m)
-                            : Fma(high_s, ToFloat(AndI(byte, SetI(0xF0))), w.m);
-  FmaTokens<T>(weight, x + (q * 4 + j) * T, acc);
-}
 
 // 4-bit codes looked up as floats, where 16 of them fit a register: half the work of the
 // conversion.
@@ -65,37 +31,27 @@ constexpr CodeFloats<F> MakeCodeFloats() {
 }
 template <ExecFormat F>
 inline constexpr CodeFloats<F> kCodeFloats = MakeCodeFloats<F>();
-template <ExecFormat F, int k, int T>
-RILL_INLINE void FmaLookup(const uint8_t* line, const Scales& w, const float* x, V16* acc) {
-  // Low nibbles come to the low bits of their lanes by where they are loaded from: the loads have
-  // ports to spare, the shifts have not (12.7 -> 14.1 GB/s of Q4_1 from L2).
-  const V16 table = Load(kCodeFloats<F>.value);
-  const V16 c =
-      k < 4 ? Lookup16<0>(table, LoadB(line + k % 4)) : Lookup16<k % 4 * 8 + 4>(table, LoadB(line));
-  FmaTokens<T>(F.has_min() ? Fma(w.s, c, w.m) : Mul(w.s, c), x + k * T, acc);
-  if constexpr (k < 7) FmaLookup<F, k + 1, T>(line, w, x, acc);
-}
 
-// k = 8 i .. 8 i + 7 of a unit of one panel; x and acc are those of these k.
-template <ExecFormat F, int i, int T>
-RILL_INLINE void FmaLine(const uint8_t* codes, B64 zero, const Scales& w, const float* x,
-                         V16* acc) {
+// The 16 weights of one k, the j-th of the 8 of line i of a unit: a line of 64 bytes has those of 4
+// bits, two quads those of any format. What several k share the compiler computes once.
+template <ExecFormat F, int i, int j>
+RILL_INLINE V16 WeightsAt(const uint8_t* codes, B64 zero, const Scales& w) {
   if constexpr (kLookedUp<F>) {
-    FmaLookup<F, 0, T>(codes + 64 * i, w, x, acc);
+    // Low nibbles come to the low bits of their lanes by where they are loaded from: the loads have
+    // ports to spare, the shifts have not (12.7 -> 14.1 GB/s of Q4_1 from L2).
+    const uint8_t* line = codes + 64 * i;
+    const V16 table = Load(kCodeFloats<F>.value);
+    const V16 c = j < 4 ? Lookup16<0>(table, LoadB(line + j % 4))
+                        : Lookup16<j % 4 * 8 + 4>(table, LoadB(line));
+    return F.has_min() ? Fma(w.s, c, w.m) : Mul(w.s, c);
   } else if constexpr (kNibblesInPlace<F>) {
-    const B64 line = LoadB(codes + 64 * i);
-    const V16 high_s = Mul(w.s, Set(0x1p-4f));
-    FmaNibble<F, 0, 0, T>(line, w, high_s, x, acc);
-    FmaNibble<F, 0, 1, T>(line, w, high_s, x, acc);
-    FmaNibble<F, 0, 2, T>(line, w, high_s, x, acc);
-    FmaNibble<F, 0, 3, T>(line, w, high_s, x, acc);
-    FmaNibble<F, 1, 0, T>(line, w, high_s, x, acc);
-    FmaNibble<F, 1, 1, T>(line, w, high_s, x, acc);
-    FmaNibble<F, 1, 2, T>(line, w, high_s, x, acc);
-    FmaNibble<F, 1, 3, T>(line, w, high_s, x, acc);
+    const I32 byte = ByteU<j % 4>(LoadB(codes + 64 * i));
+    return j < 4 ? Fma(w.s, ToFloat(AndI(byte, SetI(0x0F))), w.m)
+                 : Fma(Mul(w.s, Set(0x1p-4f)), ToFloat(AndI(byte, SetI(0xF0))), w.m);
   } else {
-    FmaQuad<F, 2 * i, T>(codes, zero, w, x, acc);
-    FmaQuad<F, 2 * i + 1, T>(codes, zero, w, x, acc);
+    const B64 quad = BiasedQuad<F, 0, 2 * i + j / 4>(codes, zero);
+    if constexpr (kBytesInPlace<F>) return Mul(w.s, ToFloat(ByteTop<j % 4>(quad)));
+    return WeightsOf<F, j % 4>(quad, w);
   }
 }
 
@@ -114,14 +70,24 @@ RILL_INLINE int64_t PanelGroup(const uint8_t* panels, int64_t panel_bytes, int64
 #ifndef RILL_GEMV_PANELS
 #define RILL_GEMV_PANELS kGemvPanels
 #endif
-// P panels times one token, decoded in registers. The panels take turns every 8 k, which hides the
-// latency of the chain of additions that each output is.
-template <ExecFormat F, int P>
-struct GemvPanels {
+// acc[p][t] = fma(w[p], x[t], acc[p][t])
+template <int P, int T>
+RILL_INLINE void FmaTile(const V16* w, const float* x, V16 (*acc)[T]) {
+#pragma GCC unroll 16
+  for (int t = 0; t < T; ++t) {
+    const V16 v = Set(x[t]);
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p) acc[p][t] = Fma(w[p], v, acc[p][t]);
+  }
+}
+// P panels times a tile of T tokens, decoded in registers. That panels take turns hides the latency
+// of the chain of additions that each output is.
+template <ExecFormat F, int P, int T>
+struct FewPanels {
   const uint8_t* at[P];
   Header header[P];
   Scales w[P];
-  V16 acc[P][1];
+  V16 acc[P][T];
 
   RILL_INLINE void LoadGroup(int g) {
 #pragma GCC unroll 4
@@ -130,12 +96,26 @@ struct GemvPanels {
       if constexpr (kBytesInPlace<F>) w[p].s = Mul(w[p].s, Set(0x1p-24f));
     }
   }
+  // k = 8 i + j .. 8 i + 7 of a unit, N panels from `first` on taking turns.
+  template <int N, int i, int j = 0>
+  RILL_INLINE void Turns(int first, const float* x) {
+    V16 weights[N];
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n) {
+      const int p = first + n;
+      weights[n] = WeightsAt<F, i, j>(at[p] + F.scale_bytes(), header[p].zero, w[p]);
+    }
+    FmaTile<N, T>(weights, x + (8 * i + j) * T, acc + first);
+    if constexpr (j < 7) Turns<N, i, j + 1>(first, x);
+  }
+  // Tokens share what is broadcast if panels take turns at each k; if they took turns at every 8 k,
+  // as for one token, broadcasts would be kept and spilled (q4_0, AVX-512, 8 tokens: 69 against 91
+  // GMAC/s). One token at each k would be slower instead (q4_k, AVX2: 21 against 30).
   template <int i>
   RILL_INLINE void Line(const float* x) {
+    if constexpr (T > 1) return Turns<P, i>(0, x);
 #pragma GCC unroll 4
-    for (int p = 0; p < P; ++p) {
-      FmaLine<F, i, 1>(at[p] + F.scale_bytes(), header[p].zero, w[p], x + 8 * i, acc[p]);
-    }
+    for (int p = 0; p < P; ++p) Turns<1, i>(p, x);
   }
   RILL_INLINE void Run(const uint8_t* const* panels, int64_t panel_bytes, int64_t k,
                        int64_t group_units, const float* x, float* out) {
@@ -143,11 +123,12 @@ struct GemvPanels {
     for (int p = 0; p < P; ++p) {
       at[p] = panels[p];
       header[p] = {{Set(0.0f), Set(0.0f)}, AsBytes(SetI(0))};
-      acc[p][0] = Set(0.0f);
+#pragma GCC unroll 16
+      for (int t = 0; t < T; ++t) acc[p][t] = Set(0.0f);
     }
     const int64_t step = F.header_units(group_units);
     int64_t left = 0;
-    for (int64_t u = 0; u < k / kUnit; ++u, x += kUnit) {
+    for (int64_t u = 0; u < k / kUnit; ++u, x += kUnit * T) {
       if constexpr (F.header_bytes() > 0) {
         if (left == 0) {
 #pragma GCC unroll 4
@@ -172,23 +153,68 @@ struct GemvPanels {
       for (int p = 0; p < P; ++p) at[p] += F.unit_bytes();
     }
 #pragma GCC unroll 4
-    for (int p = 0; p < P; ++p) Store(out + p * 16, acc[p][0]);
+    for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 16
+      for (int t = 0; t < T; ++t) Store(out + (p * T + t) * 16, acc[p][t]);
+    }
   }
 };
-template <ExecFormat F>
-void Gemv(const uint8_t* panels, int64_t panel_bytes, int64_t num_panels, int64_t k,
-          int64_t group_units, const float* x, float* out) {
-  constexpr int P = RILL_GEMV_PANELS;
+// fn(panels, out) for P panels at a time.
+template <int P, int T, typename Fn>
+RILL_INLINE void ForPanelGroups(const uint8_t* panels, int64_t panel_bytes, int64_t num_panels,
+                                float* out, Fn&& fn) {
   const uint8_t* group[P];
-  alignas(64) float few[P * 16];
+  alignas(64) float few[P * T * 16];
   for (int64_t p = 0; p < num_panels; p += P) {
     const int64_t first = PanelGroup<P>(panels, panel_bytes, num_panels, p, group);
-    GemvPanels<F, P> kernel;
-    kernel.Run(group, panel_bytes, k, group_units, x, num_panels < P ? few : out + first * 16);
+    fn(group, num_panels < P ? few : out + first * T * 16);
   }
   if (num_panels < P) {
-    __builtin_memcpy(out, few, static_cast<size_t>(num_panels * 16) * sizeof(float));
+    __builtin_memcpy(out, few, static_cast<size_t>(num_panels * T * 16) * sizeof(float));
   }
+}
+// Panels at once: eight chains of additions, which cover the latency of two fma a cycle, or as many
+// as GemmF32 takes.
+template <int T>
+inline constexpr int kFewPanels = std::max(kTileF32Panels, std::min(4, 8 / kV16Registers / T));
+// Widest tile. Minima need two registers more than a tile of six leaves with AVX2 (q4_1, six
+// tokens: 0.81 of the rate by way of f32 panels).
+template <ExecFormat F>
+inline constexpr int kFewTile =
+    F.has_min() && kV16Registers == 2 ? kTileF32 / 3 * 2 : kFewPlainTile;
+// Tiles for which codes are decoded again and again rather than once, to f32 panels (Zen 4,
+// AVX-512, q4_0: 16 tokens in two tiles 1.04 times as fast, 36 in three 0.97; AVX2, 12 tokens 1.07,
+// 18 0.97). Widening f16 is free beside the multiply-adds (256 tokens in 22 tiles: 1.05).
+inline constexpr int kFewTiles = 2;
+// fn<T>() for T = width, at most `most`.
+template <int most, typename Fn>
+RILL_INLINE void WithFewWidth(int width, Fn&& fn) {
+  constexpr int step = kTileF32 / 3;
+  if (width == 1) return fn.template operator()<1>();
+  if constexpr (step != 2) {
+    if (width == 2) return fn.template operator()<2>();
+  }
+  if (width == 3) return fn.template operator()<3>();
+  if constexpr (most >= 3 * step) {
+    if (width == 3 * step) return fn.template operator()<3 * step>();
+  }
+  if constexpr (most >= 2 * step) {
+    if (width == 2 * step) return fn.template operator()<2 * step>();
+  }
+  return fn.template operator()<step>();
+}
+// width: 1 to 3, or up to kFewTile<F> by steps of a third of kTileF32.
+template <ExecFormat F>
+void Few(const uint8_t* panels, int64_t panel_bytes, int64_t num_panels, int64_t k,
+         int64_t group_units, const float* x, int width, float* out) {
+  WithFewWidth<kFewTile<F>>(width, [=]<int T>() {
+    constexpr int P = T == 1 ? RILL_GEMV_PANELS : kFewPanels<T>;
+    ForPanelGroups<P, T>(panels, panel_bytes, num_panels, out,
+                         [=](const uint8_t* const* group, float* to) {
+                           FewPanels<F, P, T> kernel;
+                           kernel.Run(group, panel_bytes, k, group_units, x, to);
+                         });
+  });
 }
 
 // 16 elements of a panel.
@@ -198,17 +224,28 @@ struct F16Elements {
 struct Bf16Elements {
   static RILL_INLINE V16 At(const uint16_t* p) { return LoadBf16(p); }
 };
-// P panels of f16 or bf16 times one token, widened in registers: by way of f32 panels each weight
-// of 2 bytes costs 4 written and 4 read again (2048 x 2048 from DRAM: 15 against 33 GB/s on
-// AVX-512). f32 panels need no such kernel: GemmF32 reads them at the limit.
-template <typename Elements, int P>
-RILL_INLINE void GemvPlainPanels(const uint8_t* const* panels, int64_t panel_bytes, int64_t k,
-                                 const float* x, float* out) {
+// P panels of f16 or bf16 times a tile of T tokens, widened in registers: by way of f32 panels each
+// weight of 2 bytes costs 4 written and 4 read again (2048 x 2048 from DRAM, one token: 15 against
+// 33 GB/s on AVX-512). f32 panels need no such kernel: GemmF32 reads them at the limit.
+template <typename Elements, int P, int T>
+RILL_INLINE void FewPlainPanels(const uint8_t* const* panels, int64_t panel_bytes, int64_t k,
+                                const float* x, float* out) {
   constexpr int kStep = 8;  // k at a time
   constexpr int64_t kStepBytes = kStep * 16 * 2;
-  V16 acc[P];
+  V16 acc[P][T];
 #pragma GCC unroll 4
-  for (int p = 0; p < P; ++p) acc[p] = Set(0.0f);
+  for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 16
+    for (int t = 0; t < T; ++t) acc[p][t] = Set(0.0f);
+  }
+  const auto FmaAt = [&](int64_t at) {
+    V16 w[P];
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p) {
+      w[p] = Elements::At(reinterpret_cast<const uint16_t*>(panels[p]) + 16 * at);
+    }
+    FmaTile<P, T>(w, x + at * T, acc);
+  };
   int64_t i = 0;
   for (; i + kStep <= k; i += kStep) {
     const int64_t at = i * 16 * 2;
@@ -217,38 +254,29 @@ RILL_INLINE void GemvPlainPanels(const uint8_t* const* panels, int64_t panel_byt
         at + kPrefetchBytes + (at + kPrefetchBytes < panel_bytes ? 0 : (P - 1) * panel_bytes);
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p) {
-      const auto* w = reinterpret_cast<const uint16_t*>(panels[p] + at);
 #pragma GCC unroll 8
       for (int64_t line = 0; line < kStepBytes; line += 64) Prefetch(panels[p] + ahead + line);
+    }
 #pragma GCC unroll 8
-      for (int j = 0; j < kStep; ++j) {
-        acc[p] = Fma(Elements::At(w + 16 * j), Set(x[i + j]), acc[p]);
-      }
-    }
+    for (int j = 0; j < kStep; ++j) FmaAt(i + j);
   }
-  for (; i < k; ++i) {
+  for (; i < k; ++i) FmaAt(i);
 #pragma GCC unroll 4
-    for (int p = 0; p < P; ++p) {
-      const auto* w = reinterpret_cast<const uint16_t*>(panels[p]);
-      acc[p] = Fma(Elements::At(w + 16 * i), Set(x[i]), acc[p]);
-    }
+  for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 16
+    for (int t = 0; t < T; ++t) Store(out + (p * T + t) * 16, acc[p][t]);
   }
-#pragma GCC unroll 4
-  for (int p = 0; p < P; ++p) Store(out + p * 16, acc[p]);
 }
 template <typename Elements>
-void GemvPlain(const uint8_t* panels, int64_t panel_bytes, int64_t num_panels, int64_t k, int64_t,
-               const float* x, float* out) {
-  constexpr int P = kGemvPanels;
-  const uint8_t* group[P];
-  alignas(64) float few[P * 16];
-  for (int64_t p = 0; p < num_panels; p += P) {
-    const int64_t first = PanelGroup<P>(panels, panel_bytes, num_panels, p, group);
-    GemvPlainPanels<Elements, P>(group, panel_bytes, k, x, num_panels < P ? few : out + first * 16);
-  }
-  if (num_panels < P) {
-    __builtin_memcpy(out, few, static_cast<size_t>(num_panels * 16) * sizeof(float));
-  }
+void FewPlain(const uint8_t* panels, int64_t panel_bytes, int64_t num_panels, int64_t k, int64_t,
+              const float* x, int width, float* out) {
+  WithFewWidth<kFewPlainTile>(width, [=]<int T>() {
+    constexpr int P = T == 1 ? kGemvPanels : kFewPanels<T>;
+    ForPanelGroups<P, T>(panels, panel_bytes, num_panels, out,
+                         [=](const uint8_t* const* group, float* to) {
+                           FewPlainPanels<Elements, P, T>(group, panel_bytes, k, x, to);
+                         });
+  });
 }
 
 // P panels (f32 [k][16], `stride` floats apart) times T tokens, k interleaved [k][T].

@@ -9,7 +9,7 @@ constexpr ExecKernels MakeExecKernels() {
   if constexpr (kTileQ8 > 1) {
     e.expand = Expand<F>;
     e.gemm_work = GemmWorkOf<WorkOf(F)>();
-    e.gemv = Gemv<F>;
+    e.few = {Few<F>, kFewTile<F>, kFewTiles * kFewTile<F>};
 #if !RILL_I8MM
     if constexpr (kPackedStep > 0 && (WorkOf(F).group == 32 || kPackedHalves)) {
       e.gemm_packed = GemmPacked<F>;
@@ -59,8 +59,8 @@ constexpr Kernels MakeKernels() {
   k.decode_f16 = DecodeF16;
   k.decode_bf16 = DecodeBf16;
   if constexpr (kTileQ8 > 1) {
-    k.gemv_f16 = GemvPlain<F16Elements>;
-    k.gemv_bf16 = GemvPlain<Bf16Elements>;
+    k.few_f16 = {FewPlain<F16Elements>, kFewPlainTile, INT64_MAX};
+    k.few_bf16 = {FewPlain<Bf16Elements>, kFewPlainTile, INT64_MAX};
   }
   k.gemm_f32 = GemmF32;
   k.pack_f32 = PackF32;

@@ -105,8 +105,15 @@ using DecodeFn = void (*)(const uint8_t* panel, int64_t k, int64_t group_units, 
 // `num_panels` packed panels times `width` tokens; out [num_panels][width][16].
 using GemvQ8Fn = void (*)(const uint8_t* panels, int64_t panel_bytes, int64_t num_panels, int64_t k,
                           int64_t group_units, const QuantTile& x, int width, float* out);
-using GemvFn = void (*)(const uint8_t* panels, int64_t panel_bytes, int64_t num_panels, int64_t k,
-                        int64_t group_units, const float* x, float* out);
+// `num_panels` packed panels times one tile [k][width], decode and gemm_f32 in one: the panels are
+// decoded in registers, for each tile again. out [num_panels][width][16].
+using FewFn = void (*)(const uint8_t* panels, int64_t panel_bytes, int64_t num_panels, int64_t k,
+                       int64_t group_units, const float* x, int width, float* out);
+struct FewKernel {
+  FewFn run = nullptr;      // nullptr: none
+  int tile = 0;             // widths: 1 to 3, or by whole tile_f32_step up to this
+  int64_t most_tokens = 0;  // of all tiles together: with more, decode and gemm_f32 are faster
+};
 inline constexpr int kGemvPanels = 4;  // that callers had better offer at once
 
 // Matrix kernels of one quantised layout.
@@ -115,7 +122,7 @@ struct ExecKernels {
   ExpandFn expand;   // panel -> work form; nullptr on scalar, with gemm_work
   GemmWorkFn gemm_work;
   DecodeFn decode;  // panel -> f32 [k][16]
-  GemvFn gemv;      // decode and gemm_f32 of one token in one; nullptr: none
+  FewKernel few;
   // expand and gemm_work of one tile in one; nullptr: none, as for groups of 16 where
   // packed_halves says no
   GemmPackedFn gemm_packed;
@@ -165,7 +172,7 @@ struct Kernels {
 
   ExecKernels exec[kNumExecs];
   DecodeFn decode_f16, decode_bf16;
-  GemvFn gemv_f16, gemv_bf16;  // decode_* and gemm_f32 of one token in one; nullptr: none
+  FewKernel few_f16, few_bf16;
   // Panels f32 [k][16], `stride` floats apart, times one tile [k][width]; out
   // [num_panels][width][16].
   void (*gemm_f32)(const float* panels, int64_t stride, int64_t num_panels, int64_t k,

@@ -59,13 +59,13 @@ Pieces Cut(const Context& c, const Tiles& tiles, int64_t num_panels, int64_t ste
   Pieces b;
   b.num_panels = num_panels;
   b.num_tiles = tiles.num_tiles;
-  const int64_t panel_bytes = tiles.k * (tiles.q8 ? 24 : 64);
+  const int64_t panel_bytes = tiles.k * (tiles.q8 ? 24 : tiles.few ? 32 : 64);
   // Two at least: the f32 kernel takes two at once, and at k > 5,000 the tiles come from L2 for
   // each panel (q4_0, 2048 x 5632, 512 tokens: 331 GMAC/s with one, 383 with two).
   b.panels = std::clamp<int64_t>(kWorkBytes / panel_bytes, 2, kMaxPanels);
   // One panel at a time is 10 % slower for 8 tokens: the tile unit is set up for each call.
-  if (tiles.num_tokens == 1 || tiles.by_rows || tiles.direct ||
-      (tiles.packed && tiles.num_tiles == 1)) {
+  if (tiles.num_tokens == 1 || tiles.direct ||
+      ((tiles.few || tiles.packed) && tiles.num_tiles == 1)) {
     b.panels = kMaxPanels;
   }
   b.panels = (b.panels + step - 1) / step * step;
@@ -169,11 +169,11 @@ Sums Multiply(Context& c, const CpuWeight::Segment& s, int64_t expert, const Til
     }
     return sums;
   }
-  if (tiles.by_rows || tiles.num_tokens == 1) {
-    if (const GemvFn gemv = c.Gemv(s)) {
+  if (tiles.few) {
+    if (const FewFn few = c.Few(s).run) {
       for (int64_t t = t0; t < t1; ++t) {
-        gemv(s.Panel(expert, p0), s.panel_bytes, n, k, s.group_units, tiles.F32(t),
-             out + (t - t0) * sums.tile_stride);
+        few(s.Panel(expert, p0), s.panel_bytes, n, k, s.group_units, tiles.F32(t),
+            tiles.StrideOf(t), out + (t - t0) * sums.tile_stride);
       }
       return sums;
     }

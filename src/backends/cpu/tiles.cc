@@ -3,9 +3,8 @@
 namespace rill::cpu {
 namespace {
 
-// Tokens that meet f16 or quantised panels one by one, decoded in registers for each: a panel that
-// is decoded to f32 in memory first takes as long as three of them.
-constexpr int64_t kRowTokens = 3;
+// Tiles of that many tokens or less, decoded in registers, are stored as wide as they are.
+constexpr int64_t kNarrowTokens = 3;
 // Elements that are packed by the caller alone.
 constexpr int64_t kPackElements = 4096;
 // No kernel takes wider tiles.
@@ -55,12 +54,16 @@ Tiles PlanF32(const Context& c, const CpuWeight& w, int64_t num_tokens, Scratch&
   Tiles t;
   t.num_tokens = num_tokens;
   t.k = w.cols();
-  t.by_rows = num_tokens <= kRowTokens;
+  t.few = true;
+  int64_t width = c.k.tile_f32;
   for (const CpuWeight::Segment& s : w.segments()) {
-    t.by_rows = t.by_rows && (s.q8 || c.Gemv(s) != nullptr);
+    if (s.q8 || num_tokens == 1) continue;
+    const FewKernel few = c.Few(s);
+    t.few = t.few && num_tokens <= few.most_tokens;
+    width = std::min<int64_t>(width, few.tile);
   }
-  t.width = t.by_rows ? 1 : c.k.tile_f32;
-  t.step = t.by_rows ? 1 : c.k.tile_f32_step;
+  t.width = t.few ? static_cast<int>(std::max<int64_t>(1, width)) : c.k.tile_f32;
+  t.step = t.few && num_tokens <= kNarrowTokens ? 1 : c.k.tile_f32_step;
   t.num_tiles = (num_tokens + t.width - 1) / t.width;
   t.tile_bytes = (t.k * t.width * 4 + 63) / 64 * 64;
   t.memory = memory.Get(t.tile_bytes * t.num_tiles);

@@ -20,7 +20,7 @@ struct Tiles {
   int width = 1, step = 1;
   uint8_t* memory = nullptr;
   int64_t tile_bytes = 0;
-  bool by_rows = false;  // f32: tiles of one token for gemv
+  bool few = false;  // f32: panels are decoded in registers for each tile
   // Integer tiles
   bool q8 = false, half_sums = false;
   bool direct = false;  // gemv_q8: from packed panels

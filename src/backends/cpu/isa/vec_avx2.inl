@@ -361,6 +361,8 @@ inline constexpr int kWorkPanels = 1;
 inline constexpr int kLaneTokens = 8;
 inline constexpr int kGemvQ8Width = 4;
 inline constexpr int kTileF32 = 6, kTileF32Panels = 1;
+inline constexpr int kV16Registers = 2;
+inline constexpr int kFewPlainTile = 6;
 inline constexpr int kPrefetchBytes = 1536, kAheadBytes = 3072;
 
 template <int n>

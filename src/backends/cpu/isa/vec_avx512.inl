@@ -400,6 +400,8 @@ inline constexpr int kWorkPanels = RILL_VNNI ? 2 : 1;
 inline constexpr int kLaneTokens = RILL_AMX ? 0 : 8;
 inline constexpr int kGemvQ8Width = 4;
 inline constexpr int kTileF32 = 12, kTileF32Panels = 2;
+inline constexpr int kV16Registers = 1;
+inline constexpr int kFewPlainTile = 12;
 inline constexpr int kPrefetchBytes = 1536, kAheadBytes = 6144;
 
 template <int n>

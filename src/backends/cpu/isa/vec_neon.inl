@@ -407,6 +407,8 @@ inline constexpr int kWorkPanels = 1;
 inline constexpr int kLaneTokens = 0;
 inline constexpr int kGemvQ8Width = RILL_DOT ? 4 : 2;
 inline constexpr int kTileF32 = 6, kTileF32Panels = 1;
+inline constexpr int kV16Registers = 4;
+inline constexpr int kFewPlainTile = 4;
 inline constexpr int kPrefetchBytes = 1024, kAheadBytes = 2048;
 // Panels that Gemv decodes at once: the four registers of one are four chains of additions, with
 // the decoding of the next k between them (four panels: 36 KB of code a format, 4 times the

@@ -324,6 +324,8 @@ inline constexpr int kWorkPanels = 1;
 inline constexpr int kLaneTokens = 0;
 inline constexpr int kGemvQ8Width = 1;
 inline constexpr int kTileF32 = 1, kTileF32Panels = 1;
+inline constexpr int kV16Registers = 16;
+inline constexpr int kFewPlainTile = 1;
 inline constexpr int kPrefetchBytes = 0, kAheadBytes = 0;
 
 // Lane i takes lane i ^ n; n = 1, 2, 4 or 8.

@@ -1,0 +1,142 @@
+// Products of few tokens, for which panels are decoded in registers: the bits of the same panels
+// decoded to f32 first, and of plain code.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "backends/cpu/cpu_backend.h"
+#include "backends/cpu/kernels.h"
+#include "base/float_types.h"
+#include "quant/random_weights.h"
+
+namespace rill::cpu {
+namespace {
+
+struct Format {
+  const char* name;
+  FewKernel Kernels::* few;
+  DecodeFn Kernels::* decode;
+  uint16_t (*encode)(float);
+};
+const Format kFormats[] = {
+    {"f16", &Kernels::few_f16, &Kernels::decode_f16, F32ToF16},
+    {"bf16", &Kernels::few_bf16, &Kernels::decode_bf16, F32ToBf16},
+};
+
+std::vector<float> RandomFloats(int64_t n, uint32_t seed) {
+  std::mt19937 rng(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(static_cast<size_t>(n));
+  for (float& v : x) v = normal(rng);
+  return x;
+}
+
+TEST(FewTokens, PlainPanels_HaveTheBitsOfWidenedOnes) {
+  int compared = 0;
+  for (const Kernels* kernels : AvailableKernels()) {
+    for (const Format& format : kFormats) {
+      const FewKernel few = kernels->*format.few;
+      if (few.run == nullptr) continue;
+      for (int width = 1; width <= few.tile; ++width) {
+        if (width > 3 && width % kernels->tile_f32_step != 0) continue;
+        for (const int64_t k : {1, 7, 8, 9, 61, 192}) {
+          for (const int64_t num_panels : {1, 2, 3, 4, 5, 9}) {
+            SCOPED_TRACE(std::string(kernels->name) + " " + format.name + ", k " +
+                         std::to_string(k) + ", " + std::to_string(num_panels) + " panels, " +
+                         std::to_string(width) + " tokens");
+            const auto weights = static_cast<size_t>(num_panels * k * kPanelRows);
+            std::vector<uint16_t> panels(weights);
+            const std::vector<float> values =
+                RandomFloats(static_cast<int64_t>(weights), static_cast<uint32_t>(k + num_panels));
+            for (size_t i = 0; i < weights; ++i) panels[i] = format.encode(values[i]);
+            const std::vector<float> x = RandomFloats(k * width, 5);
+            const auto* bytes = reinterpret_cast<const uint8_t*>(panels.data());
+            const int64_t panel_bytes = k * kPanelRows * 2;
+
+            std::vector<float> wide(weights);
+            for (int64_t p = 0; p < num_panels; ++p) {
+              (kernels->*format.decode)(bytes + p * panel_bytes, k, 1,
+                                        wide.data() + p * k * kPanelRows);
+            }
+            const auto products = static_cast<size_t>(num_panels * width * kPanelRows);
+            std::vector<float> got(products + 16, 7.0f);
+            few.run(bytes, panel_bytes, num_panels, k, 1, x.data(), width, got.data());
+            std::vector<float> row(static_cast<size_t>(k));
+            std::vector<float> want(static_cast<size_t>(num_panels * kPanelRows));
+            for (int t = 0; t < width; ++t) {
+              for (int64_t i = 0; i < k; ++i) {
+                row[static_cast<size_t>(i)] = x[static_cast<size_t>(i * width + t)];
+              }
+              kernels->gemm_f32(wide.data(), k * kPanelRows, num_panels, k, row.data(), 1,
+                                want.data());
+              for (int64_t p = 0; p < num_panels; ++p) {
+                ASSERT_EQ(std::memcmp(got.data() + (p * width + t) * kPanelRows,
+                                      want.data() + p * kPanelRows, kPanelRows * sizeof(float)),
+                          0)
+                    << "token " << t << ", panel " << p;
+              }
+            }
+            for (size_t i = products; i < got.size(); ++i) ASSERT_EQ(got[i], 7.0f);
+            ++compared;
+          }
+        }
+      }
+    }
+  }
+  // Only scalar code has no such kernel.
+  EXPECT_EQ(compared == 0, AvailableKernels().front()->isa == std::string("scalar"));
+}
+
+std::vector<float> Products(const std::string& isa, DType dtype, int64_t rows, int64_t k,
+                            const std::vector<uint8_t>& bytes, const std::vector<float>& x) {
+  auto backend = MakeCpuBackend({.num_threads = 1, .cpu_isa = isa});
+  EXPECT_TRUE(backend.ok()) << backend.status().ToString();
+  ops::WeightSource source;
+  source.name = "w";
+  source.parts = {TensorView(bytes.data(), dtype, {rows, k})};
+  source.activations = ops::ActivationMode::kF32;
+  auto weight = (*backend)->PackWeight(source);
+  EXPECT_TRUE(weight.ok()) << weight.status().ToString();
+  const auto tokens = static_cast<int64_t>(x.size()) / k;
+  std::vector<float> y(static_cast<size_t>(tokens * rows));
+  ops::LinearArgs args;
+  args.x = TensorView(x.data(), DType::kF32, {tokens, k});
+  args.w = weight->get();
+  args.y = MutableTensorView(y.data(), DType::kF32, {tokens, rows});
+  (*backend)->ops().linear(args, (*backend)->stream());
+  return y;
+}
+
+TEST(FewTokens, AnyFormatAndNumber_HasTheBitsOfPlainCode) {
+  constexpr int64_t kMost = 26;  // one more than two of the widest tiles, and another
+  int num_formats = 0;
+  for (int i = 0; i < kNumDTypes; ++i) {
+    const auto dtype = static_cast<DType>(i);
+    if (!quant::CanFill(dtype)) continue;
+    ++num_formats;
+    // Panels: two and a part of one; five.
+    for (const int64_t rows : {int64_t{37}, int64_t{80}}) {
+      const int64_t k = rows == 37 ? 512 : 256;
+      std::vector<uint8_t> bytes(static_cast<size_t>(*RowBytes(dtype, rows * k)));
+      ASSERT_TRUE(quant::FillRandom(dtype, rows * k, 0.05f, 5, bytes.data()).ok());
+      const std::vector<float> x = RandomFloats(kMost * k, 9);
+      const std::vector<float> want = Products("scalar", dtype, rows, k, bytes, x);
+      for (const Kernels* kernels : AvailableKernels()) {
+        for (int64_t tokens = 1; tokens <= kMost; ++tokens) {
+          const std::vector<float> got =
+              Products(kernels->name, dtype, rows, k, bytes, {x.begin(), x.begin() + tokens * k});
+          ASSERT_EQ(std::memcmp(got.data(), want.data(), got.size() * sizeof(float)), 0)
+              << kernels->name << ", " << DTypeName(dtype) << " [" << rows << ", " << k << "], "
+              << tokens << " tokens";
+        }
+      }
+    }
+  }
+  EXPECT_GE(num_formats, 20);
+}
+
+}  // namespace
+}  // namespace rill::cpu
