@@ -410,9 +410,9 @@ inline constexpr int kTileF32 = 6, kTileF32Panels = 1;
 inline constexpr int kV16Registers = 4;
 inline constexpr int kFewPlainTile = 4;
 inline constexpr int kPrefetchBytes = 1024, kAheadBytes = 2048;
-// Panels that Gemv decodes at once: the four registers of one are four chains of additions, with
-// the decoding of the next k between them (four panels: 36 KB of code a format, 4 times the
-// compiler's time).
+// Panels that Few decodes at once for one token: the four registers of one are four chains of
+// additions, with the decoding of the next k between them (four panels: 36 KB of code a format, 4
+// times the compiler's time).
 #define RILL_GEMV_PANELS 1
 
 template <int n>
