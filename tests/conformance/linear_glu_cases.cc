@@ -52,6 +52,16 @@ std::vector<Case> LinearGluCases() {
       }
     }
   }
+  // Gate and up of two formats: tiles of tokens that fit both.
+  for (int64_t tokens : {7, 20}) {
+    WeightSpec spec{{{DType::kQ4_K, 21}, {DType::kQ6_K, 21}}, 256};
+    spec.paired = true;
+    cases.push_back(Case(OpId::kLinearGlu, "q4_k and q6_k " + std::to_string(tokens))
+                        .T("x", {tokens, 256})
+                        .W("w", spec)
+                        .T("y", {tokens, 21})
+                        .A("kind", 0));
+  }
   for (DType dtype : {DType::kI8, DType::kU4G64}) {
     WeightSpec spec{{{dtype, 21}, {dtype, 21}}, 192};
     spec.paired = true;

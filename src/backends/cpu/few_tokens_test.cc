@@ -90,13 +90,27 @@ TEST(FewTokens, PlainPanels_HaveTheBitsOfWidenedOnes) {
   EXPECT_EQ(compared == 0, AvailableKernels().front()->isa == std::string("scalar"));
 }
 
-std::vector<float> Products(const std::string& isa, DType dtype, int64_t rows, int64_t k,
-                            const std::vector<uint8_t>& bytes, const std::vector<float>& x) {
+struct Part {
+  DType dtype;
+  int64_t rows;
+  std::vector<uint8_t> bytes;
+};
+Part RandomPart(DType dtype, int64_t rows, int64_t k) {
+  Part part{dtype, rows, std::vector<uint8_t>(static_cast<size_t>(*RowBytes(dtype, rows * k)))};
+  EXPECT_TRUE(quant::FillRandom(dtype, rows * k, 0.05f, 5, part.bytes.data()).ok());
+  return part;
+}
+std::vector<float> Products(const std::string& isa, const std::vector<Part>& parts, int64_t k,
+                            const std::vector<float>& x) {
   auto backend = MakeCpuBackend({.num_threads = 1, .cpu_isa = isa});
   EXPECT_TRUE(backend.ok()) << backend.status().ToString();
   ops::WeightSource source;
   source.name = "w";
-  source.parts = {TensorView(bytes.data(), dtype, {rows, k})};
+  int64_t rows = 0;
+  for (const Part& part : parts) {
+    source.parts.push_back(TensorView(part.bytes.data(), part.dtype, {part.rows, k}));
+    rows += part.rows;
+  }
   source.activations = ops::ActivationMode::kF32;
   auto weight = (*backend)->PackWeight(source);
   EXPECT_TRUE(weight.ok()) << weight.status().ToString();
@@ -110,32 +124,42 @@ std::vector<float> Products(const std::string& isa, DType dtype, int64_t rows, i
   return y;
 }
 
+constexpr int64_t kMost = 26;  // one more than two of the widest tiles, and another
+
+// Of 1 to kMost tokens, on every instruction set.
+void ExpectBitsOfPlainCode(const std::vector<Part>& parts, int64_t k, const std::string& name) {
+  const std::vector<float> x = RandomFloats(kMost * k, 9);
+  const std::vector<float> want = Products("scalar", parts, k, x);
+  for (const Kernels* kernels : AvailableKernels()) {
+    for (int64_t tokens = 1; tokens <= kMost; ++tokens) {
+      const std::vector<float> got =
+          Products(kernels->name, parts, k, {x.begin(), x.begin() + tokens * k});
+      ASSERT_EQ(std::memcmp(got.data(), want.data(), got.size() * sizeof(float)), 0)
+          << kernels->name << ", " << name << ", " << tokens << " tokens";
+    }
+  }
+}
+
 TEST(FewTokens, AnyFormatAndNumber_HasTheBitsOfPlainCode) {
-  constexpr int64_t kMost = 26;  // one more than two of the widest tiles, and another
   int num_formats = 0;
   for (int i = 0; i < kNumDTypes; ++i) {
     const auto dtype = static_cast<DType>(i);
     if (!quant::CanFill(dtype)) continue;
     ++num_formats;
     // Panels: two and a part of one; five.
-    for (const int64_t rows : {int64_t{37}, int64_t{80}}) {
-      const int64_t k = rows == 37 ? 512 : 256;
-      std::vector<uint8_t> bytes(static_cast<size_t>(*RowBytes(dtype, rows * k)));
-      ASSERT_TRUE(quant::FillRandom(dtype, rows * k, 0.05f, 5, bytes.data()).ok());
-      const std::vector<float> x = RandomFloats(kMost * k, 9);
-      const std::vector<float> want = Products("scalar", dtype, rows, k, bytes, x);
-      for (const Kernels* kernels : AvailableKernels()) {
-        for (int64_t tokens = 1; tokens <= kMost; ++tokens) {
-          const std::vector<float> got =
-              Products(kernels->name, dtype, rows, k, bytes, {x.begin(), x.begin() + tokens * k});
-          ASSERT_EQ(std::memcmp(got.data(), want.data(), got.size() * sizeof(float)), 0)
-              << kernels->name << ", " << DTypeName(dtype) << " [" << rows << ", " << k << "], "
-              << tokens << " tokens";
-        }
-      }
-    }
+    ExpectBitsOfPlainCode({RandomPart(dtype, 37, 512)}, 512, std::string(DTypeName(dtype)));
+    ExpectBitsOfPlainCode({RandomPart(dtype, 80, 256)}, 256, std::string(DTypeName(dtype)));
   }
   EXPECT_GE(num_formats, 20);
+}
+
+// Formats of one weight share their tiles of tokens, which are as wide as the narrowest kernel's.
+TEST(FewTokens, FormatsOfOneWeight_HaveTheBitsOfPlainCode) {
+  const Part minima = RandomPart(DType::kQ4_K, 24, 256), wide = RandomPart(DType::kQ6_K, 40, 256);
+  const Part f16 = RandomPart(DType::kF16, 16, 256), f32 = RandomPart(DType::kF32, 8, 256);
+  ExpectBitsOfPlainCode({minima, wide, f16}, 256, "q4_k, q6_k, f16");
+  ExpectBitsOfPlainCode({wide, minima}, 256, "q6_k, q4_k");
+  ExpectBitsOfPlainCode({f32, wide, minima}, 256, "f32, q6_k, q4_k");
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // f32 matrix products: acc[t] = fma(w[k], x[t, k], acc[t]) in ascending k. Quantised weights are
-// decoded exactly as quant/ decodes them (one rounding a weight at most): in registers for one
-// token, else to an f32 panel that many tokens share.
+// decoded exactly as quant/ decodes them (one rounding a weight at most): in registers for each
+// tile of few tokens, else to an f32 panel that many tiles share.
 
 // Codes that need not be moved to the low bits of a lane before the conversion: c 2^n converts as
 // exactly as c, and s 2^-n is exact for scales of at least 2^-80, so the product is the same.
@@ -67,9 +67,6 @@ RILL_INLINE int64_t PanelGroup(const uint8_t* panels, int64_t panel_bytes, int64
   }
   return first;
 }
-#ifndef RILL_GEMV_PANELS
-#define RILL_GEMV_PANELS kGemvPanels
-#endif
 // acc[p][t] = fma(w[p], x[t], acc[p][t])
 template <int P, int T>
 RILL_INLINE void FmaTile(const V16* w, const float* x, V16 (*acc)[T]) {
@@ -113,9 +110,12 @@ struct FewPanels {
   // GMAC/s). One token at each k would be slower instead (q4_k, AVX2: 21 against 30).
   template <int i>
   RILL_INLINE void Line(const float* x) {
-    if constexpr (T > 1) return Turns<P, i>(0, x);
+    if constexpr (T > 1) {
+      Turns<P, i>(0, x);
+    } else {
 #pragma GCC unroll 4
-    for (int p = 0; p < P; ++p) Turns<1, i>(p, x);
+      for (int p = 0; p < P; ++p) Turns<1, i>(p, x);
+    }
   }
   RILL_INLINE void Run(const uint8_t* const* panels, int64_t panel_bytes, int64_t k,
                        int64_t group_units, const float* x, float* out) {
@@ -173,10 +173,16 @@ RILL_INLINE void ForPanelGroups(const uint8_t* panels, int64_t panel_bytes, int6
     __builtin_memcpy(out, few, static_cast<size_t>(num_panels * T * 16) * sizeof(float));
   }
 }
-// Panels at once: eight chains of additions, which cover the latency of two fma a cycle, or as many
-// as GemmF32 takes.
+// Panels at once: for some eight chains of additions, which cover the latency of two fma a cycle,
+// or as many as GemmF32 takes. (A product of fewer panels than that computes some twice.)
 template <int T>
-inline constexpr int kFewPanels = std::max(kTileF32Panels, std::min(4, 8 / kV16Registers / T));
+constexpr int FewPanelsAtOnce() {
+  constexpr int chains = 8 / kV16Registers / T;
+  constexpr int panels = chains < 4 ? chains : 4;
+  return panels > kTileF32Panels ? panels : kTileF32Panels;
+}
+template <int T>
+inline constexpr int kFewPanels = T == 1 ? kOneTokenPanels : FewPanelsAtOnce<T>();
 // Widest tile. Minima need two registers more than a tile of six leaves with AVX2 (q4_1, six
 // tokens: 0.81 of the rate by way of f32 panels).
 template <ExecFormat F>
@@ -184,9 +190,9 @@ inline constexpr int kFewTile =
     F.has_min() && kV16Registers == 2 ? kTileF32 / 3 * 2 : kFewPlainTile;
 // Tiles for which codes are decoded again and again rather than once, to f32 panels (Zen 4,
 // AVX-512, q4_0: 16 tokens in two tiles 1.04 times as fast, 36 in three 0.97; AVX2, 12 tokens 1.07,
-// 18 0.97). Widening f16 is free beside the multiply-adds (256 tokens in 22 tiles: 1.05).
+// 18 0.97).
 inline constexpr int kFewTiles = 2;
-// fn<T>() for T = width, at most `most`.
+// fn<T>() for T = width: 1 to 3, or by steps of a third of kTileF32 up to `most`.
 template <int most, typename Fn>
 RILL_INLINE void WithFewWidth(int width, Fn&& fn) {
   constexpr int step = kTileF32 / 3;
@@ -201,14 +207,14 @@ RILL_INLINE void WithFewWidth(int width, Fn&& fn) {
   if constexpr (most >= 2 * step) {
     if (width == 2 * step) return fn.template operator()<2 * step>();
   }
-  return fn.template operator()<step>();
+  if (width == step) return fn.template operator()<step>();
+  __builtin_trap();  // products of any other width would be those of other tokens
 }
-// width: 1 to 3, or up to kFewTile<F> by steps of a third of kTileF32.
 template <ExecFormat F>
 void Few(const uint8_t* panels, int64_t panel_bytes, int64_t num_panels, int64_t k,
          int64_t group_units, const float* x, int width, float* out) {
   WithFewWidth<kFewTile<F>>(width, [=]<int T>() {
-    constexpr int P = T == 1 ? RILL_GEMV_PANELS : kFewPanels<T>;
+    constexpr int P = kFewPanels<T>;
     ForPanelGroups<P, T>(panels, panel_bytes, num_panels, out,
                          [=](const uint8_t* const* group, float* to) {
                            FewPanels<F, P, T> kernel;
@@ -271,7 +277,7 @@ template <typename Elements>
 void FewPlain(const uint8_t* panels, int64_t panel_bytes, int64_t num_panels, int64_t k, int64_t,
               const float* x, int width, float* out) {
   WithFewWidth<kFewPlainTile>(width, [=]<int T>() {
-    constexpr int P = T == 1 ? kGemvPanels : kFewPanels<T>;
+    constexpr int P = T == 1 ? 4 : kFewPanels<T>;
     ForPanelGroups<P, T>(panels, panel_bytes, num_panels, out,
                          [=](const uint8_t* const* group, float* to) {
                            FewPlainPanels<Elements, P, T>(group, panel_bytes, k, x, to);

@@ -114,7 +114,6 @@ struct FewKernel {
   int tile = 0;             // widths: 1 to 3, or by whole tile_f32_step up to this
   int64_t most_tokens = 0;  // of all tiles together: with more, decode and gemm_f32 are faster
 };
-inline constexpr int kGemvPanels = 4;  // that callers had better offer at once
 
 // Matrix kernels of one quantised layout.
 struct ExecKernels {
@@ -139,7 +138,8 @@ struct Kernels {
   bool packed_halves;  // it takes groups of 16
   int tile_q8, tile_q8_step;
   TileLayout layout_q8;
-  // f32 tiles: 1 token, or up to tile_f32 by whole steps; panels that gemm_f32 takes at once.
+  // f32 tiles: 1 token, or up to tile_f32 by whole steps (FewKernel: 2 and 3, too); panels that
+  // gemm_f32 takes at once.
   int tile_f32, tile_f32_step, panels_f32;
   int lane_tokens;  // ops::LaneLimits::min_tokens
 

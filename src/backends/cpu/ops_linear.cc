@@ -2,8 +2,8 @@
 // (tiles.h), then every thread runs its panels over all token tiles.
 //
 // Blocks: a few panels at a time are expanded (gemm_q8.inl) or decoded to f32, into memory that
-// stays in L2; tokens go in blocks that stay there too; k goes in blocks of 1024. Threads split
-// panels, never k.
+// stays in L2 (or, for few tokens, decoded in registers for each tile); tokens go in blocks that
+// stay there too; k goes in blocks of 1024. Threads split panels, never k.
 //
 // From 5 tokens on each thread has as many pieces, some of them smaller (36 panels for two threads:
 // 8 pieces of 4 and 2 of 2; Zen 5, 64 tokens, q4_1 576 x 1536: 98 -> 90 us, 576 x 576 39 -> 36); a
@@ -59,10 +59,12 @@ Pieces Cut(const Context& c, const Tiles& tiles, int64_t num_panels, int64_t ste
   Pieces b;
   b.num_panels = num_panels;
   b.num_tiles = tiles.num_tiles;
-  const int64_t panel_bytes = tiles.k * (tiles.q8 ? 24 : tiles.few ? 32 : 64);
+  const int64_t panel_bytes = tiles.k * (tiles.q8 ? 24 : 64);
   // Two at least: the f32 kernel takes two at once, and at k > 5,000 the tiles come from L2 for
   // each panel (q4_0, 2048 x 5632, 512 tokens: 331 GMAC/s with one, 383 with two).
   b.panels = std::clamp<int64_t>(kWorkBytes / panel_bytes, 2, kMaxPanels);
+  // What is decoded in registers is read for each tile as it is stored, at most 2 bytes a weight.
+  if (tiles.few) b.panels = kWorkBytes / (tiles.k * 32) < kMaxPanels ? 2 : kMaxPanels;
   // One panel at a time is 10 % slower for 8 tokens: the tile unit is set up for each call.
   if (tiles.num_tokens == 1 || tiles.direct ||
       ((tiles.few || tiles.packed) && tiles.num_tiles == 1)) {

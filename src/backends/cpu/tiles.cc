@@ -3,7 +3,8 @@
 namespace rill::cpu {
 namespace {
 
-// Tiles of that many tokens or less, decoded in registers, are stored as wide as they are.
+// Products of that many tokens or less whose panels are decoded in registers have a tile that is as
+// wide as they are many.
 constexpr int64_t kNarrowTokens = 3;
 // Elements that are packed by the caller alone.
 constexpr int64_t kPackElements = 4096;

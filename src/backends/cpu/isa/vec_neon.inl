@@ -407,13 +407,16 @@ inline constexpr int kWorkPanels = 1;
 inline constexpr int kLaneTokens = 0;
 inline constexpr int kGemvQ8Width = RILL_DOT ? 4 : 2;
 inline constexpr int kTileF32 = 6, kTileF32Panels = 1;
+// Registers of a vector of 16 floats, and f32 tiles whose panels are decoded in registers.
 inline constexpr int kV16Registers = 4;
 inline constexpr int kFewPlainTile = 4;
+// Six tokens leave no registers for what is decoded. Not measured.
+inline constexpr int kFewPlainTiles = 2;
 inline constexpr int kPrefetchBytes = 1024, kAheadBytes = 2048;
-// Panels that Few decodes at once for one token: the four registers of one are four chains of
+// Panels that are decoded at once for one token: the four registers of one are four chains of
 // additions, with the decoding of the next k between them (four panels: 36 KB of code a format, 4
 // times the compiler's time).
-#define RILL_GEMV_PANELS 1
+inline constexpr int kOneTokenPanels = 1;
 
 template <int n>
 RILL_INLINE int32x4_t SwapLanes4(int32x4_t x) {
