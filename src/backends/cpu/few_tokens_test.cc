@@ -153,6 +153,20 @@ TEST(FewTokens, AnyFormatAndNumber_HasTheBitsOfPlainCode) {
   EXPECT_GE(num_formats, 20);
 }
 
+// Panels of f32 that find no room in L2 are not made for more tokens than that, either.
+TEST(FewTokens, ManyTokensOfALongReduction_HaveTheBitsOfPlainCode) {
+  constexpr int64_t kLong = 32768, kTokens = 31;
+  const std::vector<float> x = RandomFloats(kTokens * kLong, 3);
+  for (const DType dtype : {DType::kQ4_0, DType::kQ4_K, DType::kF16}) {
+    const std::vector<Part> parts = {RandomPart(dtype, 20, kLong)};
+    const std::vector<float> want = Products("scalar", parts, kLong, x);
+    for (const Kernels* kernels : AvailableKernels()) {
+      EXPECT_TRUE(Products(kernels->name, parts, kLong, x) == want)
+          << kernels->name << ", " << DTypeName(dtype);
+    }
+  }
+}
+
 // Formats of one weight share their tiles of tokens, which are as wide as the narrowest kernel's.
 TEST(FewTokens, FormatsOfOneWeight_HaveTheBitsOfPlainCode) {
   const Part minima = RandomPart(DType::kQ4_K, 24, 256), wide = RandomPart(DType::kQ6_K, 40, 256);

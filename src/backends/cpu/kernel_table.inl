@@ -59,8 +59,8 @@ constexpr Kernels MakeKernels() {
   k.decode_f16 = DecodeF16;
   k.decode_bf16 = DecodeBf16;
   if constexpr (kTileQ8 > 1) {
-    k.few_f16 = {FewPlain<F16Elements>, kFewPlainTile, kFewPlainTiles * kFewPlainTile};
-    k.few_bf16 = {FewPlain<Bf16Elements>, kFewPlainTile, kFewPlainTiles * kFewPlainTile};
+    k.few_f16 = {FewPlain<F16Elements>, kFewPlainTile, kFewPlainTokens};
+    k.few_bf16 = {FewPlain<Bf16Elements>, kFewPlainTile, kFewPlainTokens};
   }
   k.gemm_f32 = GemmF32;
   k.pack_f32 = PackF32;

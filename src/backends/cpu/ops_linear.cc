@@ -20,7 +20,6 @@
 
 #include "backends/cpu/context.h"
 #include "backends/cpu/tiles.h"
-#include "base/cpu_features.h"
 
 namespace rill::cpu {
 namespace {
@@ -78,9 +77,7 @@ Pieces Cut(const Context& c, const Tiles& tiles, int64_t num_panels, int64_t ste
     b.panel_ranges = std::min((b.panel_ranges + workers - 1) / workers * workers,
                               (num_panels + b.grain - 1) / b.grain);
   }
-  static const int64_t l2 =
-      std::max<int64_t>(256 << 10, static_cast<int64_t>(GetCpuFeatures().l2_bytes));
-  const int64_t most = std::clamp<int64_t>(l2 / 2 / tiles.tile_bytes, 1, tiles.num_tiles);
+  const int64_t most = std::clamp<int64_t>(L2Bytes() / 2 / tiles.tile_bytes, 1, tiles.num_tiles);
   // Equal ranges: each of them expands every panel once.
   const int64_t ranges = (tiles.num_tiles + most - 1) / most;
   b.tiles = (tiles.num_tiles + ranges - 1) / ranges;

@@ -56,6 +56,9 @@ struct Tiles {
   }
 };
 
+// Of a core's second cache, 256 KiB at least.
+int64_t L2Bytes();
+
 // Integer tiles for products of `num_tokens` rows with the segments of `w` that have groups of
 // `group_units`, in `memory`; nothing is written yet.
 Tiles PlanQ8(const Context& c, const CpuWeight& w, int64_t group_units, int64_t num_tokens,

@@ -411,7 +411,7 @@ inline constexpr int kTileF32 = 6, kTileF32Panels = 1;
 inline constexpr int kV16Registers = 4;
 inline constexpr int kFewPlainTile = 4;
 // Six tokens leave no registers for what is decoded. Not measured.
-inline constexpr int kFewPlainTiles = 2;
+inline constexpr int64_t kFewPlainTokens = 2 * kFewPlainTile;
 inline constexpr int kPrefetchBytes = 1024, kAheadBytes = 2048;
 // Panels that are decoded at once for one token: the four registers of one are four chains of
 // additions, with the decoding of the next k between them (four panels: 36 KB of code a format, 4

@@ -327,7 +327,7 @@ inline constexpr int kTileF32 = 1, kTileF32Panels = 1;
 // Registers of a vector of 16 floats, and f32 tiles whose panels are decoded in registers.
 inline constexpr int kV16Registers = 16;
 inline constexpr int kFewPlainTile = 1;
-inline constexpr int kFewPlainTiles = 0;
+inline constexpr int64_t kFewPlainTokens = 0;
 inline constexpr int kOneTokenPanels = 4;  // that are decoded at once for one token
 inline constexpr int kPrefetchBytes = 0, kAheadBytes = 0;
 
