@@ -1,6 +1,6 @@
 // f32 matrix products: acc[t] = fma(w[k], x[t, k], acc[t]) in ascending k. Quantised weights are
 // decoded exactly as quant/ decodes them (one rounding a weight at most): in registers for each
-// tile of few tokens, else to an f32 panel that many tiles share.
+// tile (few tiles, and any number where that wins), else to an f32 panel that all tiles share.
 
 // Codes that need not be moved to the low bits of a lane before the conversion: c 2^n converts as
 // exactly as c, and s 2^-n is exact for scales of at least 2^-80, so the product is the same.
@@ -190,7 +190,8 @@ inline constexpr int kFewTile =
     F.has_min() && kV16Registers == 2 ? kTileF32 / 3 * 2 : kFewPlainTile;
 // Tiles for which codes are decoded again and again rather than once, to f32 panels (Zen 4,
 // AVX-512, q4_0: 16 tokens in two tiles 1.04 times as fast, 36 in three 0.97; AVX2, 12 tokens 1.07,
-// 18 0.97).
+// 18 0.97). Where fewer than three tiles find room in L2 beside f32 panels, any number of tokens
+// (AVX-512 and 1 MiB, 256 tokens, 2,048 rows: k of 4,096 1.06, 5,632 1.12; of 3,072 it were 0.96).
 inline constexpr int kFewTiles = 2;
 // fn<T>() for T = width: 1 to 3, or by steps of a third of kTileF32 up to `most`.
 template <int most, typename Fn>

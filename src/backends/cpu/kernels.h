@@ -112,7 +112,7 @@ using FewFn = void (*)(const uint8_t* panels, int64_t panel_bytes, int64_t num_p
 struct FewKernel {
   FewFn run = nullptr;      // nullptr: none
   int tile = 0;             // widths: 1 to 3, or by whole tile_f32_step up to this
-  int64_t most_tokens = 0;  // of all tiles: with more, decode and gemm_f32 are faster, in L2
+  int64_t most_tokens = 0;  // of all tiles that share L2: with more, decode and gemm_f32 are faster
 };
 
 // Matrix kernels of one quantised layout.

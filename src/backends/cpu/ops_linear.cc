@@ -2,7 +2,7 @@
 // (tiles.h), then every thread runs its panels over all token tiles.
 //
 // Blocks: a few panels at a time are expanded (gemm_q8.inl) or decoded to f32, into memory that
-// stays in L2 (or, for few tokens, decoded in registers for each tile); tokens go in blocks that
+// stays in L2, or decoded in registers for each tile (FewKernel); tokens go in blocks that
 // stay there too; k goes in blocks of 1024. Threads split panels, never k.
 //
 // From 5 tokens on each thread has as many pieces, some of them smaller (36 panels for two threads:
@@ -63,7 +63,11 @@ Pieces Cut(const Context& c, const Tiles& tiles, int64_t num_panels, int64_t ste
   // each panel (q4_0, 2048 x 5632, 512 tokens: 331 GMAC/s with one, 383 with two).
   b.panels = std::clamp<int64_t>(kWorkBytes / panel_bytes, 2, kMaxPanels);
   // What is decoded in registers is read for each tile as it is stored, at most 2 bytes a weight.
-  if (tiles.few) b.panels = kWorkBytes / (tiles.k * 32) < kMaxPanels ? 2 : kMaxPanels;
+  // A last tile of one token takes kMaxPanels at once.
+  if (tiles.few) {
+    const bool fit = tiles.k * 32 * kMaxPanels <= kWorkBytes;
+    b.panels = fit || tiles.num_tokens % tiles.width == 1 ? kMaxPanels : 2;
+  }
   // One panel at a time is 10 % slower for 8 tokens: the tile unit is set up for each call.
   if (tiles.num_tokens == 1 || tiles.direct ||
       ((tiles.few || tiles.packed) && tiles.num_tiles == 1)) {

@@ -57,16 +57,16 @@ Tiles PlanF32(const Context& c, const CpuWeight& w, int64_t num_tokens, Scratch&
   Tiles t;
   t.num_tokens = num_tokens;
   t.k = w.cols();
-  // Two panels of f32 leave a tile no room in half of L2: any number of tokens is decoded in
-  // registers (Zen 4, 1 MiB, 256 tokens of q4_0 by 2,048 rows: 1.06 times as fast with k of 4,096,
-  // 1.16 with 5,632; 0.96 with 3,072, where they do fit).
-  const bool wide = 2 * t.k * kPanelRows * 4 >= L2Bytes() / 2;
+  // Tiles that share a panel's decoding at most: as many as half of L2 holds (Cut of
+  // ops_linear.cc).
+  const int64_t sharing = L2Bytes() / 2 / (t.k * c.k.tile_f32 * 4);
   t.few = true;
   int64_t width = c.k.tile_f32;
   for (const CpuWeight::Segment& s : w.segments()) {
     if (s.q8 || num_tokens == 1) continue;
     const FewKernel few = c.Few(s);
-    t.few = t.few && few.run != nullptr && (wide || num_tokens <= few.most_tokens);
+    t.few = t.few && few.run != nullptr &&
+            (num_tokens <= few.most_tokens || sharing <= few.most_tokens / few.tile);
     width = std::min<int64_t>(width, few.tile);
   }
   t.width = t.few ? static_cast<int>(std::max<int64_t>(1, width)) : c.k.tile_f32;
