@@ -74,6 +74,7 @@ class Context : public ops::Stream {
     if (s.exec != ExecId::kNone) return k.exec[static_cast<int>(s.exec)].few;
     return s.dtype == DType::kF16 ? k.few_f16 : s.dtype == DType::kBF16 ? k.few_bf16 : FewKernel{};
   }
+
   const Kernels& k;
   ThreadPool pool;
   // Of the owner thread: activations of one op (one for each way they enter its weight),

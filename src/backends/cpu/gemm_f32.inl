@@ -177,8 +177,8 @@ RILL_INLINE void ForPanelGroups(const uint8_t* panels, int64_t panel_bytes, int6
 // or as many as GemmF32 takes. (A product of fewer panels than that computes some twice.)
 template <int T>
 constexpr int FewPanelsAtOnce() {
-  constexpr int chains = 8 / kV16Registers / T;
-  constexpr int panels = chains < 4 ? chains : 4;
+  constexpr int wanted = 8 / kV16Registers / T;
+  constexpr int panels = wanted < 4 ? wanted : 4;
   return panels > kTileF32Panels ? panels : kTileF32Panels;
 }
 template <int T>
