@@ -16,6 +16,7 @@
 
 #include "backends/cpu/context.h"
 #include "backends/cpu/kernels.h"
+#include "backends/cpu/linear_test_util.h"
 #include "backends/cpu/packed_weight.h"
 #include "base/aligned_vector.h"
 #include "base/float_types.h"
@@ -88,14 +89,6 @@ std::vector<uint8_t> RandomRows(DType dtype, int64_t rows, int64_t k, uint32_t s
     }
   }
   return bytes;
-}
-
-std::vector<float> RandomFloats(int64_t n, uint32_t seed) {
-  std::mt19937 rng(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> x(static_cast<size_t>(n));
-  for (float& v : x) v = normal(rng);
-  return x;
 }
 
 std::vector<std::string> Isas() {

@@ -4,12 +4,12 @@
 
 #include <algorithm>
 #include <cstring>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/kernels.h"
+#include "backends/cpu/linear_test_util.h"
 #include "backends/cpu/tiles.h"
 #include "base/float_types.h"
 #include "quant/random_weights.h"
@@ -27,14 +27,6 @@ const Format kFormats[] = {
     {"f16", &Kernels::few_f16, &Kernels::decode_f16, F32ToF16},
     {"bf16", &Kernels::few_bf16, &Kernels::decode_bf16, F32ToBf16},
 };
-
-std::vector<float> RandomFloats(int64_t n, uint32_t seed) {
-  std::mt19937 rng(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> x(static_cast<size_t>(n));
-  for (float& v : x) v = normal(rng);
-  return x;
-}
 
 TEST(FewTokens, PlainPanels_HaveTheBitsOfWidenedOnes) {
   int compared = 0;
@@ -117,13 +109,7 @@ std::vector<float> Products(const std::string& isa, const std::vector<Part>& par
   auto weight = (*backend)->PackWeight(source);
   EXPECT_TRUE(weight.ok()) << weight.status().ToString();
   const auto tokens = static_cast<int64_t>(x.size()) / k;
-  std::vector<float> y(static_cast<size_t>(tokens * rows));
-  ops::LinearArgs args;
-  args.x = TensorView(x.data(), DType::kF32, {tokens, k});
-  args.w = weight->get();
-  args.y = MutableTensorView(y.data(), DType::kF32, {tokens, rows});
-  (*backend)->ops().linear(args, (*backend)->stream());
-  return y;
+  return Linear(**backend, **weight, x, tokens, rows, k);
 }
 
 constexpr int64_t kMost = 26;  // one more than two of the widest tiles, and another

@@ -3,10 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
-#include <random>
 
 #include "backends/cpu/context.h"
 #include "backends/cpu/cpu_backend.h"
+#include "backends/cpu/linear_test_util.h"
 #include "quant/random_weights.h"
 
 namespace rill::cpu {
@@ -15,14 +15,6 @@ namespace {
 using ops::ActivationMode;
 
 constexpr int64_t kHidden = 256, kSize = 512;
-
-std::vector<float> RandomFloats(int64_t n, uint32_t seed) {
-  std::mt19937 rng(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> x(static_cast<size_t>(n));
-  for (float& v : x) v = normal(rng);
-  return x;
-}
 
 struct Matrix {
   std::vector<std::byte> bytes;

@@ -278,7 +278,7 @@ template <typename Elements>
 void FewPlain(const uint8_t* panels, int64_t panel_bytes, int64_t num_panels, int64_t k, int64_t,
               const float* x, int width, float* out) {
   WithFewWidth<kFewPlainTile>(width, [=]<int T>() {
-    constexpr int P = T == 1 ? 4 : kFewPanels<T>;
+    constexpr int P = T == 1 ? 4 : kFewPanels<T>;  // widening leaves registers for four on Arm, too
     ForPanelGroups<P, T>(panels, panel_bytes, num_panels, out,
                          [=](const uint8_t* const* group, float* to) {
                            FewPlainPanels<Elements, P, T>(group, panel_bytes, k, x, to);

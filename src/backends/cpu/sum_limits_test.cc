@@ -5,12 +5,12 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/kernels.h"
+#include "backends/cpu/linear_test_util.h"
 #include "base/float_types.h"
 #include "quant/grouped.h"
 #include "quant/quantize.h"
@@ -82,13 +82,7 @@ std::vector<float> Products(const std::string& isa, DType dtype, const std::vect
   source.activations = ops::ActivationMode::kQ8;
   auto weight = (*backend)->PackWeight(source);
   EXPECT_TRUE(weight.ok()) << weight.status().ToString();
-  std::vector<float> y(static_cast<size_t>(tokens * kRows));
-  ops::LinearArgs args;
-  args.x = TensorView(x.data(), DType::kF32, {tokens, kK});
-  args.w = weight->get();
-  args.y = MutableTensorView(y.data(), DType::kF32, {tokens, kRows});
-  (*backend)->ops().linear(args, (*backend)->stream());
-  return y;
+  return Linear(**backend, **weight, x, tokens, kRows, kK);
 }
 
 TEST(CpuLinear, ExtremeCodesTimesExtremeActivations_OverflowNoSum) {

@@ -69,7 +69,7 @@ Tiles PlanF32(const Context& c, const CpuWeight& w, int64_t num_tokens, Scratch&
             (num_tokens <= few.most_tokens || sharing <= few.most_tokens / few.tile);
     width = std::min<int64_t>(width, few.tile);
   }
-  t.width = t.few ? static_cast<int>(std::max<int64_t>(1, width)) : c.k.tile_f32;
+  t.width = t.few ? static_cast<int>(width) : c.k.tile_f32;
   t.step = t.few && num_tokens <= kNarrowTokens ? 1 : c.k.tile_f32_step;
   t.num_tiles = (num_tokens + t.width - 1) / t.width;
   t.tile_bytes = (t.k * t.width * 4 + 63) / 64 * 64;

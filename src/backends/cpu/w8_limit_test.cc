@@ -13,6 +13,7 @@
 
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/kernels.h"
+#include "backends/cpu/linear_test_util.h"
 #include "quant/encode_rows.h"
 #include "quant/view_rows.h"
 
@@ -73,12 +74,7 @@ TEST(CpuLinear, W8A8OfTheMostColumnsAndExtremeCodes_GivesTheExactInteger) {
     for (const int64_t tokens : {int64_t{1}, int64_t{4}, kTokens}) {
       SCOPED_TRACE(std::string(kernels->name) + " " + (*weight)->Describe() + ", tokens " +
                    std::to_string(tokens));
-      std::vector<float> y(static_cast<size_t>(tokens * kRows));
-      ops::LinearArgs args;
-      args.x = TensorView(x.data(), DType::kF32, {tokens, kK});
-      args.w = weight->get();
-      args.y = MutableTensorView(y.data(), DType::kF32, {tokens, kRows});
-      (*backend)->ops().linear(args, (*backend)->stream());
+      const std::vector<float> y = Linear(**backend, **weight, x, tokens, kRows, kK);
       for (size_t i = 0; i < y.size(); ++i) {
         // Both scales are 1: all that is rounded is the integer, to f32.
         ASSERT_EQ(y[i], static_cast<float>(sums[i]))
